@@ -1,0 +1,1 @@
+//! JSON records to Arrow columns.

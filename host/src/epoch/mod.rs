@@ -1,0 +1,72 @@
+//! Epochs: the unit of everything that must be atomic.
+//!
+//! An epoch is a run of records per partition. It is decided once, by whoever cuts it, written into
+//! the journal with the commit, and never decided again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use crate::checkpoint::StateChange;
+use crate::dead_letter::DeadLetter;
+use crate::record::{Origin, Positions};
+
+/// The number of an epoch; the first is 1, and 0 is "none yet".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EpochId(pub u64);
+
+impl EpochId {
+    /// The epoch after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for EpochId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Rows of one stream in one epoch.
+#[derive(Debug, Clone)]
+pub struct OutputBatch {
+    /// the values, in the stream's schema
+    pub columns: RecordBatch,
+    /// For each row the record that it came from; empty for an aggregate's rows, whose keys are
+    /// distinct within an epoch. Where two rows of an epoch have one key, the greater origin wins.
+    pub origins: Vec<Origin>,
+}
+
+/// What one epoch changes, complete: sinks write it, nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct EpochOutput {
+    /// its number
+    pub epoch: EpochId,
+    /// the next offset to read in each partition once this epoch is durable
+    pub positions: Positions,
+    /// the rows of each stream that some sink takes, by the stream's name
+    pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
+    /// the aggregate states that it touched
+    pub state: Vec<StateChange>,
+    /// records that a guest rejected: a replay leaves them out without asking again
+    pub excluded: BTreeSet<Origin>,
+    /// every record that was left out, decoding included
+    pub dead_letters: Vec<DeadLetter>,
+    /// Bytes in the dead-letter file after this epoch's were appended; 0 when it is no file.
+    pub dead_letter_bytes: u64,
+}
+
+/// An epoch as the journal remembers it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// its number
+    pub epoch: EpochId,
+    /// the next offset to read in each partition after it
+    pub positions: Positions,
+    /// records that guests rejected in it
+    pub excluded: BTreeSet<Origin>,
+}

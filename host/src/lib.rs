@@ -1,0 +1,40 @@
+//! wasmill: a stream processor whose logic is sandboxed WebAssembly.
+//!
+//! The modules stand in the order in which data flows:
+//!
+//! ```text
+//! source ─► decode ─► transform ─► transform ─┬─► aggregate: fold ─► partials ─┐ epoch
+//!                      (guest)       (guest)  └─► rows ────────────────────────┤ boundary
+//!    records that cannot be used ─► dead_letter                                ▼
+//!                                                 aggregate: merge, finish ─► sinks
+//! ```
+//!
+//! [`pipeline`] wires all of it and is the place to start reading. `docs/architecture.md` has the
+//! reasons.
+
+pub mod config;
+pub mod schema;
+
+pub mod record;
+pub mod source;
+
+pub mod decode;
+
+pub mod guest;
+pub mod transform;
+
+pub mod aggregate;
+pub mod window;
+
+pub mod epoch;
+
+pub mod checkpoint;
+
+pub mod dead_letter;
+pub mod sink;
+
+pub mod pipeline;
+
+pub mod cli;
+pub mod generate;
+pub mod telemetry;

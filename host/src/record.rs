@@ -1,0 +1,202 @@
+//! Records as they come from a source, and rows as they go through the chain.
+//!
+//! A [`RawBatch`] keeps the bytes of its records until the last stage has accepted them, because a
+//! record that some stage rejects goes to the dead letters as it was read. [`Rows`] carry, beside
+//! their columns, which record each row came from.
+//!
+//! # Not here
+//!
+//! Turning bytes into columns: [`crate::decode`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use arrow_array::RecordBatch;
+
+/// A partition of the source: a Kafka partition, or the index of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub u32);
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which source record something came from. Ordered by partition, then offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// the record's partition
+    pub partition: Partition,
+    /// its offset there
+    pub offset: i64,
+}
+
+/// The next offset to read in each partition. A partition that is absent has no position yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Positions(BTreeMap<Partition, i64>);
+
+impl Positions {
+    /// The next offset to read in this partition.
+    #[must_use]
+    pub fn get(&self, partition: Partition) -> Option<i64> {
+        self.0.get(&partition).copied()
+    }
+
+    /// Sets the next offset to read in this partition.
+    pub fn set(&mut self, partition: Partition, next: i64) {
+        self.0.insert(partition, next);
+    }
+
+    /// Partitions with their positions, in order of partition.
+    pub fn iter(&self) -> impl Iterator<Item = (Partition, i64)> + '_ {
+        self.0.iter().map(|(&partition, &next)| (partition, next))
+    }
+
+    /// Whether no partition has a position.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether every position of `goal` is reached here.
+    #[must_use]
+    pub fn reached(&self, goal: &Self) -> bool {
+        goal.iter()
+            .all(|(partition, end)| self.get(partition).is_some_and(|next| next >= end))
+    }
+}
+
+impl FromIterator<(Partition, i64)> for Positions {
+    fn from_iter<I: IntoIterator<Item = (Partition, i64)>>(positions: I) -> Self {
+        Self(positions.into_iter().collect())
+    }
+}
+
+/// One record of a [`RawBatch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawRecord<'a> {
+    /// where it was read
+    pub origin: Origin,
+    /// the record's own timestamp, ms since 1970 UTC; `None` where the source has none
+    pub timestamp_ms: Option<i64>,
+    /// Kafka's key
+    pub key: Option<&'a [u8]>,
+    /// the payload; `None` is a tombstone
+    pub value: Option<&'a [u8]>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    origin: Origin,
+    timestamp_ms: Option<i64>,
+    key: Option<Range<u32>>,
+    value: Option<Range<u32>>,
+}
+
+/// Records as they were read, of any partitions, in order within each: bytes back to back in one
+/// allocation. Holds less than 4 GiB.
+#[derive(Debug, Default)]
+pub struct RawBatch {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl RawBatch {
+    /// Appends one record, copying its bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the batch would hold 4 GiB or more; sources stop at their byte limit long before.
+    pub fn push(&mut self, record: RawRecord<'_>) {
+        let key = record.key.map(|key| self.store(key));
+        let value = record.value.map(|value| self.store(value));
+        self.entries.push(Entry {
+            origin: record.origin,
+            timestamp_ms: record.timestamp_ms,
+            key,
+            value,
+        });
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Range<u32> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        let end = u32::try_from(self.bytes.len()).expect("a batch holds less than 4 GiB");
+        start as u32..end
+    }
+
+    /// How many records it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The record at `index`.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`len`](Self::len).
+    #[must_use]
+    pub fn get(&self, index: usize) -> RawRecord<'_> {
+        let entry = &self.entries[index];
+        let slice = |range: &Range<u32>| &self.bytes[range.start as usize..range.end as usize];
+        RawRecord {
+            origin: entry.origin,
+            timestamp_ms: entry.timestamp_ms,
+            key: entry.key.as_ref().map(slice),
+            value: entry.value.as_ref().map(slice),
+        }
+    }
+
+    /// All records in order.
+    pub fn iter(&self) -> impl Iterator<Item = RawRecord<'_>> + '_ {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Forgets the records, keeps the allocations.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+}
+
+/// Rows on their way through the chain.
+///
+/// # Invariants
+///
+/// `records` has one entry per row, never falling: the index in the [`RawBatch`] of the record that
+/// the row came from. Several rows may come from one record.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// the values
+    pub columns: RecordBatch,
+    /// for each row, its record's index in the raw batch
+    pub records: Vec<u32>,
+}
+
+/// A record that a stage could not use. It is left out of everything and goes to the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// index in the raw batch
+    pub record: u32,
+    /// what is wrong, for a person
+    pub reason: String,
+    /// the column that is at fault, where there is one
+    pub column: Option<String>,
+    /// whether a guest rejected it: then replays follow the journal instead of asking again
+    pub by_guest: bool,
+}

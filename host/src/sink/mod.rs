@@ -1,0 +1,144 @@
+//! Where rows go, one epoch at a time.
+//!
+//! # Invariants
+//!
+//! 1. Writing an epoch again leaves the same rows as writing it once.
+//! 2. Epochs arrive in order; a sink never sees N + 1 before it has confirmed N.
+//! 3. The [`Ledger`] holds the journal and everybody's progress in the same transaction as its rows:
+//!    it is the authority on what has happened.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::checkpoint::StateChange;
+use crate::dead_letter::DeadLetter;
+use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::record::Positions;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Try the same again, with backoff: the other side is away or busy.
+    Retry,
+    /// Stop the pipeline: trying again would fail the same way. Nothing is lost.
+    Stop,
+}
+
+/// What went wrong at a sink.
+#[derive(Debug, Error)]
+pub enum SinkError {
+    /// The other side does not answer or is too busy.
+    #[error("failed to reach {what}: {reason}")]
+    Unavailable {
+        /// what is being waited for, for a person: "PostgreSQL at localhost:5432"
+        what: String,
+        /// what the client library or server said
+        reason: String,
+    },
+    /// Another host has claimed the pipeline.
+    #[error("another host has taken over pipeline `{pipeline}` (its generation is {theirs}, ours {ours})")]
+    Fenced {
+        /// the pipeline's name
+        pipeline: String,
+        /// the generation of this host
+        ours: u64,
+        /// the generation that is now in force
+        theirs: u64,
+    },
+    /// Refused, and would be again.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+impl SinkError {
+    /// What the caller has to do.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Unavailable { .. } => Remedy::Retry,
+            Self::Fenced { .. } | Self::Permanent(_) => Remedy::Stop,
+        }
+    }
+}
+
+/// An epoch is durable in a sink.
+#[derive(Debug, Default)]
+#[must_use = "rows that the sink refused have to go to the dead letters"]
+pub struct Durable {
+    /// Rows that this sink alone refused for good, and left out.
+    pub refused: Vec<DeadLetter>,
+}
+
+/// A place that rows are written to.
+#[async_trait]
+pub trait Sink: Send {
+    /// The sink's name in the pipeline.
+    fn name(&self) -> &str;
+
+    /// Connects, creates what is missing (tables, templates) and compares what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] names every difference between what is there and what is needed.
+    async fn prepare(&mut self) -> Result<(), SinkError>;
+
+    /// Writes one epoch and returns once it is durable.
+    ///
+    /// # Errors
+    ///
+    /// On `Err` part of the epoch may be stored. Writing the same epoch again must leave the same
+    /// rows as writing it once, so the caller repeats it whole.
+    async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError>;
+}
+
+/// What a starting host finds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// this host's generation; every commit checks it
+    pub generation: u64,
+    /// the last committed epoch, 0 when there is none
+    pub epoch: EpochId,
+    /// the next offset to read in each partition
+    pub positions: Positions,
+    /// the last epoch that each other sink has confirmed
+    pub confirmed: BTreeMap<String, EpochId>,
+    /// how much of the dead-letter file belongs to committed epochs
+    pub dead_letter_bytes: u64,
+    /// the state of every aggregate as of `epoch`
+    pub state: Vec<StateChange>,
+}
+
+/// The sink that also keeps the journal, the progress and the generation: the authority.
+#[async_trait]
+pub trait Ledger: Sink {
+    /// Makes this host the owner of the pipeline and tells where it stands. Call after
+    /// [`prepare`](Sink::prepare). `definition` is what the stored state depends on (see
+    /// [`crate::pipeline`]): kept at the first claim, compared at later ones. `others` are the names
+    /// of the other sinks of the pipeline.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] names each difference between the stored definition and this one,
+    /// and what to do about it.
+    async fn claim(
+        &mut self,
+        definition: &serde_json::Value,
+        others: &[String],
+    ) -> Result<Claim, SinkError>;
+
+    /// The committed epochs after `after`, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError`].
+    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError>;
+
+    /// Notes that another sink has made `epoch` durable.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError`]; [`SinkError::Fenced`] when this host no longer owns the pipeline.
+    async fn confirm(&mut self, sink: &str, epoch: EpochId) -> Result<(), SinkError>;
+}
