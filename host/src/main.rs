@@ -1,1 +1,3 @@
-fn main(){}
+//! The `wasmill` command.
+
+fn main() {}

@@ -1,1 +1,3 @@
-fn main(){}
+//! (being written)
+
+fn main() {}

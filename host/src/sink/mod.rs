@@ -38,7 +38,9 @@ pub enum SinkError {
         reason: String,
     },
     /// Another host has claimed the pipeline.
-    #[error("another host has taken over pipeline `{pipeline}` (its generation is {theirs}, ours {ours})")]
+    #[error(
+        "another host has taken over pipeline `{pipeline}` (its generation is {theirs}, ours {ours})"
+    )]
     Fenced {
         /// the pipeline's name
         pipeline: String,

@@ -1,0 +1,20 @@
+//! Everything that needs a server, a component or the binary: one test binary.
+//!
+//! `cargo xtask test` builds the guests, starts the servers and says where they are in
+//! `WASMILL_TEST_KAFKA`, `WASMILL_TEST_POSTGRES` and `WASMILL_TEST_ELASTICSEARCH`.
+
+mod support;
+
+mod source_contract;
+
+mod guests;
+mod sandbox;
+
+mod elasticsearch;
+mod postgres;
+mod sink_contract;
+
+mod command_line;
+
+mod end_to_end;
+mod restart;
