@@ -1,0 +1,128 @@
+//! `wasmill run`: reads, computes and commits until told to stop.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Look, Pipeline, SinkKind, SourceKind};
+use crate::dead_letter;
+use crate::guest::GuestEngine;
+use crate::pipeline::{self, Endpoints, PipelineError, Plan, RunOptions};
+use crate::sink::elasticsearch::ElasticsearchSink;
+use crate::sink::postgres::PostgresLedger;
+use crate::sink::{Ledger, Sink};
+use crate::source;
+
+/// Runs a pipeline.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: wasmill run pipeline.toml --once")]
+pub struct Args {
+    /// The pipeline
+    #[arg(default_value = "pipeline.toml")]
+    pub pipeline: PathBuf,
+
+    /// Read what is there now, commit it, print a summary and end
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Runs the pipeline until it is told to stop by SIGINT or SIGTERM, or with `--once` until it has
+/// read everything.
+///
+/// # Errors
+///
+/// A faulty pipeline, whose reports go to stderr first, or what ended the run.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let (pipeline, plan) = super::check::load(&args.pipeline)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let outcome = runtime.block_on(run_until_told(&pipeline, &plan, args.once));
+    // Tasks that hang on a server do not hold up the exit.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(summary) => {
+            println!("{summary}");
+            Ok(())
+        }
+        Err(error @ PipelineError::StoppedWhileStarting(_)) => {
+            tracing::info!(reason = %error, "stopped before the first record");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn run_until_told(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    once: bool,
+) -> Result<pipeline::Summary, PipelineError> {
+    let stop = CancellationToken::new();
+    let _signals = tokio::spawn(stop_on_signals(stop.clone()));
+    let endpoints = connect(pipeline, plan)?;
+    pipeline::run(pipeline, plan, endpoints, &RunOptions { once, stop }).await
+}
+
+/// The first signal stops the run in good order, the second one at once.
+async fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    for again in [false, true] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if again {
+            tracing::warn!("stopping at once: what is not committed will be read again");
+            std::process::exit(1);
+        }
+        stop.cancel();
+    }
+    Ok(())
+}
+
+/// The source, sinks and dead letters that the pipeline names; connections are made later, with
+/// patience.
+fn connect(pipeline: &Pipeline, plan: &Plan) -> Result<Endpoints, PipelineError> {
+    let sink_error = |sink: &str| {
+        let sink = sink.to_owned();
+        move |source| PipelineError::Sink { sink, source }
+    };
+    let source =
+        source::open(&pipeline.source, &pipeline.name).map_err(PipelineError::Source)?;
+    let topic = match &pipeline.source.kind {
+        SourceKind::Kafka(kafka) => kafka.topic.as_str(),
+        SourceKind::File { .. } => "",
+    };
+    let dead_letters = dead_letter::open(&pipeline.dead_letters, topic)
+        .map_err(sink_error("dead letters"))?;
+    let mut ledger: Option<Box<dyn Ledger>> = None;
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    for sink in &pipeline.sinks {
+        match &sink.kind {
+            SinkKind::Postgres { url, .. } => {
+                let tables = plan.tables().to_vec();
+                let opened = PostgresLedger::new(&sink.name, &pipeline.name, url, tables)
+                    .map_err(sink_error(&sink.name))?;
+                ledger = Some(Box::new(opened));
+            }
+            SinkKind::Elasticsearch { url, .. } => {
+                let indices = plan.indices(&sink.name).to_vec();
+                let opened = ElasticsearchSink::new(&sink.name, url, indices)
+                    .map_err(sink_error(&sink.name))?;
+                sinks.push(Box::new(opened));
+            }
+        }
+    }
+    Ok(Endpoints {
+        source,
+        ledger: ledger.expect("a validated pipeline has one PostgreSQL sink"),
+        sinks,
+        dead_letters,
+    })
+}
