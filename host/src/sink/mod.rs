@@ -7,6 +7,7 @@
 //! 3. The [`Ledger`] holds the journal and everybody's progress in the same transaction as its rows:
 //!    it is the authority on what has happened.
 
+pub mod elasticsearch;
 pub mod latest;
 pub mod projection;
 
