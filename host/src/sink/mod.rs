@@ -9,6 +9,7 @@
 
 pub mod elasticsearch;
 pub mod latest;
+pub mod memory;
 pub mod projection;
 
 use std::collections::BTreeMap;

@@ -317,7 +317,7 @@ mod tests {
             .collect()
     }
 
-    fn requests<'a>(batches: Vec<Survivors<'a>>, limit: RequestLimit) -> Requests<'a> {
+    fn requests(batches: Vec<Survivors<'_>>, limit: RequestLimit) -> Requests<'_> {
         Requests::new(batches, 0, EpochId(7), limit)
     }
 

@@ -12,6 +12,9 @@ use serde::de::IgnoredAny;
 pub(super) const FILTER: &str = "errors,items.*.status,items.*.error.type,items.*.error.reason,\
                                  items.*.error.caused_by.reason";
 
+/// Elasticsearch quotes the value that it refuses, however long that is; messages stop here.
+const REASON_CHARACTERS_MAX: usize = 500;
+
 /// What an answer means for the request as a whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -94,6 +97,10 @@ impl Failure<'_> {
         for reason in [self.reason.as_deref(), cause].into_iter().flatten() {
             text.push_str(": ");
             text.push_str(reason);
+        }
+        if let Some((end, _)) = text.char_indices().nth(REASON_CHARACTERS_MAX) {
+            text.truncate(end);
+            text.push('…');
         }
         text
     }
@@ -179,9 +186,10 @@ fn classify(status: u16, error_type: &str) -> Class {
     match (status, error_type) {
         // 409: this version or a later one of the document is there already.
         (200..=299 | 409, _) => Class::Stored,
-        (408 | 429 | 500..=599, _) => Class::Again,
-        // A person or the disk's flood stage has blocked the index, or somebody has closed it.
-        (403, "cluster_block_exception") | (400, "index_closed_exception") => Class::Again,
+        // The last two: a person or the disk's flood stage has blocked the index, or closed it.
+        (408 | 429 | 500..=599, _)
+        | (403, "cluster_block_exception")
+        | (400, "index_closed_exception") => Class::Again,
         // Every document would be refused like this one: no matter for the dead letters.
         (401 | 403, _) | (404, "index_not_found_exception") => Class::Stop,
         _ => Class::Refused,
@@ -268,6 +276,15 @@ mod tests {
             items(r#"{"index":{"status":400}}"#),
             Verdict::Items(vec![Outcome::Refused("no reason was given".into())])
         );
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_character() {
+        let reason = "é".repeat(40_000);
+        let body = format!("{{\"error\":{{\"type\":\"x\",\"reason\":\"{reason}\"}}}}");
+        let text = describe(400, body.as_bytes());
+        assert!(text.ends_with("é…"), "{text}");
+        assert!(text.chars().count() < REASON_CHARACTERS_MAX + 30);
     }
 
     #[test]
