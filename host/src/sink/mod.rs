@@ -7,6 +7,11 @@
 //! 3. The [`Ledger`] holds the journal and everybody's progress in the same transaction as its rows:
 //!    it is the authority on what has happened.
 
+pub mod elasticsearch;
+pub mod latest;
+pub mod memory;
+pub mod projection;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;

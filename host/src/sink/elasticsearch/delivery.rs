@@ -1,0 +1,132 @@
+//! One bulk request, sent until each of its documents is stored or refused.
+
+use tokio::time::{Instant, sleep};
+
+use super::backoff::Backoff;
+use super::bulk::Request;
+use super::client::{NoAnswer, Reply};
+use super::outcome::{self, Outcome, Verdict};
+use super::{ElasticsearchSink, PATIENCE, lock};
+use crate::dead_letter::DeadLetter;
+use crate::sink::SinkError;
+
+impl ElasticsearchSink {
+    /// Sends `request` to `path` and returns when every document is stored or in `refused`.
+    ///
+    /// Documents that the server is too busy for, or that a block keeps out, are sent again for as
+    /// long as it takes; the caller may drop the future.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Unavailable`] when no usable answer came for [`PATIENCE`];
+    /// [`SinkError::Permanent`] when no document would be taken.
+    pub(super) async fn deliver(
+        &self,
+        path: &str,
+        request: Request,
+        refused: &mut Vec<DeadLetter>,
+    ) -> Result<(), SinkError> {
+        let mut wait = self.waiting.request(&self.name);
+        let mut backoff = Backoff::new();
+        let mut answered = Instant::now();
+        // More than one after a request was too large and was halved.
+        let mut pending = vec![request];
+        while let Some(request) = pending.pop() {
+            let reason = match self.send(path, &request).await {
+                Verdict::Stored => {
+                    lock(&self.buffers).push(request.into_buffer());
+                    wait.over();
+                    continue;
+                }
+                Verdict::TooLarge => {
+                    pending.extend(self.halved(&request, refused));
+                    continue;
+                }
+                Verdict::Stop(reason) => return Err(self.stopped(&reason)),
+                Verdict::Busy(reason) if answered.elapsed() >= PATIENCE => {
+                    return Err(self.client.unavailable(reason));
+                }
+                Verdict::Busy(reason) => {
+                    pending.push(request);
+                    reason
+                }
+                Verdict::Items(outcomes) => {
+                    answered = Instant::now();
+                    let (again, reason) = self.sort(&request, outcomes, refused)?;
+                    if again.len() < request.len() {
+                        backoff = Backoff::new();
+                    }
+                    let rest = (!again.is_empty()).then(|| request.only(again));
+                    lock(&self.buffers).push(request.into_buffer());
+                    let Some(rest) = rest else {
+                        wait.over();
+                        continue;
+                    };
+                    pending.push(rest);
+                    reason
+                }
+            };
+            wait.begin(self.client.place(), &reason);
+            sleep(backoff.next_delay()).await;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, path: &str, request: &Request) -> Verdict {
+        match self.client.post_lines(path, request.body()).await {
+            Ok(Reply { status, body }) => outcome::judge(status, &body, request.len()),
+            Err(NoAnswer(reason)) => Verdict::Busy(reason),
+        }
+    }
+
+    /// The documents to send again, with the reason of one; the refused ones go to `refused`.
+    fn sort(
+        &self,
+        request: &Request,
+        outcomes: Vec<Outcome>,
+        refused: &mut Vec<DeadLetter>,
+    ) -> Result<(Vec<usize>, String), SinkError> {
+        let mut again = Vec::new();
+        let mut why = String::new();
+        for (index, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Outcome::Stored => {}
+                Outcome::Again(reason) => {
+                    again.push(index);
+                    why = reason;
+                }
+                Outcome::Refused(reason) => refused.push(self.dead_letter(
+                    request.origin(index),
+                    reason,
+                    request.document(index).to_vec(),
+                )),
+                Outcome::Stop(reason) => return Err(self.stopped(&reason)),
+            }
+        }
+        Ok((again, why))
+    }
+
+    /// Two halves of a request that is too large; a single document goes to `refused` instead.
+    fn halved(&self, request: &Request, refused: &mut Vec<DeadLetter>) -> Vec<Request> {
+        let count = request.len();
+        if count > 1 {
+            let middle = count / 2;
+            return vec![request.only(middle..count), request.only(0..middle)];
+        }
+        let document = request.document(0).to_vec();
+        let reason = format!(
+            "the document has {} bytes, more than Elasticsearch takes in a request",
+            document.len()
+        );
+        refused.push(self.dead_letter(request.origin(0), reason, document));
+        Vec::new()
+    }
+
+    fn stopped(&self, reason: &str) -> SinkError {
+        SinkError::Permanent(format!(
+            "{} refuses to store what sink `{}` writes: {reason}",
+            self.client.place(),
+            self.name
+        ))
+    }
+}

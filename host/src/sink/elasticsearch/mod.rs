@@ -1,0 +1,280 @@
+//! Elasticsearch: one document per row, exactly once.
+//!
+//! Elasticsearch has no transactions. Instead each document has the row's key as `_id` and the epoch
+//! as its external version: a document that is there in this version or a later one is not written
+//! again, so an epoch can be repeated as often as it takes.
+//!
+//! # Invariants
+//!
+//! 1. The result of every single document is read. [`Sink::write`] returns once each is stored, or
+//!    refused for good.
+//! 2. Within an epoch no `_id` is sent twice: equal ones are folded first, the greatest origin wins.
+//! 3. Nothing is remembered between epochs but buffers: dropping a future of [`Sink::write`] is fine.
+//!
+//! # Not here
+//!
+//! Which epochs are confirmed: the [`Ledger`](super::Ledger) keeps that.
+
+mod backoff;
+mod bulk;
+mod client;
+mod delivery;
+mod outcome;
+mod render;
+mod target;
+mod template;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use self::backoff::Waiting;
+use self::bulk::{RequestLimit, Requests, Survivors, Unusable};
+use self::client::{Client, NoAnswer, Reply};
+use super::latest::{self, KeyedBatch, Winner};
+use super::{Durable, Sink, SinkError};
+use crate::config::Secret;
+use crate::dead_letter::DeadLetter;
+use crate::epoch::{EpochId, EpochOutput, OutputBatch};
+use crate::record::{Origin, Partition};
+
+pub use self::target::IndexTarget;
+
+const DOCUMENTS_MAX: usize = 5_000;
+const BYTES_MAX: usize = 5 * 1024 * 1024;
+
+/// How long a server may give no usable answer before the caller is told.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The origin in a dead letter for an aggregate's row, which comes from no single record.
+const NO_RECORD: Origin = Origin {
+    partition: Partition(0),
+    offset: -1,
+};
+
+/// A [`Sink`] that writes to the indices of one Elasticsearch.
+#[derive(Debug)]
+pub struct ElasticsearchSink {
+    name: String,
+    client: Client,
+    indices: Vec<IndexTarget>,
+    limit: RequestLimit,
+    waiting: Waiting,
+    /// buffers of answered requests, for the next ones
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl ElasticsearchSink {
+    /// A sink that is not connected yet. `url` is `http://[user:password@]host[:port]`.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] when the URL is not usable; the message does not quote it.
+    pub fn new(
+        name: impl Into<String>,
+        url: &Secret,
+        indices: Vec<IndexTarget>,
+    ) -> Result<Self, SinkError> {
+        Ok(Self {
+            name: name.into(),
+            client: Client::new(url)?,
+            indices,
+            limit: RequestLimit {
+                documents_max: DOCUMENTS_MAX,
+                bytes_max: BYTES_MAX,
+            },
+            waiting: Waiting::default(),
+            buffers: Mutex::default(),
+        })
+    }
+
+    /// Every difference between the index and what is needed; `None` when there is no such index.
+    async fn differences(&self, target: &IndexTarget) -> Result<Option<Vec<String>>, SinkError> {
+        let reply = self
+            .client
+            .get(&format!("{}/_mapping", encoded(&target.index)))
+            .await;
+        let reply = match reply {
+            Ok(Reply { status: 404, .. }) => return Ok(None),
+            reply => self.accepted(reply, &format!("read the mapping of `{}`", target.index))?,
+        };
+        template::differences(target.schema(), &reply)
+            .map(Some)
+            .map_err(|error| {
+                self.client
+                    .unavailable(format!("the answer is not Elasticsearch's: {error}"))
+            })
+    }
+
+    async fn put_template(&self, target: &IndexTarget) -> Result<(), SinkError> {
+        let name = template::name(&target.index);
+        let body = template::body(&target.index, target.schema()).to_string();
+        let path = format!("_index_template/{}", encoded(&name));
+        let reply = self.client.put(&path, Some(body.into())).await;
+        self.accepted(reply, &format!("put index template `{name}`"))?;
+        Ok(())
+    }
+
+    async fn create(&self, target: &IndexTarget) -> Result<(), SinkError> {
+        let reply = self.client.put(&encoded(&target.index), None).await;
+        if let Ok(Reply { status: 400, body }) = &reply
+            && outcome::describe(400, body).contains("resource_already_exists_exception")
+        {
+            return Ok(());
+        }
+        self.accepted(reply, &format!("create index `{}`", target.index))?;
+        Ok(())
+    }
+
+    /// The body of an answer that is no error.
+    fn accepted(&self, reply: Result<Reply, NoAnswer>, action: &str) -> Result<Bytes, SinkError> {
+        let Reply { status, body } =
+            reply.map_err(|NoAnswer(reason)| self.client.unavailable(reason))?;
+        match status {
+            200..=299 => Ok(body),
+            _ if outcome::is_busy(status, &body) => {
+                Err(self.client.unavailable(outcome::describe(status, &body)))
+            }
+            _ => Err(SinkError::Permanent(format!(
+                "{} refused to {action}: {}",
+                self.client.place(),
+                outcome::describe(status, &body)
+            ))),
+        }
+    }
+
+    /// Writes one epoch's rows of one index; the rows that are refused are returned.
+    async fn write_index(
+        &self,
+        target: &IndexTarget,
+        epoch: EpochId,
+        batches: &[OutputBatch],
+    ) -> Result<Vec<DeadLetter>, SinkError> {
+        let projected: Vec<_> = batches
+            .iter()
+            .map(|batch| target.projector.apply(&batch.columns))
+            .collect();
+        let keyed: Vec<_> = projected
+            .iter()
+            .zip(batches)
+            .map(|(columns, batch)| KeyedBatch {
+                columns,
+                origins: &batch.origins,
+            })
+            .collect();
+        let survivors = latest::survivors(&keyed, &[target.id], Winner::Last)
+            .into_iter()
+            .zip(&keyed)
+            .map(|(rows, batch)| Survivors {
+                columns: batch.columns,
+                origins: batch.origins,
+                rows,
+            })
+            .collect();
+        let requests = Mutex::new(Requests::new(survivors, target.id, epoch, self.limit));
+        let path = format!(
+            "{}/_bulk?filter_path={}",
+            encoded(&target.index),
+            outcome::FILTER
+        );
+        // Two at a time: while the server works on one, the next is written or on its way.
+        let (mut refused, more) = tokio::try_join!(
+            self.deliver_all(&path, &requests),
+            self.deliver_all(&path, &requests)
+        )?;
+        refused.extend(more);
+        let requests = requests
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        refused.extend(requests.into_unusable().into_iter().map(|unusable| {
+            let Unusable {
+                reason,
+                origin,
+                document,
+            } = unusable;
+            self.dead_letter(origin, reason, document)
+        }));
+        Ok(refused)
+    }
+
+    async fn deliver_all(
+        &self,
+        path: &str,
+        requests: &Mutex<Requests<'_>>,
+    ) -> Result<Vec<DeadLetter>, SinkError> {
+        let mut refused = Vec::new();
+        loop {
+            let buffer = lock(&self.buffers).pop().unwrap_or_default();
+            let Some(request) = lock(requests).next(buffer) else {
+                return Ok(refused);
+            };
+            self.deliver(path, request, &mut refused).await?;
+        }
+    }
+
+    fn dead_letter(&self, origin: Option<Origin>, reason: String, document: Vec<u8>) -> DeadLetter {
+        DeadLetter {
+            origin: origin.unwrap_or(NO_RECORD),
+            stage: self.name.clone(),
+            component: None,
+            column: None,
+            reason,
+            timestamp_ms: None,
+            key: None,
+            value: Some(document),
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for ElasticsearchSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        let mut differences = Vec::new();
+        for target in &self.indices {
+            match self.differences(target).await? {
+                Some(found) if found.is_empty() => self.put_template(target).await?,
+                Some(found) => differences.extend(found),
+                None => {
+                    self.put_template(target).await?;
+                    self.create(target).await?;
+                    // Somebody's template of a higher priority may have made another mapping of it.
+                    differences.extend(self.differences(target).await?.unwrap_or_default());
+                }
+            }
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(SinkError::Permanent(format!(
+            "{} does not fit sink `{}`: {}; name another index, or delete this one",
+            self.client.place(),
+            self.name,
+            differences.join("; ")
+        )))
+    }
+
+    async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        let mut refused = Vec::new();
+        for target in &self.indices {
+            if let Some(batches) = epoch.streams.get(target.from.as_str()) {
+                refused.extend(self.write_index(target, epoch.epoch, batches).await?);
+            }
+        }
+        Ok(Durable { refused })
+    }
+}
+
+fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
