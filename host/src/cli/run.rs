@@ -6,14 +6,8 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Look, Pipeline, SinkKind, SourceKind};
-use crate::dead_letter;
-use crate::guest::GuestEngine;
+use crate::config::Pipeline;
 use crate::pipeline::{self, Endpoints, PipelineError, Plan, RunOptions};
-use crate::sink::elasticsearch::ElasticsearchSink;
-use crate::sink::postgres::PostgresLedger;
-use crate::sink::{Ledger, Sink};
-use crate::source;
 
 /// Runs a pipeline.
 #[derive(Debug, clap::Args)]
@@ -64,7 +58,7 @@ async fn run_until_told(
 ) -> Result<pipeline::Summary, PipelineError> {
     let stop = CancellationToken::new();
     let _signals = tokio::spawn(stop_on_signals(stop.clone()));
-    let endpoints = connect(pipeline, plan)?;
+    let endpoints = Endpoints::open(pipeline, plan)?;
     pipeline::run(pipeline, plan, endpoints, &RunOptions { once, stop }).await
 }
 
@@ -84,45 +78,4 @@ async fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
         stop.cancel();
     }
     Ok(())
-}
-
-/// The source, sinks and dead letters that the pipeline names; connections are made later, with
-/// patience.
-fn connect(pipeline: &Pipeline, plan: &Plan) -> Result<Endpoints, PipelineError> {
-    let sink_error = |sink: &str| {
-        let sink = sink.to_owned();
-        move |source| PipelineError::Sink { sink, source }
-    };
-    let source =
-        source::open(&pipeline.source, &pipeline.name).map_err(PipelineError::Source)?;
-    let topic = match &pipeline.source.kind {
-        SourceKind::Kafka(kafka) => kafka.topic.as_str(),
-        SourceKind::File { .. } => "",
-    };
-    let dead_letters = dead_letter::open(&pipeline.dead_letters, topic)
-        .map_err(sink_error("dead letters"))?;
-    let mut ledger: Option<Box<dyn Ledger>> = None;
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    for sink in &pipeline.sinks {
-        match &sink.kind {
-            SinkKind::Postgres { url, .. } => {
-                let tables = plan.tables().to_vec();
-                let opened = PostgresLedger::new(&sink.name, &pipeline.name, url, tables)
-                    .map_err(sink_error(&sink.name))?;
-                ledger = Some(Box::new(opened));
-            }
-            SinkKind::Elasticsearch { url, .. } => {
-                let indices = plan.indices(&sink.name).to_vec();
-                let opened = ElasticsearchSink::new(&sink.name, url, indices)
-                    .map_err(sink_error(&sink.name))?;
-                sinks.push(Box::new(opened));
-            }
-        }
-    }
-    Ok(Endpoints {
-        source,
-        ledger: ledger.expect("a validated pipeline has one PostgreSQL sink"),
-        sinks,
-        dead_letters,
-    })
 }

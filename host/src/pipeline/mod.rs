@@ -10,6 +10,7 @@
 
 mod backoff;
 mod commit;
+mod endpoints;
 mod parts;
 mod plan;
 mod reader;
@@ -25,17 +26,17 @@ use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub use endpoints::Endpoints;
 pub use plan::{Plan, Stream};
-pub use summary::{StageSummary, Summary};
+pub use summary::{ProcessUsage, StageSummary, Summary};
 
 use crate::aggregate::AggregateError;
 use crate::config::Pipeline;
-use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{Coordinator, EpochCutter, EpochId};
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
-use crate::sink::{Ledger, Sink, SinkError};
-use crate::source::{Source, SourceError};
+use crate::sink::{Ledger, SinkError};
+use crate::source::SourceError;
 use commit::{LedgerTask, Outlet, SinkTask};
 use parts::Parts;
 use reader::Reader;
@@ -48,18 +49,6 @@ const WORKER_QUEUE: usize = 4;
 const OUTLET_QUEUE: usize = 1;
 /// How long a run may take to finish the epoch and commit it, once it was told to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
-
-/// The outside that a pipeline is run against; tests put in-memory ones here.
-pub struct Endpoints {
-    /// where records come from
-    pub source: Box<dyn Source>,
-    /// the sink that keeps the journal
-    pub ledger: Box<dyn Ledger>,
-    /// the other sinks
-    pub sinks: Vec<Box<dyn Sink>>,
-    /// where records go that cannot be used
-    pub dead_letters: Box<dyn DeadLetterSink>,
-}
 
 /// How to run a pipeline.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@
 //! reject leaves all streams, then the aggregates fold; as long as one of them rejects something, it
 //! leaves all streams too and every aggregate folds again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
@@ -84,7 +84,7 @@ impl Worker {
         while let Ok(message) = inbox.recv() {
             match message {
                 ToWorker::Batch { raw, excluded } => {
-                    self.process(&raw, &|origin| excluded.contains(&origin))?;
+                    self.process(&raw, &excluded)?;
                 }
                 ToWorker::Barrier(barrier) => {
                     let part = self.hand_over(barrier)?;
@@ -100,7 +100,7 @@ impl Worker {
     fn process(
         &mut self,
         raw: &RawBatch,
-        skip: &dyn Fn(Origin) -> bool,
+        skip: &BTreeSet<Origin>,
     ) -> Result<(), PipelineError> {
         let mut rejected = Rejected::of(raw.len());
         let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
