@@ -1,0 +1,346 @@
+//! Dead letters in a file, one JSON object a line, exactly once.
+//!
+//! # Invariants
+//!
+//! 1. Letters are on the disk before [`DeadLetterSink::write`] returns the length of the file, which
+//!    then goes into the journal with the epoch's commit.
+//! 2. What stands beyond the length in the journal belongs to no committed epoch, and is cut off
+//!    before anything is appended.
+
+use std::io::SeekFrom;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+use tokio::fs::{self, File, OpenOptions};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tracing::info;
+
+use super::{DeadLetter, DeadLetterSink};
+use crate::sink::SinkError;
+
+/// One letter. What is text stands there as text; other bytes in base64, under a name of their own.
+/// A tombstone has no value.
+#[derive(Serialize)]
+struct Line<'a> {
+    reason: &'a str,
+    stage: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<&'a str>,
+    topic: &'a str,
+    partition: u32,
+    offset: i64,
+    /// the record's own, ms since 1970 UTC
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+}
+
+fn text_or_base64(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => (None, None),
+        Some((_, Ok(text))) => (Some(text), None),
+        Some((bytes, Err(_))) => (None, Some(BASE64.encode(bytes))),
+    }
+}
+
+fn write_line(letter: &DeadLetter, topic: &str, out: &mut Vec<u8>) {
+    let (key, key_base64) = text_or_base64(letter.key.as_deref());
+    let (value, value_base64) = text_or_base64(letter.value.as_deref());
+    let line = Line {
+        reason: &letter.reason,
+        stage: &letter.stage,
+        component: letter.component.as_deref(),
+        column: letter.column.as_deref(),
+        topic,
+        partition: letter.origin.partition.0,
+        offset: letter.origin.offset,
+        timestamp: letter.timestamp_ms,
+        key,
+        key_base64,
+        value,
+        value_base64,
+    };
+    serde_json::to_writer(&mut *out, &line).expect("a Vec takes every byte");
+    out.push(b'\n');
+}
+
+/// A file of dead letters.
+pub(super) struct DeadLetterFile {
+    path: PathBuf,
+    topic: String,
+    open: Option<Open>,
+}
+
+struct Open {
+    file: File,
+    /// bytes that are on the disk
+    durable: u64,
+    /// whether there may be more in the file: a write failed or was dropped
+    torn: bool,
+}
+
+impl DeadLetterFile {
+    /// The file at `path`, for records of `topic`. It is created when it is first used.
+    pub(super) fn new(path: &Path, topic: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            topic: topic.to_owned(),
+            open: None,
+        }
+    }
+
+    fn failed(path: &Path, action: &str, error: &std::io::Error) -> SinkError {
+        SinkError::Permanent(format!(
+            "failed to {action} the dead-letter file {}: {error}",
+            path.display()
+        ))
+    }
+
+    /// Opens the file, creating it and its folder where they are missing.
+    async fn open(&self) -> std::io::Result<Open> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(folder).await?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.path)
+            .await?;
+        // The name of a new file is durable once its folder is.
+        File::open(folder).await?.sync_all().await?;
+        let durable = file.metadata().await?.len();
+        Ok(Open {
+            file,
+            durable,
+            torn: false,
+        })
+    }
+
+    async fn opened(&mut self) -> Result<&mut Open, SinkError> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self
+                .open()
+                .await
+                .map_err(|error| Self::failed(&self.path, "open", &error))?,
+        };
+        Ok(self.open.insert(open))
+    }
+}
+
+impl Open {
+    async fn cut(&mut self, length: u64) -> std::io::Result<()> {
+        self.file.set_len(length).await?;
+        self.file.sync_all().await?;
+        self.durable = length;
+        self.torn = false;
+        Ok(())
+    }
+
+    async fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if self.torn {
+            self.cut(self.durable).await?;
+        }
+        self.torn = true;
+        self.file.seek(SeekFrom::Start(self.durable)).await?;
+        self.file.write_all(bytes).await?;
+        self.file.flush().await?;
+        self.file.sync_data().await?;
+        self.durable += bytes.len() as u64;
+        self.torn = false;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DeadLetterSink for DeadLetterFile {
+    async fn recover(&mut self, bytes: u64) -> Result<(), SinkError> {
+        let path = self.path.clone();
+        let open = self.opened().await?;
+        if open.durable < bytes {
+            return Err(SinkError::Permanent(format!(
+                "the dead-letter file {} has {} bytes, and {bytes} were committed: it was cut or \
+                 replaced; bring it back, or name another file",
+                path.display(),
+                open.durable
+            )));
+        }
+        if open.durable > bytes {
+            let uncommitted = open.durable - bytes;
+            info!(path = %path.display(), uncommitted, "cutting off letters that were not committed");
+            open.cut(bytes)
+                .await
+                .map_err(|error| Self::failed(&path, "cut", &error))?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, letters: &[DeadLetter]) -> Result<u64, SinkError> {
+        let mut lines = Vec::new();
+        for letter in letters {
+            write_line(letter, &self.topic, &mut lines);
+        }
+        let path = self.path.clone();
+        let open = self.opened().await?;
+        if !lines.is_empty() {
+            // A disk that is full may have room again.
+            open.append(&lines)
+                .await
+                .map_err(|error| SinkError::Unavailable {
+                    what: format!("the dead-letter file {}", path.display()),
+                    reason: error.to_string(),
+                })?;
+        }
+        Ok(open.durable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::record::{Origin, Partition};
+
+    fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
+        DeadLetter {
+            origin: Origin {
+                partition: Partition(2),
+                offset,
+            },
+            stage: "decode".into(),
+            component: None,
+            column: Some("amount".into()),
+            reason: "a \"reason\"\nof two lines".into(),
+            timestamp_ms: None,
+            key: None,
+            value: value.map(<[u8]>::to_vec),
+        }
+    }
+
+    fn lines(path: &Path) -> Vec<Value> {
+        std::fs::read_to_string(path)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn file(folder: &TempDir) -> (PathBuf, DeadLetterFile) {
+        let path = folder.path().join("new/dead.ndjson");
+        let file = DeadLetterFile::new(&path, "sales");
+        (path, file)
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_a_line_with_all_that_is_known() {
+        let folder = TempDir::new().unwrap();
+        let (path, mut file) = file(&folder);
+        let full = DeadLetter {
+            component: Some("currency".into()),
+            timestamp_ms: Some(1_767_132_194_299),
+            key: Some(vec![0xff]),
+            ..letter(5, Some("{\"é\n".as_bytes()))
+        };
+        let length = file.write(&[full, letter(6, None)]).await.unwrap();
+        assert_eq!(length, std::fs::metadata(&path).unwrap().len());
+        assert_eq!(
+            lines(&path),
+            [
+                json!({
+                    "reason": "a \"reason\"\nof two lines", "stage": "decode",
+                    "component": "currency", "column": "amount", "topic": "sales",
+                    "partition": 2, "offset": 5, "timestamp": 1_767_132_194_299_i64,
+                    "key_base64": "/w==", "value": "{\"é\n",
+                }),
+                json!({
+                    "reason": "a \"reason\"\nof two lines", "stage": "decode",
+                    "column": "amount", "topic": "sales", "partition": 2, "offset": 6,
+                }),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn letters_beyond_the_committed_length_are_forgotten() {
+        let folder = TempDir::new().unwrap();
+        let (path, mut first) = file(&folder);
+        first.recover(0).await.unwrap();
+        let committed = first.write(&[letter(1, Some(b"a"))]).await.unwrap();
+        let more = first.write(&[letter(2, Some(b"b"))]).await.unwrap();
+        assert!(more > committed);
+
+        let (_, mut second) = file(&folder);
+        second.recover(committed).await.unwrap();
+        assert_eq!(lines(&path).len(), 1);
+        second.write(&[letter(3, Some(b"c"))]).await.unwrap();
+        let offsets: Vec<Value> = lines(&path).iter().map(|l| l["offset"].clone()).collect();
+        assert_eq!(offsets, [json!(1), json!(3)]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_lacks_committed_letters_is_refused() {
+        let folder = TempDir::new().unwrap();
+        let (path, mut file) = file(&folder);
+        let error = file.recover(10).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the dead-letter file {} has 0 bytes, and 10 were committed: it was cut or \
+                 replaced; bring it back, or name another file",
+                path.display()
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn no_letters_leave_the_file_as_long_as_it_was() {
+        let folder = TempDir::new().unwrap();
+        let (_, mut file) = file(&folder);
+        let length = file.write(&[letter(1, None)]).await.unwrap();
+        assert_eq!(file.write(&[]).await.unwrap(), length);
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_write_left_is_cut_off_by_the_next() {
+        let folder = TempDir::new().unwrap();
+        let (path, mut file) = file(&folder);
+        let length = file.write(&[letter(1, None)]).await.unwrap();
+        let open = file.open.as_mut().unwrap();
+        open.file.write_all(&[b'x'; 10_000]).await.unwrap();
+        open.file.flush().await.unwrap();
+        open.torn = true;
+        let longer = file.write(&[letter(2, None)]).await.unwrap();
+        assert!(longer > length);
+        assert_eq!(lines(&path).len(), 2);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), longer);
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_a_file_is_refused_by_name() {
+        let folder = TempDir::new().unwrap();
+        let mut file = DeadLetterFile::new(folder.path(), "sales");
+        let error = file.recover(0).await.unwrap_err().to_string();
+        assert!(
+            error.starts_with("failed to open the dead-letter file /"),
+            "{error}"
+        );
+    }
+}

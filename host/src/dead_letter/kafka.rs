@@ -1,0 +1,358 @@
+//! Dead letters in a Kafka topic, at least once.
+//!
+//! A message has the record's own bytes as its value, and the rest in headers: `wasmill-reason`,
+//! `-stage`, `-component`, `-column`, `-topic`, `-partition`, `-offset`, `-timestamp` and `-key` (the
+//! record's own key). Its key is `topic/partition/offset/stage`, the same whenever the letter is
+//! repeated, so whoever reads the topic (or a compacted one) can tell.
+//!
+//! The message has the time of its writing, not the record's: a topic's retention goes by it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use indexmap::IndexMap;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tracing::warn;
+
+use super::{DeadLetter, DeadLetterSink};
+use crate::sink::SinkError;
+
+/// How long Kafka has to create the topic.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a letter may take to be acknowledged.
+const DELIVERY_TIMEOUT_MS: &str = "30000";
+
+/// How long to wait for room in the producer's queue before looking again.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(20);
+
+/// Bytes of a letter, for the producer and for a topic that is created here. A record that the
+/// source could read has to fit with its headers.
+const MESSAGE_BYTES_MAX: &str = "67108864";
+
+/// A topic of dead letters.
+pub(super) struct DeadLetterTopic {
+    config: ClientConfig,
+    brokers: String,
+    topic: String,
+    source_topic: String,
+    /// Absent before the first use and after a failure: a producer that failed once may be beyond
+    /// repair (librdkafka's fatal errors), and a new one costs little.
+    producer: Option<ThreadedProducer<Deliveries>>,
+}
+
+/// What became of the letter at an index.
+type Report = (usize, Option<RDKafkaErrorCode>);
+
+/// Goes with a message and comes back with its delivery report.
+struct Ticket {
+    index: usize,
+    reports: UnboundedSender<Report>,
+}
+
+struct Deliveries;
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let failure = result.as_ref().err().map(|(error, _)| {
+            error
+                .rdkafka_error_code()
+                .unwrap_or(RDKafkaErrorCode::Unknown)
+        });
+        // Nobody listens where the write was dropped meanwhile.
+        let _ = ticket.reports.send((ticket.index, failure));
+    }
+}
+
+impl DeadLetterTopic {
+    /// The topic `topic`, for records of `source_topic`. Connects when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] when librdkafka does not take a property; no message quotes a value.
+    pub(super) fn new(
+        brokers: &str,
+        topic: &str,
+        properties: &IndexMap<String, String>,
+        source_topic: &str,
+    ) -> Result<Self, SinkError> {
+        let mut config = ClientConfig::new();
+        config
+            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS)
+            .set("message.max.bytes", MESSAGE_BYTES_MAX);
+        for (name, value) in properties {
+            config.set(name, value);
+        }
+        config
+            .set("bootstrap.servers", brokers)
+            .set("enable.idempotence", "true")
+            .set("acks", "all");
+        config.create_native_config().map_err(|error| match error {
+            KafkaError::ClientConfig(_, reason, name, _) => {
+                SinkError::Permanent(format!("dead letters: Kafka property `{name}`: {reason}"))
+            }
+            other => SinkError::Permanent(format!("dead letters: {other}")),
+        })?;
+        Ok(Self {
+            config,
+            brokers: brokers.to_owned(),
+            topic: topic.to_owned(),
+            source_topic: source_topic.to_owned(),
+            producer: None,
+        })
+    }
+
+    fn unavailable(&self, reason: &str) -> SinkError {
+        SinkError::Unavailable {
+            what: format!("Kafka at {} (dead letters)", self.brokers),
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn failed(&self, action: &str, code: RDKafkaErrorCode) -> SinkError {
+        match code {
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::InvalidConfig => SinkError::Permanent(format!(
+                "Kafka at {} refused to {action} topic `{}` of the dead letters: {code}",
+                self.brokers, self.topic
+            )),
+            other => self.unavailable(&format!("failed to {action} `{}`: {other}", self.topic)),
+        }
+    }
+
+    /// Creates the topic where it is missing, with the partitions and copies of the broker's choice.
+    async fn create_topic(&self) -> Result<(), SinkError> {
+        let admin: AdminClient<DefaultClientContext> = self
+            .config
+            .create()
+            .map_err(|error| SinkError::Permanent(format!("dead letters: {error}")))?;
+        let topic = NewTopic::new(&self.topic, -1, TopicReplication::Fixed(-1))
+            .set("max.message.bytes", MESSAGE_BYTES_MAX);
+        let options = AdminOptions::new()
+            .request_timeout(Some(CREATE_TIMEOUT))
+            .operation_timeout(Some(CREATE_TIMEOUT));
+        let results = admin
+            .create_topics([&topic], &options)
+            .await
+            .map_err(|error| self.unavailable(&error.to_string()))?;
+        for result in results {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                // Whoever may not create topics may still write to one that is there.
+                Err((
+                    _,
+                    RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed,
+                )) => {
+                    warn!(
+                        topic = self.topic,
+                        "not allowed to create the topic of the dead letters"
+                    );
+                }
+                Err((_, code)) => return Err(self.failed("create", code)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), SinkError> {
+        if self.producer.is_some() {
+            return Ok(());
+        }
+        self.create_topic().await?;
+        let producer = self
+            .config
+            .create_with_context(Deliveries)
+            .map_err(|error| SinkError::Permanent(format!("dead letters: {error}")))?;
+        self.producer = Some(producer);
+        Ok(())
+    }
+
+    /// Sends the letters at these indices and waits for all of them: those that are too large for
+    /// the topic come back.
+    async fn send_all(
+        &self,
+        letters: &[DeadLetter],
+        indices: &[usize],
+        body: Body,
+    ) -> Result<Vec<usize>, SinkError> {
+        let producer = self.producer.as_ref().expect("the caller has connected");
+        let (reports, mut inbox) = unbounded_channel();
+        for &index in indices {
+            let ticket = Box::new(Ticket {
+                index,
+                reports: reports.clone(),
+            });
+            self.enqueue(producer, &letters[index], ticket, body)
+                .await?;
+        }
+        drop(reports);
+        let mut too_large = Vec::new();
+        let mut failure = None;
+        while let Some((index, code)) = inbox.recv().await {
+            match code {
+                None => {}
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => too_large.push(index),
+                Some(code) => failure = Some(code),
+            }
+        }
+        match failure {
+            None => Ok(too_large),
+            Some(code) => Err(self.failed("write to", code)),
+        }
+    }
+
+    async fn enqueue(
+        &self,
+        producer: &ThreadedProducer<Deliveries>,
+        letter: &DeadLetter,
+        ticket: Box<Ticket>,
+        body: Body,
+    ) -> Result<(), SinkError> {
+        let key = stable_key(letter, &self.source_topic);
+        let mut record = BaseRecord::with_opaque_to(&self.topic, ticket)
+            .key(&key)
+            .headers(headers(letter, &self.source_topic, body));
+        if let (Body::Whole, Some(value)) = (body, &letter.value) {
+            record = record.payload(value);
+        }
+        loop {
+            match producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    record = again;
+                    tokio::time::sleep(QUEUE_FULL_PAUSE).await;
+                }
+                Err((KafkaError::MessageProduction(code), record)) => {
+                    let ticket = record.delivery_opaque;
+                    // Its receiver is in the function that calls this one.
+                    let _ = ticket.reports.send((ticket.index, Some(code)));
+                    return Ok(());
+                }
+                Err((error, _)) => return Err(self.unavailable(&error.to_string())),
+            }
+        }
+    }
+}
+
+/// How much of a record goes into its letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Whole,
+    /// The record is larger than the topic takes: it can only be told where it is.
+    LeftOut,
+}
+
+fn stable_key(letter: &DeadLetter, source_topic: &str) -> String {
+    format!(
+        "{source_topic}/{}/{}/{}",
+        letter.origin.partition, letter.origin.offset, letter.stage
+    )
+}
+
+fn headers(letter: &DeadLetter, source_topic: &str, body: Body) -> OwnedHeaders {
+    let partition = letter.origin.partition.to_string();
+    let offset = letter.origin.offset.to_string();
+    let timestamp = letter.timestamp_ms.map(|timestamp| timestamp.to_string());
+    let left_out =
+        (body == Body::LeftOut).then(|| letter.value.as_ref().map_or(0, Vec::len).to_string());
+    let key = match body {
+        Body::Whole => letter.key.as_deref(),
+        Body::LeftOut => None,
+    };
+    let text = |text: Option<&'_ String>| text.map(String::as_bytes).map(<[u8]>::to_vec);
+    [
+        ("wasmill-reason", text(Some(&letter.reason))),
+        ("wasmill-stage", text(Some(&letter.stage))),
+        ("wasmill-component", text(letter.component.as_ref())),
+        ("wasmill-column", text(letter.column.as_ref())),
+        ("wasmill-topic", Some(source_topic.as_bytes().to_vec())),
+        ("wasmill-partition", text(Some(&partition))),
+        ("wasmill-offset", text(Some(&offset))),
+        ("wasmill-timestamp", text(timestamp.as_ref())),
+        ("wasmill-key", key.map(<[u8]>::to_vec)),
+        ("wasmill-value-bytes-left-out", text(left_out.as_ref())),
+    ]
+    .iter()
+    .filter_map(|(key, value)| value.as_ref().map(|value| (*key, value)))
+    .fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header {
+            key,
+            value: Some(value),
+        })
+    })
+}
+
+#[async_trait]
+impl DeadLetterSink for DeadLetterTopic {
+    async fn recover(&mut self, _bytes: u64) -> Result<(), SinkError> {
+        self.connect().await
+    }
+
+    async fn write(&mut self, letters: &[DeadLetter]) -> Result<u64, SinkError> {
+        if letters.is_empty() {
+            return Ok(0);
+        }
+        self.connect().await?;
+        let all: Vec<usize> = (0..letters.len()).collect();
+        let written = match self.send_all(letters, &all, Body::Whole).await {
+            Ok(too_large) if too_large.is_empty() => Ok(too_large),
+            Ok(too_large) => self.send_all(letters, &too_large, Body::LeftOut).await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(too_large) if too_large.is_empty() => Ok(0),
+            Ok(_) => Err(self.failed("write to", RDKafkaErrorCode::MessageSizeTooLarge)),
+            Err(error) => {
+                self.producer = None;
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str, value: &str) -> String {
+        let properties = IndexMap::from([(name.to_owned(), value.to_owned())]);
+        match DeadLetterTopic::new("localhost:9092", "dead", &properties, "sales") {
+            Ok(_) => panic!("`{name}` was accepted"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_unknown_property_is_refused_by_name_and_no_value_is_quoted() {
+        let message = refusal("sasl.passwort", "geheim");
+        assert!(message.contains("`sasl.passwort`"), "{message}");
+        assert!(!message.contains("geheim"), "{message}");
+    }
+
+    #[test]
+    fn letters_cannot_be_written_without_idempotence() {
+        let properties = IndexMap::from([
+            ("enable.idempotence".to_owned(), "false".to_owned()),
+            ("acks".to_owned(), "0".to_owned()),
+        ]);
+        let topic = DeadLetterTopic::new("localhost:9092", "dead", &properties, "sales").unwrap();
+        assert_eq!(topic.config.get("enable.idempotence"), Some("true"));
+        assert_eq!(topic.config.get("acks"), Some("all"));
+    }
+}
