@@ -8,6 +8,7 @@
 //!    it is the authority on what has happened.
 
 pub mod latest;
+pub mod postgres;
 pub mod projection;
 
 use std::collections::BTreeMap;
