@@ -1,5 +1,9 @@
 //! Handles on the servers and the built artefacts that the tests use.
 
+pub(crate) mod elastic;
+pub(crate) mod rows;
+pub(crate) mod scripted_http;
+
 use std::path::PathBuf;
 
 /// A setting that `cargo xtask test` hands to the tests.
