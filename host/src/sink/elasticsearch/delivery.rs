@@ -6,7 +6,7 @@ use super::backoff::Backoff;
 use super::bulk::Request;
 use super::client::{NoAnswer, Reply};
 use super::outcome::{self, Outcome, Verdict};
-use super::{ElasticsearchSink, PATIENCE, lock};
+use super::{ElasticsearchSink, lock};
 use crate::dead_letter::DeadLetter;
 use crate::sink::SinkError;
 
@@ -18,7 +18,7 @@ impl ElasticsearchSink {
     ///
     /// # Errors
     ///
-    /// [`SinkError::Unavailable`] when no usable answer came for [`PATIENCE`];
+    /// [`SinkError::Unavailable`] when no usable answer came for `patience`;
     /// [`SinkError::Permanent`] when no document would be taken.
     pub(super) async fn deliver(
         &self,
@@ -43,7 +43,7 @@ impl ElasticsearchSink {
                     continue;
                 }
                 Verdict::Stop(reason) => return Err(self.stopped(&reason)),
-                Verdict::Busy(reason) if answered.elapsed() >= PATIENCE => {
+                Verdict::Busy(reason) if answered.elapsed() >= self.patience => {
                     return Err(self.client.unavailable(reason));
                 }
                 Verdict::Busy(reason) => {

@@ -24,7 +24,7 @@ mod render;
 mod target;
 mod template;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -62,6 +62,7 @@ pub struct ElasticsearchSink {
     client: Client,
     indices: Vec<IndexTarget>,
     limit: RequestLimit,
+    patience: Duration,
     waiting: Waiting,
     /// buffers of answered requests, for the next ones
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -86,6 +87,7 @@ impl ElasticsearchSink {
                 documents_max: DOCUMENTS_MAX,
                 bytes_max: BYTES_MAX,
             },
+            patience: PATIENCE,
             waiting: Waiting::default(),
             buffers: Mutex::default(),
         })
@@ -275,6 +277,57 @@ fn encoded(name: &str) -> String {
     utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, RecordBatch, StringArray};
+
+    use super::*;
+    use crate::config;
+    use crate::schema::{DataType, Field, Schema};
+
+    #[tokio::test]
+    async fn a_server_that_stays_away_is_reported_after_a_while() {
+        let stream = Schema::new(vec![Field {
+            name: "id".into(),
+            ty: DataType::Utf8,
+            nullable: false,
+        }])
+        .unwrap();
+        let index = config::Index {
+            from: "sales".into(),
+            index: "sales".into(),
+            id: "id".into(),
+            columns: None,
+            span: 0..0,
+        };
+        let target = IndexTarget::new(&index, &stream).unwrap();
+        // Port 9 is "discard", and nobody listens there.
+        let url = Secret::new("http://127.0.0.1:9".into());
+        let mut sink = ElasticsearchSink::new("search", &url, vec![target]).unwrap();
+        sink.patience = Duration::from_millis(150);
+        let ids: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+        let batch = OutputBatch {
+            columns: RecordBatch::try_new(Arc::clone(stream.arrow()), vec![ids]).unwrap(),
+            origins: Vec::new(),
+        };
+        let output = EpochOutput {
+            epoch: EpochId(1),
+            streams: BTreeMap::from([("sales".into(), vec![batch])]),
+            ..EpochOutput::default()
+        };
+        let error = sink.write(&output).await.unwrap_err();
+        assert!(matches!(error, SinkError::Unavailable { .. }), "{error}");
+        let message = error.to_string();
+        assert!(
+            message.starts_with("failed to reach Elasticsearch at 127.0.0.1:9: "),
+            "{message}"
+        );
+    }
 }

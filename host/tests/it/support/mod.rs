@@ -1,6 +1,9 @@
 //! Handles on the servers and the built artefacts that the tests use.
 
 pub(crate) mod job;
+pub(crate) mod elastic;
+pub(crate) mod rows;
+pub(crate) mod scripted_http;
 
 use std::path::PathBuf;
 
