@@ -7,17 +7,23 @@ use arrow_array::RecordBatch;
 
 use super::group::{GroupKeys, Grouping};
 use super::{AggregateLogic, Layout};
-use crate::guest::{CallError, Folded, isolate, lowered_size};
+use crate::guest::{CallError, Fault, Folded, call_ranges, isolate};
 use crate::record::{Rejection, Rows};
-
-/// Rows that one call of a guest gets at most.
-const CALL_ROWS_MAX: usize = 8_192;
 
 /// What a part of a batch adds to an aggregate: one state a group.
 #[derive(Debug, Clone)]
 pub struct Partial {
     pub(super) keys: GroupKeys,
     pub(super) states: RecordBatch,
+}
+
+/// What came of folding rows.
+#[derive(Debug)]
+pub enum FoldedRows {
+    /// what they add, for no group more than one state a call
+    Partials(Vec<Partial>),
+    /// rows that the guest rejects or fails on, or that lie in no window; at least one
+    Rejected(Vec<Rejection>),
 }
 
 /// One aggregate in one worker.
@@ -60,93 +66,82 @@ impl AggregateStage {
         &self.name
     }
 
-    /// Folds the rows, all or none.
+    /// Folds the rows, all or none: with rejections, the caller leaves their records out and folds
+    /// the rest again.
     ///
     /// # Errors
     ///
-    /// Every row that the guest rejects or fails on, or that lies in no window; the caller leaves
-    /// their records out and folds the rest again.
-    pub fn fold(&mut self, rows: &Rows) -> Result<Vec<Partial>, Vec<Rejection>> {
+    /// When no fresh instance of the guest can be made.
+    ///
+    /// # Panics
+    ///
+    /// When `rows` has other columns than the guest was configured for.
+    pub fn fold(&mut self, rows: &Rows) -> Result<FoldedRows, CallError> {
+        let input = rows
+            .columns
+            .project(&self.needs)
+            .expect("a guest's needs were resolved against its input");
         let mut partials = Vec::new();
         let mut rejected = Vec::new();
-        for range in self.calls(rows) {
-            let offset = range.start;
-            let folded = isolate(range.len(), |part| {
-                self.fold_range(rows, offset + part.start..offset + part.end)
-            });
-            for (_, outcome) in folded.done {
+        for call in call_ranges(&input, self.call_bytes_max) {
+            let of_call = |part: &Range<usize>| call.start + part.start..call.start + part.end;
+            let isolated = isolate(call.len(), |part| {
+                self.fold_range(rows, &input, of_call(&part))
+            })?;
+            for (_, outcome) in isolated.done {
                 match outcome {
-                    Ok(partial) => partials.push(partial),
-                    Err(rejections) => rejected.extend(rejections),
+                    FoldedRows::Partials(some) => partials.extend(some),
+                    FoldedRows::Rejected(rejections) => rejected.extend(rejections),
                 }
             }
-            rejected.extend(folded.failed.into_iter().map(|(row, error)| Rejection {
-                record: rows.records[offset + row],
-                reason: error.to_string(),
-                column: None,
-                by_guest: true,
-            }));
+            for (part, error) in isolated.failed {
+                let reason = error.to_string();
+                rejected.extend(of_call(&part).map(|row| Rejection {
+                    record: rows.records[row],
+                    reason: reason.clone(),
+                    column: None,
+                    by_guest: true,
+                }));
+            }
         }
-        if rejected.is_empty() {
-            Ok(partials)
+        Ok(if rejected.is_empty() {
+            FoldedRows::Partials(partials)
         } else {
-            Err(rejected)
-        }
-    }
-
-    /// The rows in ranges that one call can take.
-    fn calls(&self, rows: &Rows) -> Vec<Range<usize>> {
-        let count = rows.columns.num_rows();
-        if count == 0 {
-            return Vec::new();
-        }
-        let bytes = self.project(&rows.columns).map_or(0, |c| lowered_size(&c));
-        let pieces = bytes
-            .div_ceil(self.call_bytes_max)
-            .max(count.div_ceil(CALL_ROWS_MAX))
-            .max(1);
-        let step = count.div_ceil(pieces);
-        (0..count)
-            .step_by(step)
-            .map(|start| start..count.min(start + step))
-            .collect()
-    }
-
-    fn project(&self, columns: &RecordBatch) -> Result<RecordBatch, CallError> {
-        columns
-            .project(&self.needs)
-            .map_err(|error| CallError::Invalid(error.to_string()))
+            FoldedRows::Rejected(rejected)
+        })
     }
 
     fn fold_range(
         &mut self,
         rows: &Rows,
+        input: &RecordBatch,
         range: Range<usize>,
-    ) -> Result<Result<Partial, Vec<Rejection>>, CallError> {
+    ) -> Result<FoldedRows, Fault<CallError>> {
         let part = Rows {
             columns: rows.columns.slice(range.start, range.len()),
-            records: rows.records[range].to_vec(),
+            records: rows.records[range.clone()].to_vec(),
         };
         let grouped = match self.grouping.group(&part) {
             Ok(grouped) => grouped,
-            Err(rejections) => return Ok(Err(rejections)),
+            Err(rejections) => return Ok(FoldedRows::Rejected(rejections)),
         };
-        let input = self.project(&part.columns)?;
+        let input = input.slice(range.start, range.len());
         let count = grouped.keys.len() as u32;
-        match self.logic.fold(&grouped.groups, count, &input)? {
-            Folded::States(states) => Ok(Ok(Partial {
+        let folded = self.logic.fold(&grouped.groups, count, &input);
+        Ok(match folded.map_err(CallError::fault)? {
+            Folded::States(states) => FoldedRows::Partials(vec![Partial {
                 keys: grouped.keys,
                 states,
-            })),
-            Folded::Rejected(rejections) => Ok(Err(rejections
-                .into_iter()
-                .map(|(row, reason)| Rejection {
-                    record: part.records[row as usize],
-                    reason,
+            }]),
+            Folded::Rejected(rejections) => {
+                let rejections = rejections.into_iter().map(|rejection| Rejection {
+                    record: part.records[rejection.row as usize],
+                    reason: rejection.reason,
                     column: None,
                     by_guest: true,
-                })
-                .collect())),
-        }
+                });
+                FoldedRows::Rejected(rejections.collect())
+            }
+        })
     }
 }

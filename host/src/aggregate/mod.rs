@@ -26,7 +26,7 @@ mod state;
 mod tests;
 
 pub use codec::CorruptRow;
-pub use fold::{AggregateStage, Partial};
+pub use fold::{AggregateStage, FoldedRows, Partial};
 pub use state::{AggregateError, StateTable, Touched};
 
 use arrow_array::RecordBatch;

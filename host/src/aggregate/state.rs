@@ -18,7 +18,7 @@ use super::fold::Partial;
 use super::group::{GroupKeys, Numbering};
 use super::{AggregateLogic, Layout};
 use crate::checkpoint::StateChange;
-use crate::guest::{CallError, lowered_size};
+use crate::guest::{CallError, lowered_bytes};
 
 /// What stops an aggregate: without its states nothing can be committed.
 #[derive(Debug, Error)]
@@ -131,7 +131,7 @@ impl StateTable {
                 .iter()
                 .take_while(|partial| {
                     let first = bytes == 0;
-                    bytes += lowered_size(&partial.states).max(1);
+                    bytes += lowered_bytes(&partial.states).max(1);
                     first || bytes <= self.call_bytes_max / 2
                 })
                 .count();
@@ -166,7 +166,7 @@ impl StateTable {
         let merged = self
             .logic
             .merge(&groups, keys.len() as u32, &parts)
-            .map_err(|source| self.guest_error("merge", source))?;
+            .map_err(|source| guest_error(&self.name, "merge", source))?;
         let writer = RowWriter::new(self.layout.state.fields(), merged.columns());
         let mut bytes = Vec::new();
         for (row, key) in keys.iter().enumerate() {
@@ -200,32 +200,40 @@ impl StateTable {
         let groups: Vec<(&[u8], &[u8])> = self.of(touched).collect();
         let bytes: usize = groups.iter().map(|(_, state)| state.len()).sum();
         let calls = (2 * bytes).div_ceil(self.call_bytes_max).max(1);
-        let mut batches = Vec::with_capacity(calls);
+        let mut inputs = Vec::with_capacity(calls);
         for groups in groups.chunks(groups.len().div_ceil(calls).max(1)) {
-            let mut columns = self.read_groups(groups.iter().map(|(key, _)| *key))?;
-            if let Some((windows, _)) = &self.layout.window {
-                // The start stands first in a group's bytes; the stream has it behind the key.
-                let start = columns.remove(0);
-                let end: TimestampMicrosecondArray = start
-                    .as_primitive::<TimestampMicrosecondType>()
-                    .unary(|start| windows.end_of(start));
-                columns.push(start);
-                columns.push(Arc::new(end.with_timezone("UTC")));
-            }
+            let columns = self.group_columns(groups.iter().map(|(key, _)| *key))?;
             let states = self.read_states(groups.iter().map(|(_, state)| *state))?;
-            let finished = self.logic.finish(&states).map_err(|source| {
-                AggregateError::Guest {
-                    aggregate: Arc::clone(&self.name),
-                    call: "finish",
-                    source,
-                }
-            })?;
-            columns.extend(finished.columns().iter().cloned());
-            let batch = RecordBatch::try_new(Arc::clone(self.layout.output.arrow()), columns)
-                .expect("key, window and output columns make up the layout's output");
-            batches.push(batch);
+            inputs.push((columns, states));
         }
-        Ok(batches)
+        let finish = |(mut columns, states): (Vec<ArrayRef>, RecordBatch)| {
+            let finished = self.logic.finish(&states);
+            let finished = finished.map_err(|source| guest_error(&self.name, "finish", source))?;
+            columns.extend(finished.columns().iter().cloned());
+            Ok(
+                RecordBatch::try_new(Arc::clone(self.layout.output.arrow()), columns)
+                    .expect("key, window and output columns make up the layout's output"),
+            )
+        };
+        inputs.into_iter().map(finish).collect()
+    }
+
+    /// The columns that tell groups apart, as the stream has them.
+    fn group_columns<'a>(
+        &self,
+        groups: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>, AggregateError> {
+        let mut columns = self.read_groups(groups)?;
+        if let Some((windows, _)) = &self.layout.window {
+            // The start stands first in a group's bytes; the stream has it behind the key.
+            let start = columns.remove(0);
+            let end: TimestampMicrosecondArray = start
+                .as_primitive::<TimestampMicrosecondType>()
+                .unary(|start| windows.end_of(start));
+            columns.push(start);
+            columns.push(Arc::new(end.with_timezone("UTC")));
+        }
+        Ok(columns)
     }
 
     fn of<'a>(&'a self, touched: &'a Touched) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
@@ -260,12 +268,12 @@ impl StateTable {
             source,
         }
     }
+}
 
-    fn guest_error(&self, call: &'static str, source: CallError) -> AggregateError {
-        AggregateError::Guest {
-            aggregate: Arc::clone(&self.name),
-            call,
-            source,
-        }
+fn guest_error(aggregate: &Arc<str>, call: &'static str, source: CallError) -> AggregateError {
+    AggregateError::Guest {
+        aggregate: Arc::clone(aggregate),
+        call,
+        source,
     }
 }

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::checkpoint::StateChange;
 use crate::config::Every;
+use crate::guest::RowRejection;
 use crate::record::Rows;
 
 const DAY: i64 = 86_400_000_000;
@@ -69,7 +70,12 @@ impl AggregateLogic for Sum {
             return Err(CallError::Refused("trapped".into()));
         }
         let poisoned = (0u32..).zip(values).filter(|(_, v)| **v == POISON);
-        let poisoned: Vec<(u32, String)> = poisoned.map(|(i, _)| (i, "poison".into())).collect();
+        let poisoned: Vec<RowRejection> = poisoned
+            .map(|(row, _)| RowRejection {
+                row,
+                reason: "poison".into(),
+            })
+            .collect();
         if !poisoned.is_empty() {
             return Ok(Folded::Rejected(poisoned));
         }
@@ -140,6 +146,22 @@ fn rows(rows: &[Row]) -> Rows {
     }
 }
 
+/// Folds rows of which none is rejected.
+fn fold(some: &[Row]) -> Vec<Partial> {
+    match stage().fold(&rows(some)) {
+        Ok(FoldedRows::Partials(partials)) => partials,
+        other => panic!("nothing is rejected: {other:?}"),
+    }
+}
+
+/// Folds rows of which some are rejected.
+fn rejections(some: &[Row]) -> Vec<crate::record::Rejection> {
+    match stage().fold(&rows(some)) {
+        Ok(FoldedRows::Rejected(rejections)) => rejections,
+        other => panic!("some are rejected: {other:?}"),
+    }
+}
+
 type Totals = BTreeMap<(i64, Option<String>), i64>;
 
 /// What the table shows for the groups of these partials.
@@ -187,20 +209,20 @@ proptest! {
         let mut all = Vec::new();
         for epoch in &epochs {
             all.extend_from_slice(epoch);
-            let one = stage().fold(&rows(epoch)).expect("nothing is rejected");
+            let one = fold(epoch);
             whole.merge(&one).expect("sums merge");
             let mut parts = Vec::new();
             let mut rest = epoch.as_slice();
             for cut in &cuts {
                 let (head, tail) = rest.split_at((*cut).min(rest.len()));
-                parts.extend(stage().fold(&rows(head)).expect("nothing is rejected"));
+                parts.extend(fold(head));
                 rest = tail;
             }
-            parts.extend(stage().fold(&rows(rest)).expect("nothing is rejected"));
+            parts.extend(fold(rest));
             parts.reverse();
             split.merge(&parts).expect("sums merge");
         }
-        let everything = stage().fold(&rows(&all)).expect("nothing is rejected");
+        let everything = fold(&all);
         prop_assert_eq!(shown(&mut whole, &everything), expected(&all));
         prop_assert_eq!(shown(&mut split, &everything), expected(&all));
     }
@@ -208,14 +230,13 @@ proptest! {
 
 #[test]
 fn a_restored_table_goes_on_where_the_stored_one_stopped() {
-    let first = stage().fold(&rows(&[(0, Some("a"), 1), (DAY, None, 2)]));
-    let first = first.expect("nothing is rejected");
+    let first = fold(&[(0, Some("a"), 1), (DAY, None, 2)]);
     let mut before = table();
     before.merge(&first).expect("sums merge");
     let stored = before.changes(&Touched::by(&first)).collect();
     let mut after = table();
     after.restore(stored).expect("our own bytes");
-    let second = stage().fold(&rows(&[(1, Some("a"), 10)])).expect("nothing is rejected");
+    let second = fold(&[(1, Some("a"), 10)]);
     after.merge(&second).expect("sums merge");
     assert_eq!(
         shown(&mut after, &second),
@@ -237,15 +258,16 @@ fn damaged_states_are_refused() {
 
 #[test]
 fn rejected_rows_are_named_and_nothing_is_folded() {
-    let rejected = stage()
-        .fold(&rows(&[(0, None, 1), (0, None, POISON), (0, None, 3), (i64::MAX, None, 1)]))
-        .expect_err("one row is poisoned and one has no window");
+    let rejected = rejections(&[
+        (0, None, 1),
+        (0, None, POISON),
+        (0, None, 3),
+        (i64::MAX, None, 1),
+    ]);
     let records: Vec<u32> = rejected.iter().map(|r| r.record).collect();
     // Time is looked at first; the poison shows when the rest is folded again.
     assert_eq!(records, [3]);
-    let rejected = stage()
-        .fold(&rows(&[(0, None, 1), (0, None, POISON)]))
-        .expect_err("one row is poisoned");
+    let rejected = rejections(&[(0, None, 1), (0, None, POISON)]);
     assert_eq!((rejected[0].record, rejected[0].by_guest), (1, true));
 }
 
@@ -253,7 +275,7 @@ fn rejected_rows_are_named_and_nothing_is_folded() {
 fn a_row_that_makes_calls_fail_is_found_among_its_neighbours() {
     let mut many: Vec<Row> = (0..500).map(|i| (i, Some("a"), i)).collect();
     many[123].2 = TRAP;
-    let rejected = stage().fold(&rows(&many)).expect_err("one row fails");
+    let rejected = rejections(&many);
     assert_eq!(rejected.len(), 1);
     assert_eq!((rejected[0].record, rejected[0].by_guest), (123, true));
 }

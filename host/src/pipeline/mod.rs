@@ -37,6 +37,7 @@ use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
 use crate::sink::{Ledger, SinkError};
 use crate::source::SourceError;
+use crate::transform::TransformError;
 use commit::{LedgerTask, Outlet, SinkTask};
 use parts::Parts;
 use reader::Reader;
@@ -76,11 +77,14 @@ pub enum PipelineError {
     /// A guest cannot be set up for a worker.
     #[error(transparent)]
     Configure(#[from] ConfigureError),
-    /// A guest cannot be called any more.
-    #[error("stage `{stage}`: {source}")]
-    Guest {
-        /// the stage's name
-        stage: Arc<str>,
+    /// A transform's guest cannot be called any more.
+    #[error(transparent)]
+    Transform(TransformError),
+    /// An aggregate's guest cannot be called any more.
+    #[error("aggregate `{aggregate}` cannot go on: {source}")]
+    Fold {
+        /// the aggregate's name
+        aggregate: Arc<str>,
         /// what happened
         source: CallError,
     },

@@ -10,7 +10,7 @@ use super::worker::{self, Chain, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
 use crate::config::{self, Diagnostic, Diagnostics, Pipeline, SinkKind, SourceKind, Span};
 use crate::decode::Decoder;
-use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, Kind, TransformGuest};
+use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
 use crate::schema::Schema;
 use crate::sink::elasticsearch::IndexTarget;
 use crate::sink::postgres::TableTarget;
@@ -133,7 +133,7 @@ impl Plan {
             transforms.push(worker::Transform {
                 from: stage.from,
                 stage: TransformStage::new(
-                    &stage.name,
+                    &*stage.name,
                     stage.transform(&self.streams[stage.from].schema)?,
                 ),
                 names: stage.names(),
@@ -243,11 +243,8 @@ impl<'a> Builder<'a> {
                 Err(error) => {
                     let place = self.pipeline.places.find(&component.span, "path");
                     let message = format!("component `{name}`: {error}");
-                    let diagnostic = Diagnostic::error(message).at(&place);
-                    self.diagnostics.push(match error.help() {
-                        Some(help) => diagnostic.help(help),
-                        None => diagnostic,
-                    });
+                    self.diagnostics
+                        .push(Diagnostic::error(message).at(&place));
                 }
             }
         }
@@ -266,33 +263,31 @@ impl<'a> Builder<'a> {
             .push(Diagnostic::error(message.to_string()).at(place));
     }
 
-    /// The stage, if its component is loaded and of this kind, and the stream that it reads fits.
+    /// The stage, if its component is loaded and the stream that it reads fits.
     fn stage(
-        &mut self,
+        &self,
         name: &'a str,
         from: &str,
         component: &str,
         config: &serde_json::Value,
-        kind: Kind,
-        span: &Span,
     ) -> Option<Stage> {
-        let loaded = self.components.get(component)?.clone();
-        if loaded.kind() != kind {
-            let place = self.pipeline.places.find(span, "component");
-            let found = loaded.kind();
-            self.error(
-                &place,
-                format!("component `{component}` is of kind {found}, but `{name}` needs one of kind {kind}"),
-            );
-            return None;
-        }
         Some(Stage {
             name: name.into(),
             from: *self.streams.get(from)?,
-            component: loaded,
+            component: self.components.get(component)?.clone(),
             config: config.clone(),
             limits: self.pipeline.components.get(component)?.limits,
         })
+    }
+
+    /// A component and a stage that do not go together.
+    fn refused(&mut self, span: &Span, stage: &str, error: &ConfigureError) {
+        let key = match error {
+            ConfigureError::WrongKind { .. } => "component",
+            _ => "config",
+        };
+        let place = self.pipeline.places.find(span, key);
+        self.error(&place, format!("{stage}: {error}"));
     }
 
     fn transform(&mut self, transform: &'a config::Transform) -> Option<()> {
@@ -303,15 +298,14 @@ impl<'a> Builder<'a> {
             config,
             span,
         } = transform;
-        let stage = self.stage(name, from, component, config, Kind::Transform, span)?;
+        let stage = self.stage(name, from, component, config)?;
         match stage.transform(&self.plan.streams[stage.from].schema) {
             Ok(guest) => {
                 self.add_stream(name, guest.contract().output.clone());
                 self.plan.transforms.push(stage);
             }
             Err(error) => {
-                let place = self.pipeline.places.find(span, "config");
-                self.error(&place, format!("transform `{name}`: {error}"));
+                self.refused(span, &format!("transform `{name}`"), &error);
             }
         }
         Some(())
@@ -326,7 +320,7 @@ impl<'a> Builder<'a> {
             span,
             ..
         } = aggregate;
-        let stage = self.stage(name, from, component, config, Kind::Aggregate, span)?;
+        let stage = self.stage(name, from, component, config)?;
         if stage.from > self.plan.transforms.len() {
             let place = self.pipeline.places.find(span, "from");
             self.error(
@@ -339,8 +333,7 @@ impl<'a> Builder<'a> {
         let guest = match stage.aggregate(input) {
             Ok(guest) => guest,
             Err(error) => {
-                let place = self.pipeline.places.find(span, "config");
-                self.error(&place, format!("aggregate `{name}`: {error}"));
+                self.refused(span, &format!("aggregate `{name}`"), &error);
                 return None;
             }
         };

@@ -15,7 +15,7 @@ use arrow_select::filter::filter_record_batch;
 
 use super::PipelineError;
 use super::summary::{Counters, Stage};
-use crate::aggregate::AggregateStage;
+use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::dead_letter::DeadLetter;
 use crate::decode::Decoder;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
@@ -54,7 +54,7 @@ pub(super) struct Worker {
     chain: Chain,
     counters: Arc<Counters>,
     streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
-    partials: Vec<Vec<crate::aggregate::Partial>>,
+    partials: Vec<Vec<Partial>>,
     left_out: Vec<LeftOut>,
 }
 
@@ -121,15 +121,12 @@ impl Worker {
                 .time(Stage::Transform(index), count, || {
                     transform.stage.apply(from, &mut found)
                 })
-                .map_err(|source| PipelineError::Guest {
-                    stage: Arc::clone(&transform.names.stage),
-                    source,
-                })?;
+                .map_err(PipelineError::Transform)?;
             rejected.note(&transform.names, found, raw, &mut self.left_out);
             streams.push(rows);
         }
         rejected.leave_out_of(&mut streams);
-        let partials = self.fold(&mut streams, &mut rejected, raw);
+        let partials = self.fold(&mut streams, &mut rejected, raw)?;
         for (all, some) in self.partials.iter_mut().zip(partials) {
             all.extend(some);
         }
@@ -153,7 +150,7 @@ impl Worker {
         streams: &mut [Rows],
         rejected: &mut Rejected,
         raw: &RawBatch,
-    ) -> Vec<Vec<crate::aggregate::Partial>> {
+    ) -> Result<Vec<Vec<Partial>>, PipelineError> {
         loop {
             let mut partials = Vec::with_capacity(self.chain.aggregates.len());
             for (index, aggregate) in self.chain.aggregates.iter_mut().enumerate() {
@@ -162,9 +159,13 @@ impl Worker {
                 let folded = self.counters.time(Stage::Fold(index), count, || {
                     aggregate.stage.fold(rows)
                 });
+                let folded = folded.map_err(|source| PipelineError::Fold {
+                    aggregate: Arc::clone(&aggregate.names.stage),
+                    source,
+                })?;
                 match folded {
-                    Ok(folded) => partials.push(folded),
-                    Err(found) => {
+                    FoldedRows::Partials(some) => partials.push(some),
+                    FoldedRows::Rejected(found) => {
                         assert!(!found.is_empty(), "a refused fold names the rows");
                         rejected.note(&aggregate.names, found, raw, &mut self.left_out);
                         break;
@@ -172,7 +173,7 @@ impl Worker {
                 }
             }
             if partials.len() == self.chain.aggregates.len() {
-                return partials;
+                return Ok(partials);
             }
             rejected.leave_out_of(streams);
         }
