@@ -62,6 +62,7 @@ impl Command {
 /// the components adds to the reports ([`conclude`]).
 fn load(path: &Path) -> anyhow::Result<(Pipeline, Diagnostics)> {
     let environment = |name: &str| std::env::var(name).ok();
+    tracing::debug!(path = %path.display(), "reading the pipeline");
     config::load(path, &environment).map_err(|diagnostics| {
         print(&diagnostics);
         anyhow!(diagnostics.summary())

@@ -187,18 +187,25 @@ fn secrets_are_never_printed() {
 }
 
 #[test]
-fn logs_are_not_mixed_with_results() {
-    let output = output(&[
-        "check",
-        "--log-level",
-        "trace",
-        "--log-format",
-        "json",
-        SHIPPED,
-    ]);
-    for line in stdout(&output).lines() {
-        assert!(!line.starts_with('{'), "{line}");
+fn logs_go_to_stderr_in_the_format_that_was_asked_for() {
+    let debug = ["check", SHIPPED, "--log-level", "wasmill=debug"];
+    let text = output(&debug);
+    assert!(stderr(&text).contains("DEBUG"), "{}", stderr(&text));
+    assert!(!stderr(&text).contains('\u{1b}'), "{}", stderr(&text));
+
+    let json = wasmill(&debug).args(["--log-format", "json"]).output();
+    let json = json.expect("the binary starts");
+    for line in stderr(&json).lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a JSON object a line");
+        assert_eq!(line["level"], "DEBUG");
     }
+    assert!(!stderr(&json).is_empty());
+    assert_eq!(stdout(&json), stdout(&text));
+
+    let quiet = wasmill(&["check", SHIPPED])
+        .env("WASMILL_LOG", "error")
+        .output();
+    assert_eq!(stderr(&quiet.expect("the binary starts")), "");
 }
 
 #[test]
