@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Pipeline;
 use crate::pipeline::{self, Endpoints, PipelineError, Plan, RunOptions};
 
-/// Runs a pipeline.
+/// What `wasmill run` is told.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: wasmill run pipeline.toml --once")]
-pub struct Args {
+#[command(after_help = "Example:\n  wasmill run pipeline.toml --once")]
+pub(super) struct Args {
     /// The pipeline
     #[arg(default_value = "pipeline.toml")]
-    pub pipeline: PathBuf,
+    pipeline: PathBuf,
 
     /// Read what is there now, commit it, print a summary and end
     #[arg(long)]
-    pub once: bool,
+    once: bool,
 }
 
 /// Runs the pipeline until it is told to stop by SIGINT or SIGTERM, or with `--once` until it has
@@ -28,8 +28,8 @@ pub struct Args {
 /// # Errors
 ///
 /// A faulty pipeline, whose reports go to stderr first, or what ended the run.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let (pipeline, plan) = super::check::load(&args.pipeline)?;
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let (pipeline, plan) = super::plan(&args.pipeline)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
