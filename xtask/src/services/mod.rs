@@ -149,11 +149,12 @@ impl Services {
                 stopped.push((server, home));
             }
         }
-        self.install(&stopped)?;
         if stopped.is_empty() {
             return Ok(());
         }
+        // Before the downloads: nothing helps if nobody can run here.
         let account = Account::choose(&self.folder)?;
+        self.install(&stopped)?;
         let begin = Instant::now();
         for (server, home) in &stopped {
             server::start(*server, home, &account, &mut taken)?;
