@@ -24,20 +24,14 @@ pub(super) struct Args {
 /// Prints reports to stderr, and what the pipeline does to stdout when none of them is an error.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let Args { pipeline, connect } = args;
-    let (pipeline, diagnostics) = super::load(&pipeline)?;
-
-    // ── Call site of `pipeline::plan` ──────────────────────────────────────────────────────────
-    // Loads the components, checks the schemas along the chain, adds to `diagnostics`.
-    // ───────────────────────────────────────────────────────────────────────────────────────────
-
-    super::conclude(&diagnostics)?;
+    let (loaded, plan) = super::plan(&pipeline)?;
     if connect {
-        bail!("reaching the servers is not wired yet");
+        reach(&loaded, &plan)?;
     }
-    let fine = format!("{} is fine\n\n", diagnostics.file_name());
+    let fine = format!("{} is fine\n\n", pipeline.display());
     let mut stdout = io::stdout().lock();
     stdout
-        .write_all((fine + &summary(&pipeline)).as_bytes())
+        .write_all((fine + &summary(&loaded)).as_bytes())
         .context("failed to write to stdout")
 }
 

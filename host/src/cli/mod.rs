@@ -8,12 +8,14 @@ mod generate;
 mod run;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Diagnostics, Look, Pipeline};
+use crate::guest::GuestEngine;
+use crate::pipeline::Plan;
 use crate::telemetry::Telemetry;
 
 /// Stream processor: Kafka to PostgreSQL and Elasticsearch, with the logic in sandboxed WebAssembly
@@ -58,28 +60,36 @@ impl Command {
     }
 }
 
-/// Loads the pipeline at `path` with the variables of this process. Nothing is printed yet: what loads
-/// the components adds to the reports ([`conclude`]).
-fn load(path: &Path) -> anyhow::Result<(Pipeline, Diagnostics)> {
-    let environment = |name: &str| std::env::var(name).ok();
-    tracing::debug!(path = %path.display(), "reading the pipeline");
-    config::load(path, &environment).map_err(|diagnostics| {
-        print(&diagnostics);
-        anyhow!(diagnostics.summary())
-    })
-}
-
-/// Prints all reports to stderr.
+/// Loads the pipeline at `path` with the variables of this process, and its components. Reports are
+/// printed to stderr.
 ///
 /// # Errors
 ///
-/// When one of them is an error.
-fn conclude(diagnostics: &Diagnostics) -> anyhow::Result<()> {
+/// When something does not fit.
+fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan)> {
+    tracing::debug!(path = %path.display(), "reading the pipeline");
+    let environment = |name: &str| std::env::var(name).ok();
+    let (pipeline, mut diagnostics) =
+        config::load(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
+    let engine = GuestEngine::new(cache_folder())?;
+    let plan = Plan::build(&pipeline, &engine, &mut diagnostics);
+    let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
+    print(&diagnostics);
+    Ok((pipeline, plan))
+}
+
+/// Where compiled components are kept: `WASMILL_CACHE`, or the user's folder for such things.
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("WASMILL_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| set("XDG_CACHE_HOME").map(|folder| PathBuf::from(folder).join("wasmill")))
+        .or_else(|| set("HOME").map(|folder| PathBuf::from(folder).join(".cache/wasmill")))
+}
+
+fn refuse(diagnostics: &Diagnostics) -> anyhow::Error {
     print(diagnostics);
-    if diagnostics.has_errors() {
-        bail!("{}", diagnostics.summary());
-    }
-    Ok(())
+    anyhow!(diagnostics.summary())
 }
 
 fn print(diagnostics: &Diagnostics) {

@@ -28,14 +28,15 @@ pub(super) struct Args {
 /// # Errors
 ///
 /// A faulty pipeline, whose reports go to stderr first, or what ended the run.
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let (pipeline, plan) = super::plan(&args.pipeline)?;
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    let Args { pipeline, once } = args;
+    let (pipeline, plan) = super::plan(&pipeline)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let outcome = runtime.block_on(run_until_told(&pipeline, &plan, args.once));
+    let outcome = runtime.block_on(run_until_told(&pipeline, &plan, once));
     // Tasks that hang on a server do not hold up the exit.
     runtime.shutdown_background();
     match outcome {

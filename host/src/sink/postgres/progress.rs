@@ -48,15 +48,15 @@ pub(super) const TABLES: [(&str, &str); 4] = [
 
 /// The rows are locked until the transaction ends: a second host waits here, then finds none.
 const FENCE: &str = "\
-    UPDATE wasmill_progress SET epoch = $3
-    WHERE pipeline = $1 AND sink = $2 AND generation = $4 AND epoch = $3 - 1";
+    UPDATE wasmill_progress SET epoch = $3::bigint
+    WHERE pipeline = $1 AND sink = $2 AND generation = $4 AND epoch = $3::bigint - 1";
 
 const PROGRESS: &str = "\
     SELECT epoch, generation FROM wasmill_progress WHERE pipeline = $1 AND sink = $2 FOR UPDATE";
 
 const CONFIRM: &str = "\
-    UPDATE wasmill_progress SET epoch = $3
-    WHERE pipeline = $1 AND sink = $2 AND generation = $4 AND epoch <= $3";
+    UPDATE wasmill_progress SET epoch = $3::bigint
+    WHERE pipeline = $1 AND sink = $2 AND generation = $4 AND epoch <= $3::bigint";
 
 const RECORD: &str = "\
     INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes)

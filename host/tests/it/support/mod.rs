@@ -4,6 +4,7 @@ pub(crate) mod job;
 pub(crate) mod elastic;
 pub(crate) mod rows;
 pub(crate) mod scripted_http;
+pub(crate) mod postgres;
 
 use std::path::PathBuf;
 
