@@ -183,6 +183,22 @@ impl DeadLetterTopic {
         Ok(())
     }
 
+    async fn write_all(&self, letters: &[DeadLetter]) -> Result<(), SinkError> {
+        let all: Vec<usize> = (0..letters.len()).collect();
+        for index in self.send_all(letters, &all, Body::Whole).await? {
+            // Kafka counts what is sent together, so it may have been its neighbours' fault.
+            for body in [Body::Whole, Body::LeftOut] {
+                if self.send_all(letters, &[index], body).await?.is_empty() {
+                    break;
+                }
+                if body == Body::LeftOut {
+                    return Err(self.failed("write to", RDKafkaErrorCode::MessageSizeTooLarge));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Sends the letters at these indices and waits for all of them: those that are too large for
     /// the topic come back.
     async fn send_all(
@@ -309,20 +325,11 @@ impl DeadLetterSink for DeadLetterTopic {
             return Ok(0);
         }
         self.connect().await?;
-        let all: Vec<usize> = (0..letters.len()).collect();
-        let written = match self.send_all(letters, &all, Body::Whole).await {
-            Ok(too_large) if too_large.is_empty() => Ok(too_large),
-            Ok(too_large) => self.send_all(letters, &too_large, Body::LeftOut).await,
-            Err(error) => Err(error),
-        };
-        match written {
-            Ok(too_large) if too_large.is_empty() => Ok(0),
-            Ok(_) => Err(self.failed("write to", RDKafkaErrorCode::MessageSizeTooLarge)),
-            Err(error) => {
-                self.producer = None;
-                Err(error)
-            }
+        let written = self.write_all(letters).await;
+        if written.is_err() {
+            self.producer = None;
         }
+        written.map(|()| 0)
     }
 }
 

@@ -3,6 +3,8 @@
 //! `cargo xtask test` builds the guests, starts the servers and says where they are in
 //! `WASMILL_TEST_KAFKA`, `WASMILL_TEST_POSTGRES` and `WASMILL_TEST_ELASTICSEARCH`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 mod source_contract;
@@ -13,6 +15,8 @@ mod sandbox;
 mod elasticsearch;
 mod postgres;
 mod sink_contract;
+
+mod dead_letters;
 
 mod command_line;
 

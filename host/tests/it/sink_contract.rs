@@ -1,43 +1,17 @@
 //! What every sink has to keep, run on every sink, and what every ledger has to keep.
 //!
-//! A new sink joins by a [`SinkHarness`] (and, where it is a ledger, a [`LedgerHarness`]) and one
-//! line at the end of this file.
+//! A new sink joins by a [`SinkHarness`] (and, where it is a ledger, a [`LedgerHarness`]) in
+//! `harness.rs` and one line at the end of this file.
 
-use std::sync::Arc;
+mod harness;
 
-use async_trait::async_trait;
 use serde_json::json;
 use wasmill::checkpoint::StateChange;
-use wasmill::config::Secret;
 use wasmill::epoch::{EpochId, EpochOutput};
-use wasmill::record::Positions;
-use wasmill::sink::elasticsearch::{ElasticsearchSink, IndexTarget};
-use wasmill::sink::memory::{MemoryLedger, MemorySink, MemoryStore, Value};
 use wasmill::sink::{Claim, Durable, Ledger, Sink, SinkError};
 
-use crate::support;
-use crate::support::elastic::Elastic;
-use crate::support::rows::{self, Row, Stored, batch, batch_from, epoch, origin, row, stored};
-
-/// A store of its own for one test, with one table (or index) of the stream of [`rows`].
-#[async_trait]
-trait SinkHarness: Sync {
-    /// A new connection to the store, prepared and ready to write.
-    async fn open(&self) -> Box<dyn Sink>;
-
-    /// What the store holds, read by other means than the sink's.
-    async fn rows(&self) -> Stored;
-
-    /// Removes the store.
-    async fn remove(&self);
-}
-
-/// The same for a ledger.
-#[async_trait]
-trait LedgerHarness: SinkHarness {
-    /// A new connection to the store, prepared and not claimed.
-    async fn open_ledger(&self) -> Box<dyn Ledger>;
-}
+use self::harness::{LedgerHarness, SinkHarness};
+use crate::support::rows::{Row, batch, batch_from, epoch, origin, row, stored};
 
 async fn write(sink: &mut (impl Sink + ?Sized), output: &EpochOutput) {
     let Durable { refused } = sink.write(output).await.unwrap();
@@ -346,100 +320,14 @@ async fn an_epoch_whose_answer_was_lost_is_not_doubled(harness: &impl LedgerHarn
     assert_eq!(harness.rows().await, stored(&[row("a", 2)]));
 }
 
-// ---- the sinks ----
-
-struct Memory(MemoryStore);
-
-impl Memory {
-    async fn new() -> Self {
-        Self(MemoryStore::new())
-    }
-
-    fn sink(&self) -> MemorySink {
-        let tables = [(rows::table("sales"), rows::schema())];
-        MemorySink::new("memory", &self.0, &tables).unwrap()
-    }
-}
-
-#[async_trait]
-impl SinkHarness for Memory {
-    async fn open(&self) -> Box<dyn Sink> {
-        let mut sink = self.sink();
-        sink.prepare().await.unwrap();
-        Box::new(sink)
-    }
-
-    async fn rows(&self) -> Stored {
-        let table = self.0.table("sales").unwrap();
-        let fields = table.schema.fields();
-        let texts = |values: &Vec<Value>| {
-            fields
-                .iter()
-                .zip(values)
-                .filter(|(_, value)| **value != Value::Null)
-                .map(|(field, value)| (field.name.clone(), value.to_string()))
-                .collect()
-        };
-        let rows = table.rows.iter();
-        rows.map(|(key, values)| (key.concat(), texts(values)))
-            .collect()
-    }
-
-    async fn remove(&self) {}
-}
-
-#[async_trait]
-impl LedgerHarness for Memory {
-    async fn open_ledger(&self) -> Box<dyn Ledger> {
-        let mut ledger = MemoryLedger::new("pipeline", self.sink());
-        ledger.prepare().await.unwrap();
-        Box::new(ledger)
-    }
-}
-
-struct Elasticsearch {
-    server: Elastic,
-    index: String,
-}
-
-impl Elasticsearch {
-    async fn new() -> Self {
-        Self {
-            server: Elastic::new(&support::elasticsearch()),
-            index: support::unique("contract"),
-        }
-    }
-}
-
-#[async_trait]
-impl SinkHarness for Elasticsearch {
-    async fn open(&self) -> Box<dyn Sink> {
-        let target = IndexTarget::new(&rows::index(&self.index), &rows::schema()).unwrap();
-        let url = Secret::new(support::elasticsearch());
-        let mut sink = ElasticsearchSink::new("search", &url, vec![target]).unwrap();
-        sink.prepare().await.unwrap();
-        Box::new(sink)
-    }
-
-    async fn rows(&self) -> Stored {
-        let documents = self.server.documents(&self.index).await;
-        let parse = |(id, (_, source)): (String, (u64, String))| (id, rows::of_document(&source));
-        documents.into_iter().map(parse).collect()
-    }
-
-    async fn remove(&self) {
-        self.server.remove(&self.index).await;
-    }
-}
-
 macro_rules! facts {
     ($module:ident, $harness:ident, [$($fact:ident,)*]) => {
         mod $module {
-            use super::SinkHarness as _;
+            use super::harness::SinkHarness as _;
             $(
                 #[tokio::test]
                 async fn $fact() {
-                    let harness = super::$harness::new().await;
+                    let harness = super::harness::$harness::new().await;
                     super::$fact(&harness).await;
                     harness.remove().await;
                 }

@@ -53,7 +53,6 @@ impl Row {
     /// The columns that are not null: floats as Rust's `{:?}`, decimals with all of their digits,
     /// bytes in hex, times as µs and days since 1970.
     pub(crate) fn texts(&self) -> BTreeMap<String, String> {
-        let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let columns = [
             ("id", Some(self.id.clone())),
             ("flag", self.flag.map(|value| value.to_string())),
@@ -62,7 +61,7 @@ impl Row {
             ("amount", self.amount.map(|value| decimal_text(value, 2))),
             ("precise", self.precise.map(|value| decimal_text(value, 18))),
             ("note", self.note.clone()),
-            ("raw", self.raw.as_ref().map(hex)),
+            ("raw", self.raw.as_deref().map(hex)),
             ("at", self.at.map(|value| value.to_string())),
             ("day", self.day.map(|value| value.to_string())),
         ];
@@ -71,6 +70,13 @@ impl Row {
             .filter_map(|(name, text)| Some((name.to_owned(), text?)))
             .collect()
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from_digit(digit.into(), 16).unwrap())
+        .collect()
 }
 
 fn decimal_text(unscaled: i64, scale: usize) -> String {
@@ -209,12 +215,7 @@ pub(crate) fn of_document(source: &str) -> BTreeMap<String, String> {
                     let epoch = NaiveDate::from_ymd_opt(1970, 1, 1).unwrap();
                     (day - epoch).num_days().to_string()
                 }
-                "raw" => BASE64
-                    .decode(text(&value))
-                    .unwrap()
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect(),
+                "raw" => hex(&BASE64.decode(text(&value)).unwrap()),
                 _ => text(&value),
             };
             (name.to_string(), text)

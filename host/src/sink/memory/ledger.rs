@@ -1,0 +1,198 @@
+//! Journal, progress and generation beside the tables.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Contents, MemorySink, MemoryTable};
+use crate::checkpoint::StateChange;
+use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::record::Positions;
+use crate::sink::{Claim, Durable, Ledger, Sink, SinkError};
+
+/// An aggregate and the key of one of its groups.
+type Group = (Arc<str>, Box<[u8]>);
+
+/// What a pipeline's ledger holds.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    definition: Option<serde_json::Value>,
+    generation: u64,
+    journal: Vec<JournalEntry>,
+    confirmed: BTreeMap<String, EpochId>,
+    dead_letter_bytes: u64,
+    /// the newest state of each group
+    state: BTreeMap<Group, Box<[u8]>>,
+}
+
+impl Books {
+    /// The last committed epoch.
+    fn epoch(&self) -> EpochId {
+        self.journal
+            .last()
+            .map_or(EpochId::default(), |entry| entry.epoch)
+    }
+
+    fn check_generation(&self, pipeline: &str, ours: u64) -> Result<(), SinkError> {
+        if self.generation == ours {
+            return Ok(());
+        }
+        Err(SinkError::Fenced {
+            pipeline: pipeline.to_owned(),
+            ours,
+            theirs: self.generation,
+        })
+    }
+}
+
+/// A [`Ledger`]: tables, journal and progress in one store.
+#[derive(Debug)]
+pub struct MemoryLedger {
+    sink: MemorySink,
+    pipeline: String,
+    generation: u64,
+}
+
+impl MemoryLedger {
+    /// The ledger of this pipeline in the store of `sink`.
+    #[must_use]
+    pub fn new(pipeline: impl Into<String>, sink: MemorySink) -> Self {
+        Self {
+            sink,
+            pipeline: pipeline.into(),
+            generation: 0,
+        }
+    }
+
+    /// Does `action` with the contents and this pipeline's books, if it is still ours.
+    fn as_owner<T>(
+        &self,
+        action: impl FnOnce(&mut Books, &mut BTreeMap<String, MemoryTable>) -> Result<T, SinkError>,
+    ) -> Result<T, SinkError> {
+        let mut contents = self.sink.store.lock();
+        let Contents { tables, pipelines } = &mut *contents;
+        let books = pipelines.entry(self.pipeline.clone()).or_default();
+        books.check_generation(&self.pipeline, self.generation)?;
+        action(books, tables)
+    }
+}
+
+#[async_trait]
+impl Sink for MemoryLedger {
+    fn name(&self) -> &str {
+        self.sink.name()
+    }
+
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        self.sink.prepare().await
+    }
+
+    async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        self.as_owner(|books, tables| {
+            if epoch.epoch <= books.epoch() {
+                // It was committed, and the answer got lost.
+                return Ok(());
+            }
+            if epoch.epoch != books.epoch().next() {
+                return Err(SinkError::Permanent(format!(
+                    "epoch {} cannot follow epoch {}",
+                    epoch.epoch,
+                    books.epoch()
+                )));
+            }
+            self.sink.write_tables(epoch, tables)?;
+            for change in &epoch.state {
+                let group = (Arc::clone(&change.aggregate), change.key.clone());
+                books.state.insert(group, change.state.clone());
+            }
+            books.dead_letter_bytes = epoch.dead_letter_bytes;
+            books.journal.push(JournalEntry {
+                epoch: epoch.epoch,
+                positions: epoch.positions.clone(),
+                excluded: epoch.excluded.clone(),
+            });
+            Ok(())
+        })?;
+        Ok(Durable::default())
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn claim(
+        &mut self,
+        definition: &serde_json::Value,
+        others: &[String],
+    ) -> Result<Claim, SinkError> {
+        let mut contents = self.sink.store.lock();
+        let books = contents.pipelines.entry(self.pipeline.clone()).or_default();
+        let stored = books.definition.get_or_insert_with(|| definition.clone());
+        let differing = differing_keys(stored, definition);
+        if !differing.is_empty() {
+            return Err(SinkError::Permanent(format!(
+                "pipeline `{}` was started with other settings: {} changed; go back to the old ones, \
+                 or give the pipeline another name",
+                self.pipeline,
+                differing.join(", ")
+            )));
+        }
+        books.generation += 1;
+        self.generation = books.generation;
+        Ok(Claim {
+            generation: books.generation,
+            epoch: books.epoch(),
+            positions: books
+                .journal
+                .last()
+                .map_or_else(Positions::default, |entry| entry.positions.clone()),
+            confirmed: others
+                .iter()
+                .map(|sink| {
+                    let confirmed = books.confirmed.get(sink).copied();
+                    (sink.clone(), confirmed.unwrap_or_default())
+                })
+                .collect(),
+            dead_letter_bytes: books.dead_letter_bytes,
+            state: books
+                .state
+                .iter()
+                .map(|((aggregate, key), state)| StateChange {
+                    aggregate: Arc::clone(aggregate),
+                    key: key.clone(),
+                    state: state.clone(),
+                })
+                .collect(),
+        })
+    }
+
+    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
+        self.as_owner(|books, _| {
+            let entries = books.journal.iter().filter(|entry| entry.epoch > after);
+            Ok(entries.cloned().collect())
+        })
+    }
+
+    async fn confirm(&mut self, sink: &str, epoch: EpochId) -> Result<(), SinkError> {
+        self.as_owner(|books, _| {
+            books.confirmed.insert(sink.to_owned(), epoch);
+            Ok(())
+        })
+    }
+}
+
+/// The keys of two definitions whose values differ; "everything" when one is no object.
+fn differing_keys(stored: &serde_json::Value, new: &serde_json::Value) -> Vec<String> {
+    if stored == new {
+        return Vec::new();
+    }
+    let (Some(old), Some(new)) = (stored.as_object(), new.as_object()) else {
+        return vec!["everything".to_owned()];
+    };
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    old.keys()
+        .chain(added)
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(|key| format!("`{key}`"))
+        .collect()
+}
