@@ -24,9 +24,9 @@ pub(super) struct Args {
 /// Prints reports to stderr, and what the pipeline does to stdout when none of them is an error.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let Args { pipeline, connect } = args;
-    let (loaded, plan) = super::plan(&pipeline)?;
+    let (loaded, _) = super::plan(&pipeline)?;
     if connect {
-        reach(&loaded, &plan)?;
+        bail!("reaching the servers is not wired yet");
     }
     let fine = format!("{} is fine\n\n", pipeline.display());
     let mut stdout = io::stdout().lock();
