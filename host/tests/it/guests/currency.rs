@@ -1,0 +1,190 @@
+//! `currency` in the sandbox.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Decimal64Type;
+use arrow_array::{Array, ArrayRef, Decimal64Array, RecordBatch, StringArray};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use currency::config::Config;
+use currency::converter::{Amounts, Codes, Converted, Converter};
+use wasmill::guest::{Changes, TransformGuest};
+use wasmill::schema::{DataType, Schema};
+
+use super::{LIMITS, MOST, in_the_middle, load, schema};
+
+type Row = (Option<i64>, Option<String>);
+
+fn config() -> Value {
+    json!({"base": "USD", "rates": {"EUR": "1.08", "GBP": "1.27", "JPY": 0.0065}})
+}
+
+fn input(scale: u8) -> Schema {
+    schema(&[
+        ("total_amount", DataType::Decimal(scale)),
+        ("currency", DataType::Utf8),
+    ])
+}
+
+fn guest(scale: u8) -> TransformGuest {
+    let component = load("currency");
+    let guest = component.transform("sales", &input(scale), &config(), &LIMITS);
+    guest.unwrap()
+}
+
+fn batch(scale: u8, rows: &[Row]) -> RecordBatch {
+    let amounts: Decimal64Array = rows.iter().map(|row| row.0).collect();
+    let amounts = amounts.with_precision_and_scale(18, scale.cast_signed());
+    let codes: StringArray = rows.iter().map(|row| row.1.as_deref()).collect();
+    let columns: Vec<ArrayRef> = vec![Arc::new(amounts.unwrap()), Arc::new(codes)];
+    RecordBatch::try_new(input(scale).arrow().clone(), columns).unwrap()
+}
+
+fn natively(converter: &Converter, batch: &RecordBatch) -> Converted {
+    fn validity(array: &dyn Array) -> Vec<u8> {
+        (0..array.len())
+            .map(|i| u8::from(array.is_valid(i)))
+            .collect()
+    }
+    let amounts = batch.column(0).as_primitive::<Decimal64Type>();
+    let codes = batch.column(1).as_string::<i32>();
+    let offsets: Vec<u32> = codes.value_offsets().iter().map(|&o| o as u32).collect();
+    converter.convert(
+        Amounts {
+            values: amounts.values(),
+            validity: Some(&validity(amounts)),
+        },
+        Codes {
+            offsets: &offsets,
+            bytes: codes.value_data(),
+            validity: Some(&validity(codes)),
+        },
+    )
+}
+
+/// What the host made of the guest's answer, which has to be about `rows` rows.
+fn as_converted(changes: &Changes, rows: usize) -> Converted {
+    let [cents] = changes.columns.as_slice() else {
+        panic!("{} columns", changes.columns.len());
+    };
+    assert_eq!(cents.data_type(), &DataType::Decimal(2).to_arrow());
+    assert_eq!(cents.null_count(), 0);
+
+    let is_rejected = |row: &u32| changes.rejections.iter().any(|r| r.row == *row);
+    let kept: Vec<u32> = (0..rows as u32).filter(|row| !is_rejected(row)).collect();
+    match &changes.selection {
+        Some(selection) => assert!(*selection == kept, "the rejected rows alone are left out"),
+        None => assert_eq!(kept.len(), rows, "nothing is left out"),
+    }
+    Converted {
+        cents: cents.as_primitive::<Decimal64Type>().values().to_vec(),
+        rejections: (changes.rejections.iter())
+            .map(|rejection| (rejection.row, rejection.reason.clone()))
+            .collect(),
+    }
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let code = prop_oneof![
+        8 => prop::sample::select(vec!["USD", "EUR", "GBP", "JPY"]).prop_map(str::to_owned),
+        1 => ".{0,8}",
+    ];
+    // Small amounts and large ones, so that most are converted and some are too large.
+    let amount = prop_oneof![4 => -1_000_000_i64..1_000_000, 1 => -MOST..=MOST];
+    let row = (
+        prop::option::weighted(0.9, amount),
+        prop::option::weighted(0.9, code),
+    );
+    prop::collection::vec(row, 0..200)
+}
+
+#[test]
+fn a_batch_in_the_sandbox_becomes_what_it_becomes_natively() {
+    for scale in [0, 2, 3, 18] {
+        let guest = RefCell::new(guest(scale));
+        let native = Converter::new(Config::parse(&config().to_string()).unwrap(), scale);
+        proptest!(ProptestConfig::with_cases(64), |(rows in rows(), before in rows())| {
+            let batch = in_the_middle(&batch(scale, &rows), &batch(scale, &before));
+            let changes = guest.borrow_mut().apply(&batch).unwrap();
+            prop_assert_eq!(as_converted(&changes, rows.len()), natively(&native, &batch));
+        });
+    }
+}
+
+#[test]
+fn a_full_batch_is_converted_and_the_bad_rows_named() {
+    let rows: Vec<Row> = (0..8192)
+        .map(|i| {
+            let code = if i % 100 == 7 { "XXX" } else { "EUR" };
+            (Some(i), Some(code.to_owned()))
+        })
+        .collect();
+    let converted = as_converted(&guest(2).apply(&batch(2, &rows)).unwrap(), rows.len());
+    assert_eq!(converted.cents.len() + converted.rejections.len(), 8192);
+    assert_eq!(converted.cents[..3], [0, 1, 2]);
+    let expected = "there is no rate for `currency` `XXX`".to_owned();
+    assert_eq!(converted.rejections[1], (107, expected));
+}
+
+#[test]
+fn its_output_stands_behind_the_columns_of_the_input() {
+    let guest = guest(2);
+    let contract = guest.contract();
+    let names: Vec<_> = (contract.output.fields().iter())
+        .map(|field| format!("{} {}", field.name, field.ty))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "total_amount decimal(2)",
+            "currency utf8",
+            "total_amount_base decimal(2)"
+        ]
+    );
+    assert_eq!(contract.needs, [0, 1]);
+    assert!(!contract.selects);
+}
+
+#[test]
+fn what_is_wrong_with_its_config_or_input_arrives_as_text() {
+    let component = load("currency");
+    let refusal = |input: &Schema, config: &Value| {
+        let error = component.transform("sales", input, config, &LIMITS);
+        error.unwrap_err().to_string()
+    };
+    let good = input(2);
+    for (config, expected) in [
+        (json!({"rates": {}}), "missing field `base`"),
+        (
+            json!({"base": "USD", "rates": {}, "rate": 1}),
+            "unknown field `rate`",
+        ),
+        (
+            json!({"base": "USD", "rates": {"EUR": "cheap"}}),
+            "`rates`: `EUR`: `cheap` is no decimal number",
+        ),
+        (
+            json!({"base": "USD", "rates": {"EUR": 0}}),
+            "`rates`: `EUR`: a rate is greater than 0",
+        ),
+        (
+            json!({"base": "USD", "rates": {}, "amount": "price"}),
+            "there is no column `price`: the input has total_amount, currency",
+        ),
+    ] {
+        let message = refusal(&good, &config);
+        assert!(message.contains(expected), "{message}");
+    }
+    let floats = schema(&[
+        ("total_amount", DataType::Float64),
+        ("currency", DataType::Utf8),
+    ]);
+    let message = refusal(&floats, &config());
+    assert!(
+        message.contains("column `total_amount` has to be a decimal, but is float64"),
+        "{message}"
+    );
+}
