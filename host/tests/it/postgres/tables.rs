@@ -222,14 +222,20 @@ async fn a_row_that_the_server_refuses_is_reported_with_its_words() {
 
 #[tokio::test]
 async fn of_statements_that_are_sent_together_the_one_that_failed_is_reported() {
-    for checked in ["first", "second"] {
+    let checks = [
+        ("first", "amount > 0", "table `first`"),
+        ("second", "amount > 0", "table `second`"),
+        ("wasmill_epochs", "epoch > 1", "wasmill_epochs"),
+        ("wasmill_state", "aggregate <> 'day'", "wasmill_state"),
+    ];
+    for (checked, check, name) in checks {
         let database = Database::fresh().await;
         let tables = ["first", "second"].map(|name| {
             TableTarget::new(&table(name, &["id"], OnConflict::Update), &sales()).unwrap()
         });
         let mut ledger = claimed_with(&database, &unique("sales"), tables.into()).await;
         database
-            .rows(&format!("ALTER TABLE {checked} ADD CHECK (amount > 0)"))
+            .rows(&format!("ALTER TABLE {checked} ADD CHECK ({check})"))
             .await;
         let mut refused = epoch(1, vec![batch(&[("b", -1, 1)])]);
         refused.state = vec![StateChange {
@@ -238,7 +244,7 @@ async fn of_statements_that_are_sent_together_the_one_that_failed_is_reported() 
             state: (*b"s").into(),
         }];
         let message = permanent(ledger.write(&refused).await);
-        for part in ["23514", &format!("failed to write to table `{checked}`")] {
+        for part in ["23514", &format!("failed to write to {name}")] {
             assert!(message.contains(part), "{part} is not in: {message}");
         }
         for table in ["first", "second", "wasmill_state", "wasmill_epochs"] {
