@@ -86,7 +86,7 @@ pub(super) fn cause(failures: impl Iterator<Item = Failure>) -> Option<Failure> 
 
 fn passes(error: &Error) -> bool {
     if let Some(code) = error.code() {
-        return PASSING.iter().any(|state| code.code().starts_with(state));
+        return is_passing(code.code());
     }
     if error.is_closed() {
         return true;
@@ -101,6 +101,10 @@ fn passes(error: &Error) -> bool {
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
             )
         })
+}
+
+fn is_passing(code: &str) -> bool {
+    PASSING.iter().any(|state| code.starts_with(state))
 }
 
 /// Everything that the server said, or the chain of the library's causes.
@@ -137,4 +141,35 @@ fn describe_answer(error: &DbError) -> String {
     }
     text.push(')');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_and_nothing_else() {
+        let passing = [
+            "08006", "53100", "53300", "57P01", "57P03", "25P03", "40001", "40P01", "55P03",
+            "57014",
+        ];
+        for code in passing {
+            assert!(is_passing(code), "{code}");
+        }
+        let permanent = [
+            "28P01", "28000", "3D000", "3F000", "42501", "42P01", "42703", "22003", "22P05",
+            "23514", "25P02", "XX000",
+        ];
+        for code in permanent {
+            assert!(!is_passing(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_cause_of_several_failures_is_the_first_one() {
+        let permanent = |text: &str| Failure::permanent(text);
+        let first = cause([permanent("one"), permanent("two")].into_iter());
+        assert!(matches!(first, Some(Failure::Sink(SinkError::Permanent(text))) if text == "one"));
+        assert!(cause(std::iter::empty()).is_none());
+    }
 }

@@ -21,6 +21,7 @@ mod claim;
 mod definition;
 mod encode;
 mod failure;
+mod numeric;
 mod progress;
 mod session;
 mod setup;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Decimal64Array, RecordBatch, TimestampMicrosecondArray};
 use chrono::DateTime;
 use serde_json::json;
+use wasmill::checkpoint::StateChange;
 use wasmill::config::{OnConflict, Projection, TableColumn};
 use wasmill::epoch::OutputBatch;
 use wasmill::schema::{DataType, Schema};
@@ -12,8 +13,8 @@ use wasmill::sink::postgres::TableTarget;
 use wasmill::sink::{Ledger, Sink};
 
 use super::{
-    batch, claimed, claimed_with, epoch, field, ledger, permanent, sales_table, stored_sales,
-    table, write,
+    batch, claimed, claimed_with, epoch, field, ledger, permanent, sales, sales_table,
+    stored_sales, table, write,
 };
 use crate::support::postgres::Database;
 use crate::support::unique;
@@ -217,6 +218,40 @@ async fn a_row_that_the_server_refuses_is_reported_with_its_words() {
         .await;
     write(&mut ledger, &refused).await;
     assert_eq!(stored_sales(&database).await.len(), 2);
+}
+
+#[tokio::test]
+async fn of_statements_that_are_sent_together_the_one_that_failed_is_reported() {
+    let checks = [
+        ("first", "amount > 0", "table `first`"),
+        ("second", "amount > 0", "table `second`"),
+        ("wasmill_epochs", "epoch > 1", "wasmill_epochs"),
+        ("wasmill_state", "aggregate <> 'day'", "wasmill_state"),
+    ];
+    for (checked, check, name) in checks {
+        let database = Database::fresh().await;
+        let tables = ["first", "second"].map(|name| {
+            TableTarget::new(&table(name, &["id"], OnConflict::Update), &sales()).unwrap()
+        });
+        let mut ledger = claimed_with(&database, &unique("sales"), tables.into()).await;
+        database
+            .rows(&format!("ALTER TABLE {checked} ADD CHECK ({check})"))
+            .await;
+        let mut refused = epoch(1, vec![batch(&[("b", -1, 1)])]);
+        refused.state = vec![StateChange {
+            aggregate: "day".into(),
+            key: (*b"k").into(),
+            state: (*b"s").into(),
+        }];
+        let message = permanent(ledger.write(&refused).await);
+        for part in ["23514", &format!("failed to write to {name}")] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+        for table in ["first", "second", "wasmill_state", "wasmill_epochs"] {
+            let count = format!("SELECT count(*) FROM {table}");
+            assert_eq!(database.value(&count).await, "0", "{table}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A schema of its own for each test, in the database that all tests share.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::SocketAddr;
 
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
