@@ -8,7 +8,8 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 
-use super::{number, time};
+use super::number::{Number, NumberError};
+use super::time;
 use crate::schema::{DataType, Field};
 
 /// Characters of a value that a reason quotes at most.
@@ -23,6 +24,7 @@ pub(super) struct Column {
     ty: DataType,
     nullable: bool,
     values: Values,
+    /// only where it is nullable
     nulls: NullBufferBuilder,
     len: usize,
 }
@@ -65,6 +67,7 @@ impl Column {
         }
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -88,6 +91,7 @@ impl Column {
     }
 
     /// Takes back what was pushed after the first `len` values.
+    #[inline]
     pub(super) fn truncate(&mut self, len: usize) {
         if self.len <= len {
             return;
@@ -107,47 +111,52 @@ impl Column {
     }
 
     /// Pushes a JSON `true` or `false`.
+    #[inline]
     pub(super) fn push_boolean(&mut self, value: bool) -> Result<(), String> {
         match &mut self.values {
             Values::Boolean(values) => values.append(value),
             _ => return Err(self.wrong_type("a boolean")),
         }
-        self.pushed()
+        self.pushed();
+        Ok(())
     }
 
-    /// Pushes a number, given as its JSON text.
-    pub(super) fn push_number(&mut self, text: &str) -> Result<(), String> {
+    /// Pushes a JSON number.
+    #[inline]
+    pub(super) fn push_number(&mut self, number: &Number<'_>) -> Result<(), String> {
         let ty = self.ty;
-        let unfit = |error| unfit(ty, text, error);
+        let unfit = |error| unfit(ty, number.text, error);
         match (ty, &mut self.values) {
             (DataType::Int64, Values::Long(values)) => {
-                values.push(number::integer(text).map_err(unfit)?);
+                values.push(number.integer().map_err(unfit)?);
             }
             (DataType::Decimal(scale), Values::Long(values)) => {
-                values.push(number::decimal(text, scale).map_err(unfit)?);
+                values.push(number.decimal(scale).map_err(unfit)?);
             }
             (DataType::Timestamp, Values::Long(values)) => {
-                let millis = number::integer(text).map_err(unfit)?;
-                let micros = time::from_millis(millis).map_err(|error| quoted(text, error))?;
-                values.push(micros);
+                let micros = time::from_millis(number.integer().map_err(unfit)?);
+                values.push(micros.map_err(|error| quoted(number.text, error))?);
             }
             (DataType::Float64, Values::Float(values)) => {
-                values.push(number::float(text).map_err(unfit)?);
+                values.push(number.float().map_err(unfit)?);
             }
             _ => return Err(self.wrong_type("a number")),
         }
-        self.pushed()
+        self.pushed();
+        Ok(())
     }
 
-    /// Pushes what stands in a JSON string.
-    pub(super) fn push_text(&mut self, text: &str) -> Result<(), String> {
-        match (self.ty, &mut self.values) {
+    /// Pushes what a JSON string stands for: UTF-8.
+    #[inline]
+    pub(super) fn push_text(&mut self, text: &[u8]) -> Result<(), String> {
+        let ty = self.ty;
+        match (ty, &mut self.values) {
             (DataType::Utf8 | DataType::Binary, Values::Bytes { .. }) => {
-                return self.push_bytes(text.as_bytes());
+                return self.push_bytes(text);
             }
             (DataType::Decimal(scale), Values::Long(values)) => {
-                let unfit = |error| unfit(self.ty, text, error);
-                values.push(number::decimal(text, scale).map_err(unfit)?);
+                let unscaled = Number::whole_text(text).and_then(|number| number.decimal(scale));
+                values.push(unscaled.map_err(|error| unfit(ty, text, error))?);
             }
             (DataType::Timestamp, Values::Long(values)) => {
                 values.push(time::timestamp(text).map_err(|error| quoted(text, error))?);
@@ -157,10 +166,12 @@ impl Column {
             }
             _ => return Err(self.wrong_type("a string")),
         }
-        self.pushed()
+        self.pushed();
+        Ok(())
     }
 
     /// Pushes bytes into a `binary` column, or UTF-8 into a `utf8` column.
+    #[inline]
     pub(super) fn push_bytes(&mut self, value: &[u8]) -> Result<(), String> {
         let Values::Bytes { bytes, offsets } = &mut self.values else {
             return Err(self.wrong_type("bytes"));
@@ -169,16 +180,19 @@ impl Column {
             .map_err(|_| "the texts of a batch exceed 2 GiB".to_owned())?;
         bytes.extend_from_slice(value);
         offsets.push(end);
-        self.pushed()
+        self.pushed();
+        Ok(())
     }
 
     /// Pushes a value that is in the column's layout already: an int64 or a timestamp.
+    #[inline]
     pub(super) fn push_long(&mut self, value: i64) -> Result<(), String> {
         match &mut self.values {
             Values::Long(values) => values.push(value),
             _ => return Err(self.wrong_type("an integer")),
         }
-        self.pushed()
+        self.pushed();
+        Ok(())
     }
 
     /// Pushes a null; `absence` says what to call it where there must be a value.
@@ -238,13 +252,16 @@ impl Column {
         }
     }
 
-    fn pushed(&mut self) -> Result<(), String> {
-        self.nulls.append_non_null();
+    #[inline]
+    fn pushed(&mut self) {
+        if self.nullable {
+            self.nulls.append_non_null();
+        }
         self.len += 1;
-        Ok(())
     }
 
     /// The reason for a value of another type, which `found` names with its article.
+    #[cold]
     pub(super) fn wrong_type(&self, found: &str) -> String {
         let expected = match self.ty {
             DataType::Boolean => "a boolean",
@@ -259,15 +276,18 @@ impl Column {
     }
 }
 
-fn unfit(ty: DataType, text: &str, error: number::NumberError) -> String {
+#[cold]
+fn unfit(ty: DataType, text: &[u8], error: NumberError) -> String {
     match error {
-        number::NumberError::OutOfRange => quoted(text, format_args!("is out of range for {ty}")),
+        NumberError::OutOfRange => quoted(text, format_args!("is out of range for {ty}")),
         error => quoted(text, error),
     }
 }
 
 /// A reason that begins with the value, shortened.
-fn quoted(text: &str, reason: impl std::fmt::Display) -> String {
+#[cold]
+fn quoted(text: &[u8], reason: impl std::fmt::Display) -> String {
+    let text = String::from_utf8_lossy(text);
     match text.char_indices().nth(QUOTED_MAX) {
         Some((end, _)) => format!("{:?}… {reason}", &text[..end]),
         None => format!("{text:?} {reason}"),

@@ -13,7 +13,7 @@
 //! | `timestamp` | a string in ISO 8601, UTC where it has no zone, or whole milliseconds since 1970 |
 //! | `date` | a string `YYYY-MM-DD` |
 //!
-//! Fields that no column wants are skipped. Of a field that occurs twice the last one counts.
+//! Fields that no column wants are skipped, but must be JSON. Of a field that occurs twice the last one counts.
 //!
 //! # Invariants
 //!
@@ -26,9 +26,9 @@
 //! Sending rejections to the dead letters: [`crate::dead_letter`].
 
 mod column;
-mod json;
+mod cursor;
+mod fields;
 mod number;
-mod screen;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -36,13 +36,13 @@ mod time;
 use std::collections::BTreeSet;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use serde::de::IgnoredAny;
 
 use crate::config::{ColumnFrom, SourceColumn};
 use crate::record::{Origin, RawBatch, RawRecord, Rejection, Rows};
-use crate::schema::{Field, Schema};
+use crate::schema::{DataType, Field, Schema};
 use column::Column;
-use json::{Fault, Fields, Row};
+use cursor::Cursor;
+use fields::{Fault, Fields, Row};
 
 /// Makes columns of records. Keeps nothing from one batch to the next but allocations.
 pub struct Decoder {
@@ -53,6 +53,7 @@ pub struct Decoder {
     /// columns of `@key` and its like
     envelope: Vec<(usize, Envelope)>,
     faults: Vec<Fault>,
+    scratch: Vec<u8>,
 }
 
 /// What a record has beside its value.
@@ -102,6 +103,7 @@ impl Decoder {
             fields,
             envelope,
             faults: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -165,16 +167,10 @@ impl Decoder {
         let value = record
             .value
             .ok_or_else(|| Reason::of_record("the record has no value (a tombstone)"))?;
-        let text = screen::screen(value).map_err(Reason::of_record)?;
-        self.faults.clear();
-        let mut row = Row {
-            columns: &mut self.columns,
-            faults: &mut self.faults,
-            index,
-        };
-        self.fields
-            .read(text, &mut row)
-            .map_err(|error| Reason::of_record(unreadable(text, &error)))?;
+        let text = str::from_utf8(value).map_err(|error| {
+            Reason::of_record(format!("invalid UTF-8 after byte {}", error.valid_up_to()))
+        })?;
+        self.read_fields(text, index).map_err(Reason::of_record)?;
         for &(at, envelope) in &self.envelope {
             if let Err(reason) = push_envelope(&mut self.columns[at], envelope, record) {
                 self.faults.push(Fault { column: at, reason });
@@ -182,10 +178,11 @@ impl Decoder {
         }
         for (at, column) in self.columns.iter_mut().enumerate() {
             let known = |fault: &Fault| fault.column == at;
-            if column.len() == index && !self.faults.iter().any(known) {
-                if let Err(reason) = column.push_null("missing") {
-                    self.faults.push(Fault { column: at, reason });
-                }
+            if column.len() == index
+                && !self.faults.iter().any(known)
+                && let Err(reason) = column.push_null("missing")
+            {
+                self.faults.push(Fault { column: at, reason });
             }
         }
         // The same fault is named each time, whatever the order of the fields is.
@@ -195,6 +192,32 @@ impl Decoder {
                 column: Some(fault.column),
                 text: std::mem::take(&mut fault.reason),
             }),
+        }
+    }
+
+    /// Adds the values of JSON fields.
+    fn read_fields(&mut self, text: &str, index: usize) -> Result<(), String> {
+        self.faults.clear();
+        let mut row = Row {
+            columns: &mut self.columns,
+            faults: &mut self.faults,
+            scratch: &mut self.scratch,
+            index,
+        };
+        let mut cursor = Cursor::new(text);
+        let first = cursor.peek();
+        if first == b'{' {
+            let read = row.read_object(&self.fields, &mut cursor, 0);
+            return read
+                .and_then(|()| cursor.end())
+                .map_err(|error| error.to_string());
+        }
+        if text.trim_ascii().is_empty() {
+            return Err("the record is empty".to_owned());
+        }
+        match cursor.skip_value(0).and_then(|()| cursor.end()) {
+            Ok(()) => Err(format!("expected an object, found {}", fields::kind(first))),
+            Err(error) => Err(error.to_string()),
         }
     }
 }
@@ -216,9 +239,9 @@ fn push_envelope(
     match envelope {
         Envelope::Key => match record.key {
             None => column.push_null("missing: the record has no key"),
-            Some(key) if column.ty() == crate::schema::DataType::Utf8 => {
-                let key = std::str::from_utf8(key).map_err(|_| "the key is not UTF-8")?;
-                column.push_text(key)
+            Some(key) if column.ty() == DataType::Utf8 => {
+                str::from_utf8(key).map_err(|_| "the key is not UTF-8")?;
+                column.push_bytes(key)
             }
             Some(key) => column.push_bytes(key),
         },
@@ -232,33 +255,5 @@ fn push_envelope(
         },
         Envelope::Partition => column.push_long(i64::from(record.origin.partition.0)),
         Envelope::Offset => column.push_long(record.origin.offset),
-    }
-}
-
-/// Why no fields could be read from a record.
-fn unreadable(text: &str, error: &sonic_rs::Error) -> String {
-    let text = text.trim_ascii_start();
-    if !text.starts_with('{') && sonic_rs::from_str::<IgnoredAny>(text).is_ok() {
-        return format!("expected an object, found {}", kind(text));
-    }
-    not_json(error)
-}
-
-/// The parser's message without the lines in which it draws the place.
-fn not_json(error: &sonic_rs::Error) -> String {
-    let message = error.to_string();
-    let first = message.lines().next().unwrap_or_default();
-    format!("not JSON: {first}")
-}
-
-/// What a JSON value is, by its first byte.
-fn kind(text: &str) -> &'static str {
-    match text.as_bytes().first() {
-        Some(b'{') => "an object",
-        Some(b'[') => "an array",
-        Some(b'"') => "a string",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
-        _ => "a number",
     }
 }

@@ -34,60 +34,18 @@ pub(super) enum NumberError {
     OutOfRange,
 }
 
-/// The value times 10^`scale`, rounded half to even; at most 18 digits.
-pub(super) fn decimal(text: &str, scale: u8) -> Result<i64, NumberError> {
-    let number = Number::split(text)?;
-    let (whole, rest) = number.scaled(scale)?;
-    let up = match rest {
-        Rest::None | Rest::BelowHalf => false,
-        Rest::Half => whole % 2 == 1,
-        Rest::AboveHalf => true,
-    };
-    let magnitude = whole.saturating_add(u64::from(up));
-    if magnitude > UNSCALED_MAX {
-        return Err(NumberError::OutOfRange);
-    }
-    let magnitude = magnitude.cast_signed();
-    Ok(if number.negative {
-        -magnitude
-    } else {
-        magnitude
-    })
-}
-
-/// The value, which must be whole: `5`, `5.0` and `0.5e1` are, `5.5` is not.
-pub(super) fn integer(text: &str) -> Result<i64, NumberError> {
-    let number = Number::split(text)?;
-    let (magnitude, rest) = number.scaled(0)?;
-    if rest != Rest::None {
-        return Err(NumberError::Fraction);
-    }
-    let value = if number.negative {
-        0_i64.checked_sub_unsigned(magnitude)
-    } else {
-        0_i64.checked_add_unsigned(magnitude)
-    };
-    value.ok_or(NumberError::OutOfRange)
-}
-
-/// The nearest float, which must be finite.
-pub(super) fn float(text: &str) -> Result<f64, NumberError> {
-    Number::split(text)?;
-    let value: f64 = text.parse().map_err(|_| NumberError::Form)?;
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        Err(NumberError::OutOfRange)
-    }
-}
-
-/// A number's text, taken apart: ±`whole`.`fraction` × 10^`exponent`.
-struct Number<'a> {
+/// A JSON number, taken apart: ±`whole`.`fraction` × 10^`exponent`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number<'t> {
+    /// as it was written, ASCII
+    pub(super) text: &'t [u8],
     negative: bool,
-    /// ASCII digits, at least one
-    whole: &'a [u8],
-    /// ASCII digits
-    fraction: &'a [u8],
+    /// digits, at least one
+    whole: &'t [u8],
+    /// digits
+    fraction: &'t [u8],
+    /// all digits as one number, if there are at most 18
+    digits: u64,
     /// as written, or `i64::MIN` or `i64::MAX` where it is beyond
     exponent: i64,
 }
@@ -101,34 +59,82 @@ enum Rest {
     AboveHalf,
 }
 
-impl<'a> Number<'a> {
-    fn split(text: &'a str) -> Result<Self, NumberError> {
-        let (negative, text) = match text.as_bytes() {
-            [b'-', text @ ..] => (true, text),
-            text => (false, text),
-        };
-        let (whole, text) = digits(text);
+impl<'t> Number<'t> {
+    /// The number that is this text, and nothing else.
+    pub(super) fn whole_text(text: &'t [u8]) -> Result<Self, NumberError> {
+        Self::at_start(text)
+            .filter(|number| number.text.len() == text.len())
+            .ok_or(NumberError::Form)
+    }
+
+    /// The longest number that the text begins with.
+    #[inline]
+    pub(super) fn at_start(text: &'t [u8]) -> Option<Self> {
+        let negative = text.first() == Some(&b'-');
+        let (whole, mut rest, mut all) = digits(&text[usize::from(negative)..], 0);
         if whole.is_empty() || (whole.len() > 1 && whole[0] == b'0') {
-            return Err(NumberError::Form);
+            return None;
         }
-        let (fraction, text) = match text {
-            [b'.', text @ ..] => match digits(text) {
-                ([], _) => return Err(NumberError::Form),
-                split => split,
-            },
-            text => (&[][..], text),
-        };
-        let exponent = match text {
-            [] => 0,
-            [b'e' | b'E', text @ ..] => exponent(text).ok_or(NumberError::Form)?,
-            _ => return Err(NumberError::Form),
-        };
-        Ok(Self {
+        let mut fraction = &[][..];
+        if let [b'.', after @ ..] = rest {
+            (fraction, rest, all) = digits(after, all);
+            if fraction.is_empty() {
+                return None;
+            }
+        }
+        let mut exponent = 0;
+        if let [b'e' | b'E', after @ ..] = rest {
+            (exponent, rest) = power(after)?;
+        }
+        Some(Self {
+            text: &text[..text.len() - rest.len()],
             negative,
             whole,
             fraction,
+            digits: all,
             exponent,
         })
+    }
+
+    /// The value times 10^`scale`, rounded half to even; at most 18 digits.
+    pub(super) fn decimal(&self, scale: u8) -> Result<i64, NumberError> {
+        let (whole, rest) = self.scaled(scale)?;
+        let up = match rest {
+            Rest::None | Rest::BelowHalf => false,
+            Rest::Half => whole % 2 == 1,
+            Rest::AboveHalf => true,
+        };
+        let magnitude = whole.saturating_add(u64::from(up));
+        if magnitude > UNSCALED_MAX {
+            return Err(NumberError::OutOfRange);
+        }
+        let magnitude = magnitude.cast_signed();
+        Ok(if self.negative { -magnitude } else { magnitude })
+    }
+
+    /// The value, which must be whole: `5`, `5.0` and `0.5e1` are, `5.5` is not.
+    pub(super) fn integer(&self) -> Result<i64, NumberError> {
+        let (magnitude, rest) = self.scaled(0)?;
+        if rest != Rest::None {
+            return Err(NumberError::Fraction);
+        }
+        let value = if self.negative {
+            0_i64.checked_sub_unsigned(magnitude)
+        } else {
+            0_i64.checked_add_unsigned(magnitude)
+        };
+        value.ok_or(NumberError::OutOfRange)
+    }
+
+    /// The nearest float, which must be finite.
+    pub(super) fn float(&self) -> Result<f64, NumberError> {
+        let text = str::from_utf8(self.text).map_err(|_| NumberError::Form)?;
+        let value: f64 = text.parse().map_err(|_| NumberError::Form)?;
+        if value.is_finite() {
+            Ok(value)
+        } else {
+            Err(NumberError::OutOfRange)
+        }
     }
 
     /// The whole part of |value| × 10^`scale`, and what is behind it.
@@ -174,11 +180,7 @@ impl<'a> Number<'a> {
 
     /// The same for at most 18 digits and no exponent, which is what producers write.
     fn scaled_short(&self, scale: u8) -> Result<(u64, Rest), NumberError> {
-        let all = self
-            .whole
-            .iter()
-            .chain(self.fraction)
-            .fold(0, |all, digit| all * 10 + u64::from(digit - b'0'));
+        let all = self.digits;
         let (have, want) = (self.fraction.len(), usize::from(scale));
         if have <= want {
             let whole = all.checked_mul(POWERS[want - have]);
@@ -186,7 +188,7 @@ impl<'a> Number<'a> {
         }
         let power = POWERS[have - want];
         let rest = match (all % power).cmp(&(power / 2)) {
-            _ if all % power == 0 => Rest::None,
+            _ if all.is_multiple_of(power) => Rest::None,
             std::cmp::Ordering::Less => Rest::BelowHalf,
             std::cmp::Ordering::Equal => Rest::Half,
             std::cmp::Ordering::Greater => Rest::AboveHalf,
@@ -195,22 +197,30 @@ impl<'a> Number<'a> {
     }
 }
 
-/// The digits that a text begins with, and what follows.
-fn digits(text: &[u8]) -> (&[u8], &[u8]) {
-    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    text.split_at(count)
+/// The digits that a text begins with, what follows, and the digits appended to those of `before`;
+/// nonsense where that is beyond a `u64`.
+#[inline]
+fn digits(text: &[u8], before: u64) -> (&[u8], &[u8], u64) {
+    let (mut all, mut count) = (before, 0);
+    while let Some(digit @ b'0'..=b'9') = text.get(count) {
+        all = all.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        count += 1;
+    }
+    let (digits, rest) = text.split_at(count);
+    (digits, rest, all)
 }
 
-/// The number after `e`.
-fn exponent(text: &[u8]) -> Option<i64> {
+/// The number after `e`, and what follows.
+fn power(text: &[u8]) -> Option<(i64, &[u8])> {
     let (negative, text) = match text {
         [b'-', text @ ..] => (true, text),
         [b'+', text @ ..] | text => (false, text),
     };
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+    let (digits, rest, _) = digits(text, 0);
+    if digits.is_empty() {
         return None;
     }
-    Some(text.iter().fold(0_i64, |exponent, digit| {
+    let exponent = digits.iter().fold(0_i64, |exponent, digit| {
         let digit = i64::from(digit - b'0');
         let next = exponent.saturating_mul(10);
         if negative {
@@ -218,7 +228,8 @@ fn exponent(text: &[u8]) -> Option<i64> {
         } else {
             next.saturating_add(digit)
         }
-    }))
+    });
+    Some((exponent, rest))
 }
 
 #[cfg(test)]
@@ -228,6 +239,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn decimal(text: &str, scale: u8) -> Result<i64, NumberError> {
+        Number::whole_text(text.as_bytes())?.decimal(scale)
+    }
+
+    fn integer(text: &str) -> Result<i64, NumberError> {
+        Number::whole_text(text.as_bytes())?.integer()
+    }
+
+    fn float(text: &str) -> Result<f64, NumberError> {
+        Number::whole_text(text.as_bytes())?.float()
+    }
 
     #[test]
     fn long_tails_of_floats_become_cents() {
@@ -386,7 +409,7 @@ mod tests {
 
         #[test]
         fn a_text_is_a_number_exactly_if_serde_json_says_so(text in "[-+]?[0-9.eE+-]{0,8}") {
-            let ours = Number::split(&text).is_ok();
+            let ours = Number::whole_text(text.as_bytes()).is_ok();
             let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
             prop_assert_eq!(ours, theirs, "{}", text);
         }

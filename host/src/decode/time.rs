@@ -42,9 +42,8 @@ pub(super) enum TimeError {
 }
 
 /// µs since 1970-01-01T00:00:00Z of an ISO 8601 text.
-pub(super) fn timestamp(text: &str) -> Result<i64, TimeError> {
-    let bytes = text.as_bytes();
-    let (date, rest) = bytes.split_at_checked(10).ok_or(TimeError::TimestampForm)?;
+pub(super) fn timestamp(text: &[u8]) -> Result<i64, TimeError> {
+    let (date, rest) = text.split_at_checked(10).ok_or(TimeError::TimestampForm)?;
     let day = day_number(date, TimeError::TimestampForm)?;
     let (time, offset) = match rest {
         [] => (0, 0),
@@ -56,8 +55,8 @@ pub(super) fn timestamp(text: &str) -> Result<i64, TimeError> {
 }
 
 /// Days since 1970-01-01 of `YYYY-MM-DD`.
-pub(super) fn date(text: &str) -> Result<i32, TimeError> {
-    day_number(text.as_bytes(), TimeError::DateForm)
+pub(super) fn date(text: &[u8]) -> Result<i32, TimeError> {
+    day_number(text, TimeError::DateForm)
 }
 
 /// µs since 1970-01-01T00:00:00Z of milliseconds since then.
@@ -186,6 +185,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn timestamp(text: &str) -> Result<i64, TimeError> {
+        super::timestamp(text.as_bytes())
+    }
+
+    fn date(text: &str) -> Result<i32, TimeError> {
+        super::date(text.as_bytes())
+    }
 
     fn utc(text: &str) -> i64 {
         DateTime::parse_from_rfc3339(text)
