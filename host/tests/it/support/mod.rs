@@ -1,5 +1,7 @@
 //! Handles on the servers and the built artefacts that the tests use.
 
+pub(crate) mod kafka;
+
 use std::path::PathBuf;
 
 /// A setting that `cargo xtask test` hands to the tests.
