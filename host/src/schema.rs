@@ -13,7 +13,7 @@ use thiserror::Error;
 /// Digits that a decimal holds at most.
 pub const DECIMAL_DIGITS: u8 = 18;
 
-/// What a value means. The set is that of the guest contract (`wit/guest.wit`).
+/// What a value means. The set is that of the guest contract (`wit/data.wit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DataType {
     /// `boolean`

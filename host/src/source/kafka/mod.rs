@@ -27,7 +27,6 @@ mod settings;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use self::native::{BatchConsumer, Event};
@@ -133,9 +132,12 @@ impl KafkaSource {
                 SourceError::Permanent(format!("failed to read topic {topic}: {code}"))
             }
             NoAnswer::Code(code) => {
-                let complaint = self.consumer.last_complaint();
-                let complaint = complaint.map_or(String::new(), |line| format!(" ({line})"));
-                self.unavailable(format!("{code}{complaint}"))
+                // "Timed out" alone helps nobody; the last error says what failed.
+                let complaint = self
+                    .consumer
+                    .complaint()
+                    .filter(|_| PASSING.contains(&code));
+                self.unavailable(complaint.unwrap_or_else(|| code.to_string()))
             }
             NoAnswer::Other(error) => self.unavailable(error.to_string()),
         }
@@ -185,13 +187,15 @@ impl KafkaSource {
             }
             self.consumer.advance();
         }
+        while let Some((code, reason)) = self.consumer.take_error() {
+            self.judge(code, reason)?;
+        }
         Ok(Stop::Drained)
     }
 
     /// Decides whether reading can go on after an error.
-    fn judge(&mut self, code: i32, reason: String) -> Result<(), SourceError> {
-        let is_one_of = |codes: &[Code]| codes.iter().any(|&known| known as i32 == code);
-        if is_one_of(&PASSING) {
+    fn judge(&mut self, code: Code, reason: String) -> Result<(), SourceError> {
+        if PASSING.contains(&code) {
             if self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
                 self.warned = Some(Instant::now());
                 tracing::warn!(
@@ -202,7 +206,7 @@ impl KafkaSource {
             }
             return Ok(());
         }
-        if is_one_of(&PERMANENT) {
+        if PERMANENT.contains(&code) {
             return Err(SourceError::Permanent(format!(
                 "failed to read topic {}: {reason}",
                 self.topic
@@ -246,8 +250,8 @@ impl KafkaSource {
         if parked.is_empty() {
             return Ok(());
         }
-        offsets::assignment(&self.topic, parked)
-            .and_then(|list| self.consumer.client().incremental_unassign(&list))
+        offsets::list(&self.topic, parked)
+            .and_then(|list| self.consumer.unassign(&list))
             .map_err(|error| self.assignment_failed(&error))
     }
 
@@ -265,8 +269,8 @@ impl KafkaSource {
         if resumed.is_empty() {
             return Ok(());
         }
-        offsets::assignment(&self.topic, resumed)
-            .and_then(|list| self.consumer.client().incremental_assign(&list))
+        offsets::list(&self.topic, resumed)
+            .and_then(|list| self.consumer.assign_more(&list))
             .map_err(|error| self.assignment_failed(&error))
     }
 
@@ -322,8 +326,7 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn partitions(&mut self) -> Result<Vec<PartitionRange>, SourceError> {
-        offsets::ranges(self.consumer.client(), &self.topic)
-            .map_err(|no_answer| self.explain(no_answer))
+        offsets::ranges(&self.consumer, &self.topic).map_err(|no_answer| self.explain(no_answer))
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
@@ -342,8 +345,8 @@ impl Source for KafkaSource {
             .map(|(partition, position)| (partition.0 as i32, Offset::Offset(position)));
         // librdkafka numbers the versions of an assignment, and drops what was fetched for an
         // earlier one when it takes it from the queue. What was taken already we drop.
-        offsets::assignment(&self.topic, offsets)
-            .and_then(|list| self.consumer.client().assign(&list))
+        offsets::list(&self.topic, offsets)
+            .and_then(|list| self.consumer.assign(&list))
             .map_err(|error| self.assignment_failed(&error))?;
         self.consumer.discard();
         self.readings = readings;

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::native::LibrdkafkaLog;
+use super::native::BatchConsumer;
 use crate::record::Partition;
 use crate::source::PartitionRange;
 
@@ -52,15 +51,15 @@ impl From<RDKafkaErrorCode> for NoAnswer {
 /// markers of those that ended, and otherwise the high watermark. Both questions go to the leaders
 /// as one request each, whatever the number of partitions.
 pub(super) fn ranges(
-    client: &BaseConsumer<LibrdkafkaLog>,
+    consumer: &BatchConsumer,
     topic: &str,
 ) -> Result<Vec<PartitionRange>, NoAnswer> {
     let deadline = Instant::now() + ANSWER_WAIT_MAX;
     let remaining = || deadline.saturating_duration_since(Instant::now());
-    let partitions = partition_ids(client, topic, remaining())?;
-    let begins = offsets(client, topic, &partitions, Offset::Beginning, remaining())?;
+    let partitions = partition_ids(consumer, topic, remaining())?;
+    let begins = offsets(consumer, topic, &partitions, Offset::Beginning, remaining())?;
     // The end is asked for second: it only rises, so it is never before the beginning.
-    let ends = offsets(client, topic, &partitions, Offset::End, remaining())?;
+    let ends = offsets(consumer, topic, &partitions, Offset::End, remaining())?;
     let mut ranges = Vec::with_capacity(partitions.len());
     for ((&partition, &begin), &end) in partitions.iter().zip(&begins).zip(&ends) {
         ranges.push(PartitionRange {
@@ -74,11 +73,11 @@ pub(super) fn ranges(
 
 /// The ids of the topic's partitions, in order.
 fn partition_ids(
-    client: &BaseConsumer<LibrdkafkaLog>,
+    consumer: &BatchConsumer,
     topic: &str,
     wait_max: Duration,
 ) -> Result<Vec<i32>, NoAnswer> {
-    let metadata = client.fetch_metadata(Some(topic), wait_max)?;
+    let metadata = consumer.client().fetch_metadata(Some(topic), wait_max)?;
     let Some(found) = metadata.topics().first() else {
         return Err(NoAnswer::NoTopic);
     };
@@ -105,17 +104,15 @@ fn partition_ids(
 /// The first or last offset of each partition, in the order of `partitions`. Kafka answers this as
 /// a lookup by time, with a special time.
 fn offsets(
-    client: &BaseConsumer<LibrdkafkaLog>,
+    consumer: &BatchConsumer,
     topic: &str,
     partitions: &[i32],
     which: Offset,
     wait_max: Duration,
 ) -> Result<Vec<i64>, NoAnswer> {
-    let question = assignment(
-        topic,
-        partitions.iter().map(|&partition| (partition, which)),
-    )?;
-    let answer = client.offsets_for_times(question, wait_max)?;
+    let question = partitions.iter().map(|&partition| (partition, which));
+    let mut answer = list(topic, question)?;
+    consumer.look_up(&mut answer, wait_max)?;
     partitions
         .iter()
         .map(|&partition| {
@@ -132,7 +129,7 @@ fn offsets(
 }
 
 /// Partitions with offsets, as librdkafka takes them.
-pub(super) fn assignment(
+pub(super) fn list(
     topic: &str,
     offsets: impl IntoIterator<Item = (i32, Offset)>,
 ) -> KafkaResult<TopicPartitionList> {

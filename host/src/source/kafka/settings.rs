@@ -8,9 +8,10 @@ use crate::config;
 use crate::source::SourceError;
 
 /// What correctness rests on. `source.properties` may not set these.
-const FIXED: [(&str, &str); 4] = [
+const FIXED: [(&str, &str); 5] = [
     // Progress is stored where the rows are stored; Kafka's own offsets would only contradict it.
     ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
     // The end of a partition is how positions get past trailing gaps (transaction markers).
     ("enable.partition.eof", "true"),
     // A position that is gone must be reported, never replaced by another one.

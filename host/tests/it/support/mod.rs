@@ -5,6 +5,7 @@ pub(crate) mod elastic;
 pub(crate) mod rows;
 pub(crate) mod scripted_http;
 pub(crate) mod postgres;
+pub(crate) mod kafka;
 
 use std::path::PathBuf;
 

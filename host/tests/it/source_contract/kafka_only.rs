@@ -1,0 +1,226 @@
+//! What only Kafka has: transactions, topics and brokers that are not there.
+
+use std::time::{Duration, Instant};
+
+use wasmill::record::{Partition, RawBatch};
+use wasmill::source::{PollLimit, SourceError};
+
+use super::benches::{Bench, kafka_source};
+use super::{
+    LIMIT, PATIENCE, assert_same, ends, no_bound, offsets, poll, positions, read_all, read_count,
+    read_until, values,
+};
+use crate::support;
+use crate::support::kafka::{End, Record, Topic};
+
+fn records<'a>(values: &'a [&'a str]) -> impl Iterator<Item = Record<'a>> {
+    values.iter().map(|value| Record {
+        value: Some(value.as_bytes()),
+        ..Record::default()
+    })
+}
+
+fn text(values: &[&str]) -> Vec<Vec<u8>> {
+    values
+        .iter()
+        .map(|value| value.as_bytes().to_vec())
+        .collect()
+}
+
+#[test]
+fn aborted_records_are_invisible_and_markers_are_gaps() {
+    let topic = Topic::create("source_kafka", 1);
+    let writer = topic.transactions();
+    topic.write_transaction(&writer, records(&["a", "b"]), End::Commit); // 0 1, marker 2
+    topic.write_transaction(&writer, records(&["x", "y", "z"]), End::Abort); // 3 4 5, marker 6
+    topic.write_transaction(&writer, records(&["c"]), End::Commit); // 7, marker 8
+    topic.write_transaction(&writer, records(&["w"]), End::Abort); // 9, marker 10
+    let mut source = topic.source();
+    assert_eq!(ends(source.as_mut()), positions(&[(0, 11)]));
+    let read = read_all(source.as_mut());
+    assert_eq!(values(&read[&0]), text(&["a", "b", "c"]));
+    assert_eq!(offsets(&read[&0]), [0, 1, 7]);
+    assert_eq!(
+        source.positions(),
+        &positions(&[(0, 11)]),
+        "past the last marker"
+    );
+
+    // Every offset may be a position and a bound, those in gaps too.
+    for from in 0..=11 {
+        for to in from..=11 {
+            source.seek(&positions(&[(0, from)])).expect("in range");
+            let read = read_until(source.as_mut(), &positions(&[(0, to)]), LIMIT);
+            let expected: Vec<_> = [0, 1, 7]
+                .into_iter()
+                .filter(|o| (from..to).contains(o))
+                .collect();
+            let read = read
+                .get(&0)
+                .map(|records| offsets(records))
+                .unwrap_or_default();
+            assert_eq!(read, expected, "from {from} to {to}");
+            assert_eq!(source.positions(), &positions(&[(0, to)]));
+        }
+    }
+}
+
+#[test]
+fn the_end_stands_before_an_open_transaction() {
+    let topic = Topic::create("source_kafka", 1);
+    topic.write(records(&["before"]));
+    let writer = topic.transactions();
+    topic.write_transaction(&writer, records(&["open"]), End::Leave);
+    topic.write(records(&["behind"]));
+    let mut source = topic.source();
+    assert_eq!(ends(source.as_mut()), positions(&[(0, 1)]));
+    let read = read_all(source.as_mut());
+    assert_eq!(values(&read[&0]), text(&["before"]));
+    assert!(poll(source.as_mut(), &no_bound(), LIMIT).is_empty());
+    writer.commit();
+    let read = read_count(source.as_mut(), 2);
+    assert_eq!(values(&read[&0]), text(&["open", "behind"]));
+
+    let settings = [("isolation.level", "read_uncommitted")];
+    let mut source = kafka_source(&support::kafka(), topic.name(), &settings).expect("allowed");
+    assert_eq!(ends(source.as_mut()), positions(&[(0, 4)]));
+}
+
+/// Far more lies beyond the bound than may be held, so the partition is given up and taken again.
+#[test]
+fn a_bound_far_before_the_end_costs_no_record_and_little_memory() {
+    let topic = Topic::create("source_kafka", 2);
+    let value = vec![b'x'; 10_000];
+    let write = |partition, count| {
+        topic.write((0..count).map(|_| Record {
+            partition,
+            value: Some(&value),
+            ..Record::default()
+        }));
+    };
+    write(0, 4_000);
+    write(1, 4_000);
+    let mut source = topic.source();
+    source
+        .seek(&positions(&[(0, 0), (1, 0)]))
+        .expect("in range");
+    let read = read_until(source.as_mut(), &positions(&[(0, 10), (1, 4_000)]), LIMIT);
+    assert_same(&offsets(&read[&0]), &(0..10).collect::<Vec<_>>());
+    assert_same(&offsets(&read[&1]), &(0..4_000).collect::<Vec<_>>());
+    // Higher bounds, one after another, then none at all.
+    let mut seen = 10;
+    for bound in [11, 500, 3_000] {
+        let read = read_until(source.as_mut(), &positions(&[(0, bound)]), LIMIT);
+        assert_same(&offsets(&read[&0]), &(seen..bound).collect::<Vec<_>>());
+        seen = bound;
+    }
+    write(0, 5);
+    let read = read_count(source.as_mut(), 1_005);
+    assert_same(&offsets(&read[&0]), &(3_000..4_005).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_missing_topic_is_waited_for() {
+    let topic = Topic::named(support::unique("source_kafka_missing"));
+    let mut source = topic.source();
+    let error = source.partitions().expect_err("not there");
+    assert!(matches!(error, SourceError::Unavailable { .. }));
+    let expected = format!("topic {} does not exist yet", topic.name());
+    assert!(error.to_string().contains(&expected), "{error}");
+    let error = source.seek(&positions(&[(0, 0)])).expect_err("not there");
+    assert!(matches!(error, SourceError::Unavailable { .. }));
+
+    topic.make(1, &[]);
+    topic.write(records(&["first"]));
+    let started = Instant::now();
+    while let Err(error) = source.partitions() {
+        assert!(started.elapsed() < PATIENCE, "{error}");
+    }
+    let read = read_all(source.as_mut());
+    assert_eq!(values(&read[&0]), text(&["first"]));
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_read_is_reported() {
+    let topic = Topic::create("source_kafka", 1);
+    topic.write(records(&["only"]));
+    // How long librdkafka believes in a topic that brokers deny; 30 s otherwise.
+    let settings = [("topic.metadata.propagation.max.ms", "100")];
+    let mut source = kafka_source(&support::kafka(), topic.name(), &settings).expect("allowed");
+    read_all(source.as_mut());
+    topic.delete();
+    let started = Instant::now();
+    let mut batch = RawBatch::default();
+    let error = loop {
+        assert!(started.elapsed() < PATIENCE, "no error came");
+        if let Err(error) = source.poll(&no_bound(), LIMIT, &mut batch) {
+            break error;
+        }
+    };
+    assert!(matches!(error, SourceError::Unavailable { .. }), "{error}");
+    assert!(batch.is_empty());
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_unavailable_within_seconds() {
+    let mut source = kafka_source("127.0.0.1:1", "sales", &[]).expect("allowed");
+    let started = Instant::now();
+    let error = source.partitions().expect_err("nobody listens");
+    assert!(matches!(error, SourceError::Unavailable { .. }));
+    assert!(
+        error.to_string().contains("Kafka at 127.0.0.1:1"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn every_compression_is_read() {
+    for compression in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let topic = Topic::create_with(
+            "source_kafka",
+            1,
+            &[(
+                "compression.type",
+                match compression {
+                    "none" => "uncompressed",
+                    other => other,
+                },
+            )],
+        );
+        topic.write(records(&["one", "two"]));
+        let read = read_all(topic.source().as_mut());
+        assert_eq!(values(&read[&0]), text(&["one", "two"]), "{compression}");
+    }
+}
+
+#[test]
+fn a_new_partition_shows_and_can_be_read() {
+    let topic = Topic::create("source_kafka", 1);
+    topic.write(records(&["one"]));
+    let mut source = topic.source();
+    read_all(source.as_mut());
+    let started = Instant::now();
+    topic.add_partitions(2);
+    while source.partitions().expect("there").len() < 2 {
+        assert!(
+            started.elapsed() < PATIENCE,
+            "the second partition never came"
+        );
+    }
+    topic.write([Record {
+        partition: 1,
+        value: Some(b"two"),
+        ..Record::default()
+    }]);
+    let mut stand = source.positions().clone();
+    stand.set(Partition(1), 0);
+    source.seek(&stand).expect("in range");
+    let limit = PollLimit {
+        wait_max: PATIENCE,
+        ..LIMIT
+    };
+    let read = poll(source.as_mut(), &no_bound(), limit);
+    assert_eq!(values(&read[&1]), text(&["two"]));
+}
