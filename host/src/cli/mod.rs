@@ -1,1 +1,99 @@
-//! (being written)
+//! The command line: one file a subcommand.
+//!
+//! Exit codes: 0 when all is well, 2 when the command line is wrong (clap's own), 1 for everything
+//! else, a faulty pipeline included.
+
+mod check;
+mod generate;
+mod run;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Diagnostics, Look, Pipeline};
+use crate::guest::GuestEngine;
+use crate::pipeline::Plan;
+use crate::telemetry::Telemetry;
+
+/// Stream processor: Kafka to PostgreSQL and Elasticsearch, with the logic in sandboxed WebAssembly
+#[derive(Debug, Parser)]
+#[command(
+    name = "wasmill",
+    version,
+    after_help = "Example:\n  wasmill check pipeline.toml && wasmill run pipeline.toml\n\n\
+                  Exit codes: 0 fine, 1 failed (a faulty pipeline too), 2 wrong command line"
+)]
+pub struct Command {
+    /// logging
+    #[command(flatten)]
+    pub telemetry: Telemetry,
+
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Run a pipeline
+    Run(run::Args),
+    /// Say whether a pipeline is right, without running it
+    Check(check::Args),
+    /// Make synthetic sales
+    Generate(generate::Args),
+}
+
+impl Command {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    ///
+    /// Whatever failed, for a person to read. Reports about the pipeline were printed by then.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.action {
+            Action::Run(args) => run::run(args),
+            Action::Check(args) => check::run(args),
+            Action::Generate(args) => generate::run(args),
+        }
+    }
+}
+
+/// Loads the pipeline at `path` with the variables of this process, and its components. Reports are
+/// printed to stderr.
+///
+/// # Errors
+///
+/// When something does not fit.
+fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan)> {
+    tracing::debug!(path = %path.display(), "reading the pipeline");
+    let environment = |name: &str| std::env::var(name).ok();
+    let (pipeline, mut diagnostics) =
+        config::load(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
+    let engine = GuestEngine::new(cache_folder())?;
+    let plan = Plan::build(&pipeline, &engine, &mut diagnostics);
+    let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
+    print(&diagnostics);
+    Ok((pipeline, plan))
+}
+
+/// Where compiled components are kept: `WASMILL_CACHE`, or the user's folder for such things.
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("WASMILL_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| set("XDG_CACHE_HOME").map(|folder| PathBuf::from(folder).join("wasmill")))
+        .or_else(|| set("HOME").map(|folder| PathBuf::from(folder).join(".cache/wasmill")))
+}
+
+fn refuse(diagnostics: &Diagnostics) -> anyhow::Error {
+    print(diagnostics);
+    anyhow!(diagnostics.summary())
+}
+
+fn print(diagnostics: &Diagnostics) {
+    let reports = diagnostics.render(Look::of_stderr());
+    // Where stderr is closed there is nobody to tell; the exit code says it still.
+    let _ = io::stderr().write_all(reports.as_bytes());
+}

@@ -1,348 +1,133 @@
 //! `pipeline.toml`, validated: what every other module takes its settings from.
 //!
-//! Text goes through two steps: a mirror of the TOML with optional keys (`raw`), and the validator
-//! that makes these types of it, or reports every mistake with its place in the file.
+//! ```text
+//! text ─► toml ─► reader: typed keys, ${NAME} expanded ─► validate: names, references, bounds ─► Pipeline
+//!                    └───────────── every mistake, with its place ──────────► Diagnostics
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Every mistake that the text alone shows is reported, not only the first.
+//! 2. What came from the environment, and what looks like a password, is in no report.
 //!
 //! # Not here
 //!
-//! Whether the components fit together, which needs them loaded: [`crate::pipeline`].
+//! Whether the components fit together, which needs them loaded: [`crate::pipeline`]. It adds what it
+//! finds to the same [`Diagnostics`].
 
+mod diagnostic;
+mod expand;
+mod mask;
+mod pipeline;
+mod places;
+mod reader;
+mod suggest;
+mod units;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::Path;
 
-use indexmap::IndexMap;
+use toml::de::DeTable;
 
-use crate::schema::{DataType, Schema};
+pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
+pub use self::pipeline::{
+    Aggregate, ColumnFrom, Commit, Component, DeadLetters, Every, Index, KafkaSource, Limits,
+    OnConflict, Pipeline, Projection, Secret, Sink, SinkKind, Source, SourceColumn, SourceKind,
+    Start, Table, TableColumn, Transform, Window,
+};
+pub use self::places::Places;
+use self::reader::Reader;
 
 /// Bytes in the text of `pipeline.toml`, for messages that point there.
 pub type Span = Range<usize>;
 
-/// A validated `pipeline.toml`. Names of streams (`source`, transforms, aggregates) are unique, and
-/// every `from` names a stream that stands before it.
-#[derive(Debug, Clone)]
-pub struct Pipeline {
-    /// `pipeline.name`
-    pub name: String,
-    /// `pipeline.workers`: threads that decode and call guests; default: number of cores
-    pub workers: usize,
-    /// `[source]`
-    pub source: Source,
-    /// `[commit]`
-    pub commit: Commit,
-    /// `[components.*]` by name
-    pub components: IndexMap<String, Component>,
-    /// `[[transform]]` in order
-    pub transforms: Vec<Transform>,
-    /// `[[aggregate]]` in order
-    pub aggregates: Vec<Aggregate>,
-    /// `[[sink]]` in order; exactly one is PostgreSQL
-    pub sinks: Vec<Sink>,
-    /// `[dead_letters]`
-    pub dead_letters: DeadLetters,
-}
+/// Says what an environment variable holds; `None` when it is not set.
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// `[source]`
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// where records are read
-    pub kind: SourceKind,
-    /// the declared columns, in order
-    pub columns: Vec<SourceColumn>,
-    /// the same as a schema
-    pub schema: Schema,
-}
+/// A `pipeline.toml` beyond this is a mistake, such as the name of a data file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// `source.type` with what belongs to it.
-#[derive(Debug, Clone)]
-pub enum SourceKind {
-    /// `type = "kafka"`
-    Kafka(KafkaSource),
-    /// `type = "file"`: ndjson, one file is one partition, in this order
-    File {
-        /// absolute, or relative to the working directory
-        paths: Vec<PathBuf>,
-    },
-}
+const REFUSED_WITHOUT_REASON: &str =
+    "the pipeline is refused, and wasmill cannot say why: this is a mistake in wasmill";
 
-/// `type = "kafka"`
-#[derive(Debug, Clone)]
-pub struct KafkaSource {
-    /// `host:port`, separated by commas
-    pub brokers: String,
-    /// the one topic
-    pub topic: String,
-    /// where to begin when nothing was committed yet
-    pub start: Start,
-    /// librdkafka properties, passed through
-    pub properties: IndexMap<String, String>,
-}
-
-/// `source.start`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// from the oldest record
-    Earliest,
-    /// from what comes next
-    Latest,
-}
-
-/// One of `source.columns`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceColumn {
-    /// the column's name
-    pub name: String,
-    /// where its value is found
-    pub from: ColumnFrom,
-    /// its type
-    pub ty: DataType,
-    /// whether it may be missing or null
-    pub nullable: bool,
-}
-
-/// Where the value of a source column is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ColumnFrom {
-    /// a JSON field; more than one name for nested objects (`a.b`)
-    Json(Vec<String>),
-    /// `@key`: utf8 or binary
-    Key,
-    /// `@timestamp`: timestamp
-    Timestamp,
-    /// `@partition`: int64
-    Partition,
-    /// `@offset`: int64
-    Offset,
-}
-
-/// `[commit]`
-#[derive(Debug, Clone, Copy)]
-pub struct Commit {
-    /// an epoch ends after so many records; default 10,000
-    pub max_rows: usize,
-    /// or after this time since its first record; default 1 s
-    pub max_wait: Duration,
-    /// epochs on their way to the sinks at most; default 2
-    pub in_flight: usize,
-}
-
-/// `[components.NAME]`
-#[derive(Debug, Clone)]
-pub struct Component {
-    /// the `.wasm` file
-    pub path: PathBuf,
-    /// its bounds
-    pub limits: Limits,
-    /// where it stands in the file
-    pub span: Span,
-}
-
-/// Bounds of one guest instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// bytes of linear memory and tables; default 64 MiB
-    pub memory: u64,
-    /// for one call with a full batch; default 1 s
-    pub time: Duration,
-    /// bytes that one call may hand back; default an eighth of `memory`
-    pub output: u64,
-}
-
-/// `[[transform]]`
-#[derive(Debug, Clone)]
-pub struct Transform {
-    /// the stream that it makes
-    pub name: String,
-    /// the stream that it reads
-    pub from: String,
-    /// name of its component
-    pub component: String,
-    /// JSON for the guest's `configure`, environment variables expanded
-    pub config: serde_json::Value,
-    /// where it stands in the file
-    pub span: Span,
-}
-
-/// `[[aggregate]]`
-#[derive(Debug, Clone)]
-pub struct Aggregate {
-    /// the stream that it makes
-    pub name: String,
-    /// the stream that it reads
-    pub from: String,
-    /// name of its component
-    pub component: String,
-    /// JSON for the guest's `configure`, environment variables expanded
-    pub config: serde_json::Value,
-    /// columns that groups are made by
-    pub key: Vec<String>,
-    /// how time is cut
-    pub window: Window,
-    /// where it stands in the file
-    pub span: Span,
-}
-
-/// `window` of an aggregate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Window {
-    /// `kind = "none"`: one state a key for ever
-    None,
-    /// `kind = "tumbling"`: windows that touch and never overlap, in UTC
-    Tumbling {
-        /// their length
-        every: Every,
-        /// the timestamp column that decides
-        time: String,
-    },
-}
-
-/// The length of a tumbling window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Every {
-    /// a fixed span of µs ("24h", "15m"), aligned to 1970-01-01T00:00:00Z
-    Micros(i64),
-    /// calendar days, aligned to 1970-01-01
-    Days(u32),
-    /// calendar weeks, aligned to Monday
-    Weeks(u32),
-    /// calendar months, aligned to January 1970
-    Months(u32),
-    /// calendar years, aligned to 1970
-    Years(u32),
-}
-
-/// `[[sink]]`
-#[derive(Debug, Clone)]
-pub struct Sink {
-    /// unique among sinks
-    pub name: String,
-    /// `sink.type` with what belongs to it
-    pub kind: SinkKind,
-    /// where it stands in the file
-    pub span: Span,
-}
-
-/// `sink.type` with what belongs to it.
-#[derive(Debug, Clone)]
-pub enum SinkKind {
-    /// `type = "postgres"`
-    Postgres {
-        /// a `postgres://` URL; secret
-        url: Secret,
-        /// the tables it fills
-        tables: Vec<Table>,
-    },
-    /// `type = "elasticsearch"`
-    Elasticsearch {
-        /// an `http://` URL; secret, it may have a password
-        url: Secret,
-        /// the indices it fills
-        indices: Vec<Index>,
-    },
-}
-
-/// A value from which no message, log or API may quote.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a value.
-    #[must_use]
-    pub fn new(value: String) -> Self {
-        Self(value)
-    }
-
-    /// The value itself, for the client library alone.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
+/// Reads and validates the file at `path`; paths in it are relative to its folder.
+///
+/// # Errors
+///
+/// [`Diagnostics`] with at least one error: the file cannot be read, or is no valid pipeline. On
+/// `Ok`, they hold warnings at most.
+pub fn load(
+    path: &Path,
+    environment: &Environment<'_>,
+) -> Result<(Pipeline, Diagnostics), Diagnostics> {
+    let file_name = path.display().to_string();
+    let base = path.parent().unwrap_or(Path::new(""));
+    match read(path) {
+        Ok(text) => parse(&text, &file_name, base, environment),
+        Err(error) => {
+            let mut diagnostics = Diagnostics::new(&file_name, String::new());
+            let message = format!("failed to read the pipeline: {error}");
+            diagnostics.push(
+                Diagnostic::error(message).help(
+                    "name the file on the command line: `wasmill check path/to/pipeline.toml`",
+                ),
+            );
+            Err(diagnostics)
+        }
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[secret]")
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    // Reading stops past the bound: the path may be that of a device without an end.
+    let bytes = File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    if bytes as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other("it is larger than 1 MiB"));
     }
+    Ok(text)
 }
 
-/// One of `sink.tables`.
-#[derive(Debug, Clone)]
-pub struct Table {
-    /// the stream that it is filled from
-    pub from: String,
-    /// its name, perhaps with a schema (`public.sales`)
-    pub table: String,
-    /// names of its key columns (of the table), at least one
-    pub key: Vec<String>,
-    /// its columns in order; `None`: those of the stream, by their own names
-    pub columns: Option<Vec<TableColumn>>,
-    /// what happens to a row whose key is already there
-    pub on_conflict: OnConflict,
-    /// where it stands in the file
-    pub span: Span,
-}
-
-/// One of `columns` of a table or index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableColumn {
-    /// its name in the sink
-    pub name: String,
-    /// its value
-    pub value: Projection,
-}
-
-/// The value of a sink column, from a column of the stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Projection {
-    /// the column as it is
-    Column(String),
-    /// `date(c)`: the day of a timestamp, as a date
-    Date(String),
-    /// `year(c)`: of a timestamp or date, as int64
-    Year(String),
-    /// `month(c)`: 1 to 12, of a timestamp or date, as int64
-    Month(String),
-}
-
-/// `on_conflict` of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnConflict {
-    /// the new row replaces the old one
-    Update,
-    /// the old row stays
-    Ignore,
-}
-
-/// One of `sink.indices`.
-#[derive(Debug, Clone)]
-pub struct Index {
-    /// the stream that it is filled from
-    pub from: String,
-    /// its name
-    pub index: String,
-    /// the column whose value is the document's `_id`; not nullable
-    pub id: String,
-    /// its fields in order; `None`: those of the stream, by their own names
-    pub columns: Option<Vec<TableColumn>>,
-    /// where it stands in the file
-    pub span: Span,
-}
-
-/// `[dead_letters]`
-#[derive(Debug, Clone)]
-pub enum DeadLetters {
-    /// `type = "kafka"`
-    Kafka {
-        /// default: the source's
-        brokers: String,
-        /// created when it is missing
-        topic: String,
-        /// librdkafka properties, passed through
-        properties: IndexMap<String, String>,
-    },
-    /// `type = "file"`: one JSON object a line
-    File {
-        /// created when it is missing
-        path: PathBuf,
-    },
+/// Validates the `text` of a pipeline. Reports call it `file_name`; paths in it are relative to `base`.
+///
+/// # Errors
+///
+/// [`Diagnostics`] with at least one error. On `Ok`, they hold warnings at most.
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    base: &Path,
+    environment: &Environment<'_>,
+) -> Result<(Pipeline, Diagnostics), Diagnostics> {
+    let (root, syntax_errors) = DeTable::parse_recoverable(text);
+    let root = root.get_ref();
+    let shown = mask::secrets(text, root, !syntax_errors.is_empty());
+    let mut diagnostics = Diagnostics::new(file_name, shown);
+    if !syntax_errors.is_empty() {
+        // What the parser made of the rest would only lead to errors that are none.
+        for error in syntax_errors {
+            diagnostics.push(diagnostic::syntax(&error));
+        }
+        return Err(diagnostics);
+    }
+    let reader = Reader::new(text, environment, diagnostics);
+    let pipeline = validate::pipeline(&reader, root, base);
+    let mut diagnostics = reader.into_diagnostics();
+    match pipeline {
+        Some(pipeline) if !diagnostics.has_errors() => Ok((pipeline, diagnostics)),
+        _ => {
+            if !diagnostics.has_errors() {
+                // A mistake of the validator's, which must not stop a host that reads a new file.
+                diagnostics.push(Diagnostic::error(REFUSED_WITHOUT_REASON));
+            }
+            Err(diagnostics)
+        }
+    }
 }

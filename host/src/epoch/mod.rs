@@ -3,6 +3,14 @@
 //! An epoch is a run of records per partition. It is decided once, by whoever cuts it, written into
 //! the journal with the commit, and never decided again.
 
+mod barrier;
+mod coordinator;
+mod cutter;
+
+pub use barrier::{Barrier, EpochPart, Mode, ToWorker};
+pub use coordinator::{Completed, Coordinator};
+pub use cutter::EpochCutter;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;

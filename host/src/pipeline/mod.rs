@@ -1,1 +1,278 @@
-//! (being written)
+//! Wires all stages: the one place to read.
+//!
+//! ```text
+//! reader ─► worker 1 … n ─► coordinator ─► ledger task ─► sink tasks
+//! (thread)    (threads)       (thread)       (tokio)        (tokio)
+//! ```
+//!
+//! All queues are bounded: a slow sink slows the source and never grows memory. When a part ends,
+//! for good or with an error, its queues close, and the parts before and behind it end by that.
+
+mod backoff;
+mod commit;
+mod endpoints;
+mod parts;
+mod plan;
+mod reader;
+mod start;
+mod summary;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+pub use endpoints::Endpoints;
+pub use plan::{Plan, Stream};
+pub use summary::{ProcessUsage, StageSummary, Summary};
+
+use crate::aggregate::AggregateError;
+use crate::config::Pipeline;
+use crate::epoch::{Coordinator, EpochCutter, EpochId};
+use crate::guest::{CallError, ConfigureError};
+use crate::record::{Origin, Partition};
+use crate::sink::{Ledger, SinkError};
+use crate::source::SourceError;
+use crate::transform::TransformError;
+use commit::{LedgerTask, Outlet, SinkTask};
+use parts::Parts;
+use reader::Reader;
+use summary::{Counters, Stage};
+use worker::Worker;
+
+/// Batches that wait for a worker at most.
+const WORKER_QUEUE: usize = 4;
+/// Epochs that wait for a sink behind the ledger at most.
+const OUTLET_QUEUE: usize = 1;
+/// How long a run may take to finish the epoch and commit it, once it was told to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(9);
+
+/// How to run a pipeline.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// stop at the ends of the partitions as they are at the start
+    pub once: bool,
+    /// cancelled by whoever wants the run to stop
+    pub stop: CancellationToken,
+}
+
+/// What ended a run before its time. Nothing is lost: what was not committed is read again.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    /// The source cannot be read.
+    #[error(transparent)]
+    Source(SourceError),
+    /// A sink refused.
+    #[error("sink `{sink}`: {source}")]
+    Sink {
+        /// the sink's name
+        sink: String,
+        /// what it said
+        source: SinkError,
+    },
+    /// A guest cannot be set up for a worker.
+    #[error(transparent)]
+    Configure(#[from] ConfigureError),
+    /// A transform's guest cannot be called any more.
+    #[error(transparent)]
+    Transform(TransformError),
+    /// An aggregate's guest cannot be called any more.
+    #[error("aggregate `{aggregate}` cannot go on: {source}")]
+    Fold {
+        /// the aggregate's name
+        aggregate: Arc<str>,
+        /// what happened
+        source: CallError,
+    },
+    /// States cannot be merged or shown.
+    #[error(transparent)]
+    Aggregate(#[from] AggregateError),
+    /// A replay came out otherwise than the journal says.
+    #[error(
+        "epoch {epoch} was committed with the record at offset {} of partition {}, but now `{stage}` rejects it ({reason}): its component or configuration has changed; start once with the former ones, so that every sink confirms what they made",
+        origin.offset, origin.partition
+    )]
+    Diverged {
+        /// the epoch that was being repeated
+        epoch: EpochId,
+        /// the stage that rejects
+        stage: String,
+        /// the record
+        origin: Origin,
+        /// why it rejects
+        reason: String,
+    },
+    /// A partition that was read before does not exist any more.
+    #[error("partition {0} was read before and is not there any more: is it another topic of the same name?")]
+    PartitionGone(Partition),
+    /// The journal lacks the epoch that a sink goes on from.
+    #[error("the journal has no epoch {0} any more, and a sink has to go on from there")]
+    JournalGap(EpochId),
+    /// A part of the host failed in a way that nobody foresaw.
+    #[error("{part} failed unexpectedly, please report this: {message}")]
+    Panicked {
+        /// which part
+        part: String,
+        /// the panic's message
+        message: String,
+    },
+    /// Told to stop before it had begun.
+    #[error("stopped while waiting for {0}")]
+    StoppedWhileStarting(String),
+    /// Told to stop, and the sinks did not take the last epochs in time.
+    #[error("stopped after {STOP_DEADLINE:?} without the last epochs: they are not committed and will be read again")]
+    StopDeadline,
+}
+
+/// Runs a pipeline until it is told to stop, or with `once` until it has read everything.
+///
+/// # Errors
+///
+/// [`PipelineError`]; then nothing is lost, and a later run goes on from the last committed epoch.
+pub async fn run(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    endpoints: Endpoints,
+    options: &RunOptions,
+) -> Result<Summary, PipelineError> {
+    let Endpoints {
+        source,
+        mut ledger,
+        mut sinks,
+        dead_letters,
+    } = endpoints;
+    let stop = &options.stop;
+
+    // Before the first record: everybody is there, and the pipeline is ours.
+    let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
+    let definition = plan.definition();
+    let mut claim = start::claim(&mut *ledger, &definition, &others, stop).await?;
+    for sink in &mut sinks {
+        start::prepare(&mut **sink, stop).await?;
+    }
+    let dead_letters = Arc::new(Mutex::new(dead_letters));
+    start::recover_dead_letters(&dead_letters, claim.dead_letter_bytes, stop).await?;
+    let kind = &pipeline.source.kind;
+    let (source, beginning) = start::begin(source, kind, &mut *ledger, &claim, stop).await?;
+    let coordinator = coordinator(pipeline, plan, &mut claim)?;
+
+    // The queues, from the source to the sinks.
+    let counters = Arc::new(counters(pipeline, &*ledger, &others));
+    let (workers_out, workers_in): (Vec<_>, Vec<_>) =
+        (0..pipeline.workers).map(|_| sync_channel(WORKER_QUEUE)).unzip();
+    let (part_out, part_in) = sync_channel(pipeline.workers);
+    let in_flight = pipeline.commit.in_flight;
+    let (epoch_out, epoch_in) = mpsc::channel(in_flight.saturating_sub(1).max(1));
+    // Room for all that can be under way: so a sink never waits for the ledger's task to listen
+    // while that task waits for the sink's queue.
+    let (confirm_out, confirm_in) = mpsc::channel(sinks.len() * (OUTLET_QUEUE + 2) + 1);
+
+    // The parts, from the sinks to the source.
+    let mut parts = Parts::new();
+    let mut outlets = Vec::with_capacity(sinks.len());
+    for (index, sink) in sinks.into_iter().enumerate() {
+        let (outbox, inbox) = mpsc::channel(OUTLET_QUEUE);
+        let confirmed = claim.confirmed.get(sink.name()).copied();
+        outlets.push(Outlet {
+            outbox,
+            confirmed: confirmed.unwrap_or_default(),
+        });
+        let task = SinkTask {
+            sink,
+            index: index + 1,
+            dead_letters: Arc::clone(&dead_letters),
+            inbox,
+            confirmations: confirm_out.clone(),
+            counters: Arc::clone(&counters),
+        };
+        parts.task(task.run());
+    }
+    drop(confirm_out);
+    let ledger_task = LedgerTask {
+        ledger,
+        dead_letters,
+        inbox: epoch_in,
+        outlets,
+        confirmations: confirm_in,
+        counters: Arc::clone(&counters),
+    };
+    parts.task(ledger_task.run());
+    let meters = Arc::clone(&counters);
+    parts.thread("coordinator", move || {
+        coordinate(coordinator, &part_in, &epoch_out, &meters)
+    });
+    for (index, inbox) in workers_in.into_iter().enumerate() {
+        let worker = Worker::new(plan.chain()?, Arc::clone(&counters));
+        let outbox = part_out.clone();
+        parts.thread(&format!("worker {index}"), move || {
+            worker.run(&inbox, &outbox)
+        });
+    }
+    drop(part_out);
+    let reading = stop.child_token();
+    let reader = Reader {
+        source,
+        workers: workers_out,
+        cutter: EpochCutter::new(pipeline.commit.max_rows, pipeline.commit.max_wait),
+        epoch: beginning.epoch,
+        replay: beginning.replay,
+        live: beginning.live,
+        until: if options.once { beginning.ends } else { Default::default() },
+        stop: reading.clone(),
+        counters: Arc::clone(&counters),
+    };
+    parts.thread("reader", move || reader.run());
+    tracing::info!(pipeline = pipeline.name, epoch = %beginning.epoch, "running");
+
+    parts.finish(stop, &reading, STOP_DEADLINE).await?;
+    Ok(counters.summary())
+}
+
+/// The coordinator with the states as they were stored.
+fn coordinator(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    claim: &mut crate::sink::Claim,
+) -> Result<Coordinator, PipelineError> {
+    let mut tables = plan.states()?;
+    for (table, _) in &mut tables {
+        let mine = claim
+            .state
+            .extract_if(.., |change| change.aggregate == *table.name());
+        table.restore(mine.collect())?;
+    }
+    Ok(Coordinator::new(pipeline.workers, tables))
+}
+
+fn counters(pipeline: &Pipeline, ledger: &dyn Ledger, others: &[String]) -> Counters {
+    let transforms = pipeline.transforms.iter().map(|t| t.name.as_str());
+    let aggregates = pipeline.aggregates.iter().map(|a| a.name.as_str());
+    let sinks = std::iter::once(ledger.name()).chain(others.iter().map(String::as_str));
+    Counters::new(
+        &transforms.collect::<Vec<_>>(),
+        &aggregates.collect::<Vec<_>>(),
+        &sinks.collect::<Vec<_>>(),
+    )
+}
+
+/// Completes epochs until the workers hang up, or nobody commits any more.
+fn coordinate(
+    mut coordinator: Coordinator,
+    inbox: &std::sync::mpsc::Receiver<crate::epoch::EpochPart>,
+    outbox: &mpsc::Sender<crate::epoch::Completed>,
+    counters: &Counters,
+) -> Result<(), PipelineError> {
+    while let Ok(part) = inbox.recv() {
+        let completed = counters.time(Stage::Merge, 0, || coordinator.accept(part))?;
+        if let Some(completed) = completed
+            && outbox.blocking_send(completed).is_err()
+        {
+            break;
+        }
+    }
+    Ok(())
+}

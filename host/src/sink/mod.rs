@@ -10,6 +10,7 @@
 pub mod elasticsearch;
 pub mod latest;
 pub mod memory;
+pub mod postgres;
 pub mod projection;
 
 use std::collections::BTreeMap;

@@ -3,15 +3,46 @@
 //! A source reads partitions, each an ordered sequence of records with rising offsets (gaps are
 //! allowed), and can read any of it again: everything that the host promises rests on that.
 //!
+//! ```text
+//! partitions() ─► begin and end of each
+//! seek(positions) ─► poll(until, limit, into) ─► poll ─► poll … ─► seek(positions) ─► poll …
+//! ```
+//!
+//! One contract suite (`tests/it/source_contract.rs`) runs on every implementation.
+//!
 //! # Not here
 //!
 //! Deciding where an epoch ends: [`crate::epoch`]. Making records columns: [`crate::decode`].
+//! Where to begin when nothing was committed yet: the pipeline decides that, with what
+//! [`Source::partitions`] says.
+
+mod budget;
+mod file;
+mod kafka;
+mod memory;
 
 use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::file::FileSource;
+pub use self::kafka::KafkaSource;
+pub use self::memory::{MemoryPartitions, MemoryRecord, MemorySource};
+
+use crate::config::{self, SourceKind};
 use crate::record::{Partition, Positions, RawBatch};
+
+/// Opens the source that `[source]` describes. Nothing is reached or read before the first call.
+///
+/// # Errors
+///
+/// [`SourceError::Permanent`] when a setting is refused.
+pub fn open(source: &config::Source, pipeline_name: &str) -> Result<Box<dyn Source>, SourceError> {
+    Ok(match &source.kind {
+        SourceKind::Kafka(kafka) => Box::new(KafkaSource::new(kafka, pipeline_name)?),
+        SourceKind::File { paths } => Box::new(FileSource::new(paths.clone())),
+    })
+}
 
 /// What a partition holds at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +51,7 @@ pub struct PartitionRange {
     pub partition: Partition,
     /// the oldest offset that can still be read
     pub begin: i64,
-    /// the offset that the next record to be written will get
+    /// one past the newest offset that can be read now: reading up to here is reading all there is
     pub end: i64,
 }
 
@@ -39,7 +70,8 @@ pub struct PollLimit {
 ///
 /// Used from one thread, which blocks in [`poll`](Self::poll).
 pub trait Source: Send {
-    /// Every partition that exists now, in order, with what it holds.
+    /// Every partition that exists now, in order, with what it holds. Does not change what
+    /// [`poll`](Self::poll) delivers.
     ///
     /// # Errors
     ///
@@ -48,22 +80,26 @@ pub trait Source: Send {
 
     /// Reads from these positions on, and from these partitions only.
     ///
-    /// May be called at any time; nothing from before the call is delivered after it.
+    /// May be called at any time; nothing from before the call is delivered after it. A position
+    /// may be anything from `begin` to `end`, an offset in a gap too.
     ///
     /// # Errors
     ///
-    /// [`SourceError`], also when a position is no longer (or not yet) there.
+    /// [`SourceError`], [`OutOfRange`](SourceError::OutOfRange) when a position is no longer (or
+    /// not yet) there. What was read from before is then still read.
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError>;
 
     /// Appends records to `into`: in order within each partition, none twice, none at or beyond
     /// `until` in its partition (a partition that is absent from `until` has no bound).
     ///
-    /// Returns early as soon as it has something and nothing more is at hand, and when every bound
-    /// is reached. What lies beyond a bound is delivered by a later call with a higher one.
+    /// Returns early as soon as it has something and nothing more is at hand, and when every
+    /// partition has a bound and is at it. What lies beyond a bound is delivered by a later call
+    /// with a higher one.
     ///
     /// # Errors
     ///
-    /// [`SourceError`]; `into` then holds what was read before.
+    /// [`SourceError`]; `into` then holds what was read before, and [`positions`](Self::positions)
+    /// is right. The next call goes on from there.
     fn poll(
         &mut self,
         until: &Positions,
@@ -71,8 +107,10 @@ pub trait Source: Send {
         into: &mut RawBatch,
     ) -> Result<(), SourceError>;
 
-    /// The next offset to deliver in each partition: all before it was delivered or is known not
-    /// to exist (gaps, the end of the partition).
+    /// The next offset to deliver in each partition of the last [`seek`](Self::seek): all before
+    /// it was delivered or is known not to exist (gaps, the end of the partition).
+    ///
+    /// A [`poll`](Self::poll) never moves a position back, and never past its bound.
     fn positions(&self) -> &Positions;
 }
 
@@ -105,3 +143,40 @@ pub enum SourceError {
     #[error("{0}")]
     Permanent(String),
 }
+
+/// Checks that every position can be read from.
+///
+/// # Errors
+///
+/// [`SourceError::OutOfRange`], or [`SourceError::Permanent`] where a partition does not exist.
+fn check_positions(positions: &Positions, ranges: &[PartitionRange]) -> Result<(), SourceError> {
+    for (partition, position) in positions.iter() {
+        let Some(range) = ranges.iter().find(|range| range.partition == partition) else {
+            return Err(SourceError::Permanent(format!(
+                "failed to read partition {partition}: it does not exist, the source has {} partitions",
+                ranges.len()
+            )));
+        };
+        if position < range.begin || position > range.end {
+            return Err(SourceError::OutOfRange {
+                partition,
+                begin: range.begin,
+                end: range.end,
+                position,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether every partition that is read has a bound and is at it. With no partition at all, no:
+/// a caller then waits instead of spinning.
+fn all_reached(positions: &Positions, until: &Positions) -> bool {
+    !positions.is_empty()
+        && positions
+            .iter()
+            .all(|(partition, next)| until.get(partition).is_some_and(|bound| next >= bound))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The first phase: a worker folds a batch's rows into one state a group.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::group::{GroupKeys, Grouping};
+use super::{AggregateLogic, Layout};
+use crate::guest::{CallError, Fault, Folded, call_ranges, isolate};
+use crate::record::{Rejection, Rows};
+
+/// What a part of a batch adds to an aggregate: one state a group.
+#[derive(Debug, Clone)]
+pub struct Partial {
+    pub(super) keys: GroupKeys,
+    pub(super) states: RecordBatch,
+}
+
+/// What came of folding rows.
+#[derive(Debug)]
+pub enum FoldedRows {
+    /// what they add, for no group more than one state a call
+    Partials(Vec<Partial>),
+    /// rows that the guest rejects or fails on, or that lie in no window; at least one
+    Rejected(Vec<Rejection>),
+}
+
+/// One aggregate in one worker.
+pub struct AggregateStage {
+    name: Arc<str>,
+    logic: Box<dyn AggregateLogic>,
+    needs: Vec<usize>,
+    grouping: Grouping,
+    call_bytes_max: usize,
+}
+
+impl AggregateStage {
+    /// The stage `name` with its guest, which needs these columns of the rows that it will get.
+    /// A call's columns are kept below `call_bytes_max` bytes.
+    #[must_use]
+    pub fn new(
+        name: Arc<str>,
+        logic: Box<dyn AggregateLogic>,
+        needs: Vec<usize>,
+        layout: &Layout,
+        call_bytes_max: usize,
+    ) -> Self {
+        let key = layout.group[usize::from(layout.window.is_some())..].to_vec();
+        Self {
+            name,
+            logic,
+            needs,
+            grouping: Grouping {
+                window: layout.window.clone(),
+                key,
+                key_indices: layout.key_indices.clone(),
+            },
+            call_bytes_max,
+        }
+    }
+
+    /// The aggregate's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Folds the rows, all or none: with rejections, the caller leaves their records out and folds
+    /// the rest again.
+    ///
+    /// # Errors
+    ///
+    /// When no fresh instance of the guest can be made.
+    ///
+    /// # Panics
+    ///
+    /// When `rows` has other columns than the guest was configured for.
+    pub fn fold(&mut self, rows: &Rows) -> Result<FoldedRows, CallError> {
+        let input = rows
+            .columns
+            .project(&self.needs)
+            .expect("a guest's needs were resolved against its input");
+        let mut partials = Vec::new();
+        let mut rejected = Vec::new();
+        for call in call_ranges(&input, self.call_bytes_max) {
+            let of_call = |part: &Range<usize>| call.start + part.start..call.start + part.end;
+            let isolated = isolate(call.len(), |part| {
+                self.fold_range(rows, &input, of_call(&part))
+            })?;
+            for (_, outcome) in isolated.done {
+                match outcome {
+                    FoldedRows::Partials(some) => partials.extend(some),
+                    FoldedRows::Rejected(rejections) => rejected.extend(rejections),
+                }
+            }
+            for (part, error) in isolated.failed {
+                let reason = error.to_string();
+                rejected.extend(of_call(&part).map(|row| Rejection {
+                    record: rows.records[row],
+                    reason: reason.clone(),
+                    column: None,
+                    by_guest: true,
+                }));
+            }
+        }
+        Ok(if rejected.is_empty() {
+            FoldedRows::Partials(partials)
+        } else {
+            FoldedRows::Rejected(rejected)
+        })
+    }
+
+    fn fold_range(
+        &mut self,
+        rows: &Rows,
+        input: &RecordBatch,
+        range: Range<usize>,
+    ) -> Result<FoldedRows, Fault<CallError>> {
+        let part = Rows {
+            columns: rows.columns.slice(range.start, range.len()),
+            records: rows.records[range.clone()].to_vec(),
+        };
+        let grouped = match self.grouping.group(&part) {
+            Ok(grouped) => grouped,
+            Err(rejections) => return Ok(FoldedRows::Rejected(rejections)),
+        };
+        let input = input.slice(range.start, range.len());
+        let count = grouped.keys.len() as u32;
+        let folded = self.logic.fold(&grouped.groups, count, &input);
+        Ok(match folded.map_err(CallError::fault)? {
+            Folded::States(states) => FoldedRows::Partials(vec![Partial {
+                keys: grouped.keys,
+                states,
+            }]),
+            Folded::Rejected(rejections) => {
+                let rejections = rejections.into_iter().map(|rejection| Rejection {
+                    record: part.records[rejection.row as usize],
+                    reason: rejection.reason,
+                    column: None,
+                    by_guest: true,
+                });
+                FoldedRows::Rejected(rejections.collect())
+            }
+        })
+    }
+}

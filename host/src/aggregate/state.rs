@@ -1,0 +1,279 @@
+//! The second phase: partials are merged into the one state of each group.
+//!
+//! A state is kept as the bytes that are also stored; only groups that an epoch touches become
+//! columns, for the guest.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_select::concat::concat_batches;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use thiserror::Error;
+
+use super::codec::{CorruptRow, RowWriter, read_rows};
+use super::fold::Partial;
+use super::group::{GroupKeys, Numbering};
+use super::{AggregateLogic, Layout};
+use crate::checkpoint::StateChange;
+use crate::guest::{CallError, lowered_bytes};
+
+/// What stops an aggregate: without its states nothing can be committed.
+#[derive(Debug, Error)]
+pub enum AggregateError {
+    /// The guest failed on states, which nobody can leave out.
+    #[error("aggregate `{aggregate}`: its component failed to {call} states: {source}")]
+    Guest {
+        /// the aggregate's name
+        aggregate: Arc<str>,
+        /// `merge` or `finish`
+        call: &'static str,
+        /// what happened
+        source: CallError,
+    },
+    /// Stored bytes that are no state of this aggregate.
+    #[error("aggregate `{aggregate}`: {source}")]
+    Corrupt {
+        /// the aggregate's name
+        aggregate: Arc<str>,
+        /// where reading failed
+        source: CorruptRow,
+    },
+}
+
+/// Groups that an epoch touched, each once.
+#[derive(Debug, Default)]
+pub struct Touched(GroupKeys);
+
+impl Touched {
+    /// The groups that these partials are about.
+    #[must_use]
+    pub fn by(partials: &[Partial]) -> Self {
+        let mut numbering = Numbering::default();
+        for key in partials.iter().flat_map(|partial| partial.keys.iter()) {
+            numbering.number(|out| out.extend_from_slice(key));
+        }
+        Self(numbering.into_keys())
+    }
+}
+
+/// The state of every group of one aggregate.
+pub struct StateTable {
+    name: Arc<str>,
+    layout: Layout,
+    logic: Box<dyn AggregateLogic>,
+    call_bytes_max: usize,
+    states: HashMap<Box<[u8]>, Box<[u8]>, RandomState>,
+}
+
+impl StateTable {
+    /// An empty table for the aggregate `name`. A call's columns are kept near or below
+    /// `call_bytes_max` bytes.
+    #[must_use]
+    pub fn new(
+        name: Arc<str>,
+        layout: Layout,
+        logic: Box<dyn AggregateLogic>,
+        call_bytes_max: usize,
+    ) -> Self {
+        Self {
+            name,
+            layout,
+            logic,
+            call_bytes_max,
+            states: HashMap::default(),
+        }
+    }
+
+    /// The aggregate's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How many groups have a state.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether no group has a state.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Takes back states that were stored.
+    ///
+    /// # Errors
+    ///
+    /// [`AggregateError::Corrupt`] when the bytes are no group or no state of this aggregate.
+    pub fn restore(&mut self, changes: Vec<StateChange>) -> Result<(), AggregateError> {
+        self.read_groups(changes.iter().map(|change| &*change.key))?;
+        self.read_states(changes.iter().map(|change| &*change.state))?;
+        let states = changes.into_iter().map(|change| (change.key, change.state));
+        self.states.extend(states);
+        Ok(())
+    }
+
+    /// Merges an epoch's partials into the states.
+    ///
+    /// # Errors
+    ///
+    /// [`AggregateError`]; some groups may be merged then, so the table must not be used further.
+    pub fn merge(&mut self, partials: &[Partial]) -> Result<(), AggregateError> {
+        let mut start = 0;
+        while start < partials.len() {
+            let mut bytes = 0;
+            let chunk = partials[start..]
+                .iter()
+                .take_while(|partial| {
+                    let first = bytes == 0;
+                    bytes += lowered_bytes(&partial.states).max(1);
+                    first || bytes <= self.call_bytes_max / 2
+                })
+                .count();
+            self.merge_chunk(&partials[start..start + chunk])?;
+            start += chunk;
+        }
+        Ok(())
+    }
+
+    /// Merges as many partials as one call takes, beside the states that their groups have.
+    fn merge_chunk(&mut self, partials: &[Partial]) -> Result<(), AggregateError> {
+        let mut numbering = Numbering::default();
+        let mut groups: Vec<u32> = partials
+            .iter()
+            .flat_map(|partial| partial.keys.iter())
+            .map(|key| numbering.number(|out| out.extend_from_slice(key)))
+            .collect();
+        let keys = numbering.into_keys();
+        let mut known = Vec::new();
+        for (number, key) in keys.iter().enumerate() {
+            if let Some(state) = self.states.get(key) {
+                groups.push(number as u32);
+                known.push(&**state);
+            }
+        }
+        let known = self.read_states(known.into_iter())?;
+        let parts = concat_batches(
+            self.layout.state.arrow(),
+            partials.iter().map(|partial| &partial.states).chain([&known]),
+        )
+        .expect("partials and states have the state's schema, checked at the border");
+        let merged = self
+            .logic
+            .merge(&groups, keys.len() as u32, &parts)
+            .map_err(|source| guest_error(&self.name, "merge", source))?;
+        let writer = RowWriter::new(self.layout.state.fields(), merged.columns());
+        let mut bytes = Vec::new();
+        for (row, key) in keys.iter().enumerate() {
+            bytes.clear();
+            writer.write(row, &mut bytes);
+            if let Some(state) = self.states.get_mut(key) {
+                *state = bytes.as_slice().into();
+            } else {
+                self.states.insert(key.into(), bytes.as_slice().into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The states of these groups, to be stored.
+    pub fn changes<'a>(&'a self, touched: &'a Touched) -> impl Iterator<Item = StateChange> + 'a {
+        self.of(touched).map(|(key, state)| StateChange {
+            aggregate: Arc::clone(&self.name),
+            key: key.into(),
+            state: state.into(),
+        })
+    }
+
+    /// The current row of each of these groups, in the aggregate's output columns. Groups without
+    /// a state have none.
+    ///
+    /// # Errors
+    ///
+    /// [`AggregateError`].
+    pub fn rows(&mut self, touched: &Touched) -> Result<Vec<RecordBatch>, AggregateError> {
+        let groups: Vec<(&[u8], &[u8])> = self.of(touched).collect();
+        let bytes: usize = groups.iter().map(|(_, state)| state.len()).sum();
+        let calls = (2 * bytes).div_ceil(self.call_bytes_max).max(1);
+        let mut inputs = Vec::with_capacity(calls);
+        for groups in groups.chunks(groups.len().div_ceil(calls).max(1)) {
+            let columns = self.group_columns(groups.iter().map(|(key, _)| *key))?;
+            let states = self.read_states(groups.iter().map(|(_, state)| *state))?;
+            inputs.push((columns, states));
+        }
+        let finish = |(mut columns, states): (Vec<ArrayRef>, RecordBatch)| {
+            let finished = self.logic.finish(&states);
+            let finished = finished.map_err(|source| guest_error(&self.name, "finish", source))?;
+            columns.extend(finished.columns().iter().cloned());
+            Ok(
+                RecordBatch::try_new(Arc::clone(self.layout.output.arrow()), columns)
+                    .expect("key, window and output columns make up the layout's output"),
+            )
+        };
+        inputs.into_iter().map(finish).collect()
+    }
+
+    /// The columns that tell groups apart, as the stream has them.
+    fn group_columns<'a>(
+        &self,
+        groups: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>, AggregateError> {
+        let mut columns = self.read_groups(groups)?;
+        if let Some((windows, _)) = &self.layout.window {
+            // The start stands first in a group's bytes; the stream has it behind the key.
+            let start = columns.remove(0);
+            let end: TimestampMicrosecondArray = start
+                .as_primitive::<TimestampMicrosecondType>()
+                .unary(|start| windows.end_of(start));
+            columns.push(start);
+            columns.push(Arc::new(end.with_timezone("UTC")));
+        }
+        Ok(columns)
+    }
+
+    fn of<'a>(&'a self, touched: &'a Touched) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        touched
+            .0
+            .iter()
+            .filter_map(|key| Some((key, &**self.states.get(key)?)))
+    }
+
+    fn read_groups<'a>(
+        &self,
+        groups: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>, AggregateError> {
+        read_rows(&self.layout.group, groups).map_err(|source| self.corrupt(source))
+    }
+
+    fn read_states<'a>(
+        &self,
+        states: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<RecordBatch, AggregateError> {
+        let columns = read_rows(self.layout.state.fields(), states)
+            .map_err(|source| self.corrupt(source))?;
+        Ok(
+            RecordBatch::try_new(Arc::clone(self.layout.state.arrow()), columns)
+                .expect("the codec builds what the state's schema says"),
+        )
+    }
+
+    fn corrupt(&self, source: CorruptRow) -> AggregateError {
+        AggregateError::Corrupt {
+            aggregate: Arc::clone(&self.name),
+            source,
+        }
+    }
+}
+
+fn guest_error(aggregate: &Arc<str>, call: &'static str, source: CallError) -> AggregateError {
+    AggregateError::Guest {
+        aggregate: Arc::clone(aggregate),
+        call,
+        source,
+    }
+}

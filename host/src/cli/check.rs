@@ -1,0 +1,111 @@
+//! `wasmill check`: everything that would stop a pipeline from starting, without starting it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+use crate::config::{DeadLetters, Every, Pipeline, SinkKind, SourceKind, Window};
+
+/// What `wasmill check` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  wasmill check pipeline.toml --connect")]
+pub(super) struct Args {
+    /// The pipeline
+    #[arg(default_value = "pipeline.toml")]
+    pipeline: PathBuf,
+
+    /// Reach the servers too, and compare the tables with those that are there
+    #[arg(long)]
+    connect: bool,
+}
+
+/// Prints reports to stderr, and what the pipeline does to stdout when none of them is an error.
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    let Args { pipeline, connect } = args;
+    let (loaded, _) = super::plan(&pipeline)?;
+    if connect {
+        bail!("reaching the servers is not wired yet");
+    }
+    let fine = format!("{} is fine\n\n", pipeline.display());
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all((fine + &summary(&loaded)).as_bytes())
+        .context("failed to write to stdout")
+}
+
+/// What the pipeline does, a line for every stage and table. Addresses are left out: they may have
+/// passwords.
+fn summary(pipeline: &Pipeline) -> String {
+    let mut lines = vec![
+        ("pipeline", pipeline.name.clone()),
+        ("source", source(pipeline)),
+    ];
+    for stage in &pipeline.transforms {
+        let what = format!("{} = {}({})", stage.name, stage.component, stage.from);
+        lines.push(("transform", what));
+    }
+    for stage in &pipeline.aggregates {
+        let mut what = format!("{} = {}({})", stage.name, stage.component, stage.from);
+        if !stage.key.is_empty() {
+            let _ = write!(what, " by {}", stage.key.join(", "));
+        }
+        if let Window::Tumbling { every, time } = &stage.window {
+            let _ = write!(what, " for every {} of {time}", length(*every));
+        }
+        lines.push(("aggregate", what));
+    }
+    for sink in &pipeline.sinks {
+        match &sink.kind {
+            SinkKind::Postgres { tables, .. } => lines.extend(tables.iter().map(|table| {
+                let key = table.key.join(", ");
+                (
+                    "table",
+                    format!("{} ({key}) from {}", table.table, table.from),
+                )
+            })),
+            SinkKind::Elasticsearch { indices, .. } => lines.extend(indices.iter().map(|index| {
+                (
+                    "index",
+                    format!("{} ({}) from {}", index.index, index.id, index.from),
+                )
+            })),
+        }
+    }
+    lines.push(("dead letters", dead_letters(pipeline)));
+    let mut summary = String::new();
+    for (what, text) in lines {
+        let _ = writeln!(summary, "{what:>12}  {text}");
+    }
+    summary
+}
+
+fn source(pipeline: &Pipeline) -> String {
+    let columns = pipeline.source.columns.len();
+    match &pipeline.source.kind {
+        SourceKind::Kafka(kafka) => format!("topic {}, {columns} columns", kafka.topic),
+        SourceKind::File { paths } => format!("{} files, {columns} columns", paths.len()),
+    }
+}
+
+fn dead_letters(pipeline: &Pipeline) -> String {
+    match &pipeline.dead_letters {
+        DeadLetters::Kafka { topic, .. } => format!("topic {topic}"),
+        DeadLetters::File { path } => format!("file {}", path.display()),
+    }
+}
+
+fn length(every: Every) -> String {
+    let calendar = |count: u32, unit: &str| match count {
+        1 => unit.to_owned(),
+        _ => format!("{count} {unit}s"),
+    };
+    match every {
+        Every::Micros(micros) => format!("{} s", micros as f64 / 1e6),
+        Every::Days(count) => calendar(count, "day"),
+        Every::Weeks(count) => calendar(count, "week"),
+        Every::Months(count) => calendar(count, "month"),
+        Every::Years(count) => calendar(count, "year"),
+    }
+}

@@ -1,0 +1,413 @@
+//! The validated pipeline: plain values, which every other module takes its settings from.
+//!
+//! # Invariants
+//!
+//! 1. What is here has been checked as far as the text alone allows: names, references, bounds.
+//! 2. A [`Secret`] shows itself to nobody but the client library that needs it.
+//!
+//! # Not here
+//!
+//! How it is made of text, with errors that point into it: [`super::validate`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::{Places, Span};
+use crate::schema::{DataType, Schema};
+
+/// A validated `pipeline.toml`. Names of streams (`source`, transforms, aggregates) are unique, and
+/// every `from` names a stream that stands before it.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// `pipeline.name`
+    pub name: String,
+    /// `pipeline.workers`: threads that decode and call guests; default: number of cores
+    pub workers: usize,
+    /// `[source]`
+    pub source: Source,
+    /// `[commit]`
+    pub commit: Commit,
+    /// `[components.*]` by name
+    pub components: IndexMap<String, Component>,
+    /// `[[transform]]` in order
+    pub transforms: Vec<Transform>,
+    /// `[[aggregate]]` in order
+    pub aggregates: Vec<Aggregate>,
+    /// `[[sink]]` in order; exactly one is PostgreSQL
+    pub sinks: Vec<Sink>,
+    /// `[dead_letters]`
+    pub dead_letters: DeadLetters,
+    /// where everything stands in the file, finer than the `span` of its items
+    pub places: Places,
+}
+
+/// `[source]`
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// where records are read
+    pub kind: SourceKind,
+    /// the declared columns, in order
+    pub columns: Vec<SourceColumn>,
+    /// the same as a schema
+    pub schema: Schema,
+}
+
+/// `source.type` with what belongs to it.
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    /// `type = "kafka"`
+    Kafka(KafkaSource),
+    /// `type = "file"`: ndjson, one file is one partition, in this order
+    File {
+        /// absolute, or relative to the working directory
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// `type = "kafka"`
+#[derive(Clone)]
+pub struct KafkaSource {
+    /// `host:port`, separated by commas
+    pub brokers: String,
+    /// the one topic
+    pub topic: String,
+    /// where to begin when nothing was committed yet
+    pub start: Start,
+    /// librdkafka properties, passed through
+    pub properties: IndexMap<String, String>,
+}
+
+impl fmt::Debug for KafkaSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSource")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("start", &self.start)
+            .field("properties", &PropertyNames(&self.properties))
+            .finish()
+    }
+}
+
+/// librdkafka properties without their values, some of which are passwords.
+struct PropertyNames<'a>(&'a IndexMap<String, String>);
+
+impl fmt::Debug for PropertyNames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// `source.start`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// from the oldest record
+    Earliest,
+    /// from what comes next
+    Latest,
+}
+
+/// One of `source.columns`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceColumn {
+    /// the column's name
+    pub name: String,
+    /// where its value is found
+    pub from: ColumnFrom,
+    /// its type
+    pub ty: DataType,
+    /// whether it may be missing or null
+    pub nullable: bool,
+}
+
+/// Where the value of a source column is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnFrom {
+    /// a JSON field; more than one name for nested objects (`a.b`)
+    Json(Vec<String>),
+    /// `@key`: utf8 or binary
+    Key,
+    /// `@timestamp`: timestamp
+    Timestamp,
+    /// `@partition`: int64
+    Partition,
+    /// `@offset`: int64
+    Offset,
+}
+
+/// `[commit]`
+#[derive(Debug, Clone, Copy)]
+pub struct Commit {
+    /// an epoch ends after so many records; default 10,000
+    pub max_rows: usize,
+    /// or after this time since its first record; default 1 s
+    pub max_wait: Duration,
+    /// epochs on their way to the sinks at most; default 2
+    pub in_flight: usize,
+}
+
+/// `[components.NAME]`
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// the `.wasm` file
+    pub path: PathBuf,
+    /// its bounds
+    pub limits: Limits,
+    /// where it stands in the file
+    pub span: Span,
+}
+
+/// Bounds of one guest instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// bytes of linear memory and tables; default 64 MiB
+    pub memory: u64,
+    /// for one call with a full batch; default 1 s
+    pub time: Duration,
+    /// bytes that one call may hand back; default an eighth of `memory`
+    pub output: u64,
+}
+
+/// `[[transform]]`
+#[derive(Debug, Clone)]
+pub struct Transform {
+    /// the stream that it makes
+    pub name: String,
+    /// the stream that it reads
+    pub from: String,
+    /// name of its component
+    pub component: String,
+    /// JSON for the guest's `configure`, environment variables expanded
+    pub config: serde_json::Value,
+    /// where it stands in the file
+    pub span: Span,
+}
+
+/// `[[aggregate]]`
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    /// the stream that it makes
+    pub name: String,
+    /// the stream that it reads
+    pub from: String,
+    /// name of its component
+    pub component: String,
+    /// JSON for the guest's `configure`, environment variables expanded
+    pub config: serde_json::Value,
+    /// columns that groups are made by
+    pub key: Vec<String>,
+    /// how time is cut
+    pub window: Window,
+    /// where it stands in the file
+    pub span: Span,
+}
+
+/// `window` of an aggregate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Window {
+    /// `kind = "none"`: one state a key for ever
+    None,
+    /// `kind = "tumbling"`: windows that touch and never overlap, in UTC
+    Tumbling {
+        /// their length
+        every: Every,
+        /// the timestamp column that decides
+        time: String,
+    },
+}
+
+/// The length of a tumbling window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// a fixed span of µs ("24h", "15m"), aligned to 1970-01-01T00:00:00Z
+    Micros(i64),
+    /// calendar days, aligned to 1970-01-01
+    Days(u32),
+    /// calendar weeks, aligned to Monday
+    Weeks(u32),
+    /// calendar months, aligned to January 1970
+    Months(u32),
+    /// calendar years, aligned to 1970
+    Years(u32),
+}
+
+/// `[[sink]]`
+#[derive(Debug, Clone)]
+pub struct Sink {
+    /// unique among sinks
+    pub name: String,
+    /// `sink.type` with what belongs to it
+    pub kind: SinkKind,
+    /// where it stands in the file
+    pub span: Span,
+}
+
+/// `sink.type` with what belongs to it.
+#[derive(Debug, Clone)]
+pub enum SinkKind {
+    /// `type = "postgres"`
+    Postgres {
+        /// a `postgres://` URL; secret
+        url: Secret,
+        /// the tables it fills
+        tables: Vec<Table>,
+    },
+    /// `type = "elasticsearch"`
+    Elasticsearch {
+        /// an `http://` URL; secret, it may have a password
+        url: Secret,
+        /// the indices it fills
+        indices: Vec<Index>,
+    },
+}
+
+/// A value from which no message, log or API may quote.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself, for the client library alone.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// One of `sink.tables`.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// the stream that it is filled from
+    pub from: String,
+    /// its name, perhaps with a schema (`public.sales`)
+    pub table: String,
+    /// names of its key columns (of the table), at least one
+    pub key: Vec<String>,
+    /// its columns in order; `None`: those of the stream, by their own names
+    pub columns: Option<Vec<TableColumn>>,
+    /// what happens to a row whose key is already there
+    pub on_conflict: OnConflict,
+    /// where it stands in the file
+    pub span: Span,
+}
+
+/// One of `columns` of a table or index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableColumn {
+    /// its name in the sink
+    pub name: String,
+    /// its value
+    pub value: Projection,
+}
+
+/// The value of a sink column, from a column of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Projection {
+    /// the column as it is
+    Column(String),
+    /// `date(c)`: the day of a timestamp, as a date
+    Date(String),
+    /// `year(c)`: of a timestamp or date, as int64
+    Year(String),
+    /// `month(c)`: 1 to 12, of a timestamp or date, as int64
+    Month(String),
+}
+
+/// `on_conflict` of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// the new row replaces the old one
+    Update,
+    /// the old row stays
+    Ignore,
+}
+
+/// One of `sink.indices`.
+#[derive(Debug, Clone)]
+pub struct Index {
+    /// the stream that it is filled from
+    pub from: String,
+    /// its name
+    pub index: String,
+    /// the column whose value is the document's `_id`; not nullable
+    pub id: String,
+    /// its fields in order; `None`: those of the stream, by their own names
+    pub columns: Option<Vec<TableColumn>>,
+    /// where it stands in the file
+    pub span: Span,
+}
+
+/// `[dead_letters]`
+#[derive(Clone)]
+pub enum DeadLetters {
+    /// `type = "kafka"`
+    Kafka {
+        /// default: the source's
+        brokers: String,
+        /// created when it is missing
+        topic: String,
+        /// librdkafka properties, passed through
+        properties: IndexMap<String, String>,
+    },
+    /// `type = "file"`: one JSON object a line
+    File {
+        /// created when it is missing
+        path: PathBuf,
+    },
+}
+
+impl fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kafka {
+                brokers,
+                topic,
+                properties,
+            } => f
+                .debug_struct("Kafka")
+                .field("brokers", brokers)
+                .field("topic", topic)
+                .field("properties", &PropertyNames(properties))
+                .finish(),
+            Self::File { path } => f.debug_struct("File").field("path", path).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_has_no_passwords() {
+        let properties = IndexMap::from([("sasl.password".to_owned(), "hunter2".to_owned())]);
+        let source = KafkaSource {
+            brokers: "localhost:9092".to_owned(),
+            topic: "sales".to_owned(),
+            start: Start::Earliest,
+            properties: properties.clone(),
+        };
+        let letters = DeadLetters::Kafka {
+            brokers: "localhost:9092".to_owned(),
+            topic: "dead".to_owned(),
+            properties,
+        };
+        let url = Secret::new("postgres://me:hunter2@db/sales".to_owned());
+        let shown = format!("{source:?} {letters:?} {url:?}");
+        assert!(shown.contains("sasl.password"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,268 @@
+//! What right pipelines become.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{RIGHT, accepted, parsed, with};
+use crate::config::{
+    ColumnFrom, Every, Limits, OnConflict, Pipeline, Projection, SinkKind, SourceKind, Start,
+    Table, Window, load,
+};
+
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline.toml");
+
+fn shipped() -> Pipeline {
+    match load(SHIPPED.as_ref(), &|_| None) {
+        Ok((pipeline, diagnostics)) => {
+            assert!(diagnostics.is_empty(), "{diagnostics}");
+            pipeline
+        }
+        Err(diagnostics) => panic!("{diagnostics}"),
+    }
+}
+
+fn tables(pipeline: &Pipeline) -> Vec<&Table> {
+    pipeline
+        .sinks
+        .iter()
+        .filter_map(|sink| match &sink.kind {
+            SinkKind::Postgres { tables, .. } => Some(tables),
+            SinkKind::Elasticsearch { .. } => None,
+        })
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn the_shipped_pipeline_reads_all_twelve_fields() {
+    let pipeline = shipped();
+    let columns: Vec<String> = pipeline
+        .source
+        .columns
+        .iter()
+        .map(|column| {
+            let ColumnFrom::Json(path) = &column.from else {
+                panic!("{column:?}");
+            };
+            format!("{} = {}: {}", column.name, path.join("."), column.ty)
+        })
+        .collect();
+    assert_eq!(
+        columns,
+        [
+            "transaction_id = transactionId: utf8",
+            "product_id = productId: utf8",
+            "product_name = productName: utf8",
+            "product_category = productCategory: utf8",
+            "product_price = productPrice: decimal(2)",
+            "product_quantity = productQuantity: int64",
+            "product_brand = productBrand: utf8",
+            "currency = currency: utf8",
+            "customer_id = customerId: utf8",
+            "transaction_date = transactionDate: timestamp",
+            "payment_method = paymentMethod: utf8",
+            "total_amount = totalAmount: decimal(2)",
+        ]
+    );
+    assert!(!pipeline.source.columns.iter().any(|column| column.nullable));
+    assert_eq!(pipeline.source.schema.fields().len(), 12);
+}
+
+#[test]
+fn the_shipped_pipeline_fills_the_four_tables() {
+    let pipeline = shipped();
+    let shown: Vec<String> = tables(&pipeline)
+        .iter()
+        .map(|table| {
+            let columns: Vec<&str> = table
+                .columns
+                .iter()
+                .flatten()
+                .map(|column| column.name.as_str())
+                .collect();
+            format!("{} {:?} {}", table.table, table.key, columns.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            r#"transactions ["transaction_id"] "#,
+            r#"sales_per_category ["transaction_date", "category"] transaction_date category total_sales transactions"#,
+            r#"sales_per_day ["transaction_date"] transaction_date total_sales transactions"#,
+            r#"sales_per_month ["year", "month"] year month total_sales transactions"#,
+        ]
+    );
+    let windows: Vec<&Window> = pipeline.aggregates.iter().map(|a| &a.window).collect();
+    let of = |every| Window::Tumbling {
+        every,
+        time: "transaction_date".to_owned(),
+    };
+    assert_eq!(
+        windows,
+        [
+            &of(Every::Days(1)),
+            &of(Every::Months(1)),
+            &of(Every::Days(1))
+        ]
+    );
+}
+
+#[test]
+fn paths_begin_at_the_folder_of_the_file() {
+    let pipeline = accepted(RIGHT);
+    let path = &pipeline.components["convert"].path;
+    assert_eq!(path, &PathBuf::from("folder/convert.wasm"));
+
+    let absolute = accepted(&with(&[(r#""convert.wasm""#, r#""/guests/convert.wasm""#)]));
+    let path = &absolute.components["convert"].path;
+    assert_eq!(path, &PathBuf::from("/guests/convert.wasm"));
+}
+
+#[test]
+fn what_is_not_said_has_a_default() {
+    let pipeline = accepted(&with(&[("[commit]\nmax_rows = 1000\n", "")]));
+    assert_eq!(pipeline.commit.max_rows, 10_000);
+    assert_eq!(pipeline.commit.max_wait, Duration::from_secs(1));
+    assert_eq!(pipeline.commit.in_flight, 2);
+    assert!(pipeline.workers >= 1);
+    let limits = |memory, millis, output| Limits {
+        memory,
+        time: Duration::from_millis(millis),
+        output,
+    };
+    assert_eq!(
+        pipeline.components["sum"].limits,
+        limits(64 << 20, 1_000, 8 << 20)
+    );
+    assert_eq!(
+        pipeline.components["convert"].limits,
+        limits(32 << 20, 500, 4 << 20)
+    );
+    let SourceKind::Kafka(kafka) = &pipeline.source.kind else {
+        panic!("{:?}", pipeline.source);
+    };
+    assert_eq!(kafka.start, Start::Earliest);
+    assert!(kafka.properties.is_empty());
+    assert_eq!(pipeline.transforms[0].config, serde_json::json!({}));
+    assert!(pipeline.aggregates[0].key.is_empty());
+    assert_eq!(tables(&pipeline)[0].columns, None);
+    assert_eq!(tables(&pipeline)[0].on_conflict, OnConflict::Update);
+}
+
+#[test]
+fn no_window_is_one_state_for_ever() {
+    let absent = with(&[(
+        "window = { kind = \"tumbling\", every = \"1 day\", time = \"sold\" }",
+        "",
+    )]);
+    assert_eq!(accepted(&absent).aggregates[0].window, Window::None);
+    let said = with(&[(
+        "{ kind = \"tumbling\", every = \"1 day\", time = \"sold\" }",
+        "{ kind = \"none\" }",
+    )]);
+    assert_eq!(accepted(&said).aggregates[0].window, Window::None);
+}
+
+#[test]
+fn columns_of_a_table_keep_their_order_and_may_be_parts_of_dates() {
+    let text = with(&[(
+        r#"{ day = "date(window_start)", total = "total" }"#,
+        r#"{ z = "total", day = "date( window_start )", y = "year(window_start)", m = "month(window_start)" }"#,
+    )]);
+    let pipeline = accepted(&text);
+    let columns = tables(&pipeline)[1].columns.clone().unwrap();
+    let columns: Vec<_> = columns.into_iter().map(|c| (c.name, c.value)).collect();
+    let start = || "window_start".to_owned();
+    assert_eq!(
+        columns,
+        [
+            ("z".to_owned(), Projection::Column("total".to_owned())),
+            ("day".to_owned(), Projection::Date(start())),
+            ("y".to_owned(), Projection::Year(start())),
+            ("m".to_owned(), Projection::Month(start())),
+        ]
+    );
+}
+
+#[test]
+fn variables_are_expanded_in_every_string_and_in_the_config_of_a_component() {
+    let text = with(&[
+        (
+            "component = \"convert\"",
+            "component = \"convert\"\nconfig = { key = \"${PASSWORD}\", list = [\"${NO:-x}\", 1, 1.5, true, \"$${A}\"] }",
+        ),
+        ("max_rows = 1000", "max_rows = \"${TEN}\""),
+        (
+            r#"topic = "sales""#,
+            "topic = \"${NO:-sales}\"\nproperties = { \"sasl.password\" = \"${PASSWORD}\", \"fetch.min.bytes\" = 65536 }",
+        ),
+    ]);
+    let pipeline = accepted(&text);
+    assert_eq!(
+        pipeline.transforms[0].config,
+        serde_json::json!({ "key": "hunter2", "list": ["x", 1, 1.5, true, "${A}"] })
+    );
+    assert_eq!(pipeline.commit.max_rows, 10);
+    let SourceKind::Kafka(kafka) = &pipeline.source.kind else {
+        panic!("{:?}", pipeline.source);
+    };
+    assert_eq!(kafka.topic, "sales");
+    assert_eq!(kafka.properties["sasl.password"], "hunter2");
+    assert_eq!(kafka.properties["fetch.min.bytes"], "65536");
+}
+
+#[test]
+fn files_can_be_the_source_and_a_file_takes_the_dead_letters() {
+    let text = with(&[
+        (
+            "type = \"kafka\"\nbrokers = \"localhost:9092\"\ntopic = \"sales\"\n",
+            "type = \"file\"\npaths = [\"a.ndjson\", \"b.ndjson\"]\n",
+        ),
+        (
+            "type = \"kafka\"\ntopic = \"sales.dead\"",
+            "type = \"file\"\npath = \"dead.ndjson\"",
+        ),
+    ]);
+    let pipeline = accepted(&text);
+    let SourceKind::File { paths } = &pipeline.source.kind else {
+        panic!("{:?}", pipeline.source);
+    };
+    assert_eq!(
+        paths,
+        &["folder/a.ndjson", "folder/b.ndjson"].map(PathBuf::from)
+    );
+}
+
+#[test]
+fn a_postgres_sink_may_keep_the_journal_alone() {
+    let tables = RIGHT.find("tables = [").unwrap();
+    let end = RIGHT[tables..].find("\n]\n").unwrap() + tables + 3;
+    let text = RIGHT.replacen(&RIGHT[tables..end], "", 1);
+    let (pipeline, diagnostics) = parsed(&text).unwrap();
+    assert_eq!(pipeline.sinks.len(), 2);
+    // Nobody reads the aggregate any more.
+    insta::assert_snapshot!(diagnostics);
+}
+
+#[test]
+fn a_component_that_no_stage_has_is_a_warning() {
+    let text = with(&[(
+        "[components.sum]",
+        "[components.old]\npath = \"old.wasm\"\n\n[components.sum]",
+    )]);
+    let (_, diagnostics) = parsed(&text).unwrap();
+    assert!(!diagnostics.has_errors());
+    assert_eq!(diagnostics.summary(), "pipeline.toml has 1 warning");
+    insta::assert_snapshot!(diagnostics);
+}
+
+#[test]
+fn a_part_of_an_item_is_found_in_the_file() {
+    let pipeline = accepted(RIGHT);
+    let at = |item, path| &RIGHT[pipeline.places.find(item, path)];
+    assert_eq!(at(&pipeline.transforms[0].span, "component"), "\"convert\"");
+    assert_eq!(at(&pipeline.aggregates[0].span, "window.time"), "\"sold\"");
+    assert_eq!(at(&tables(&pipeline)[1].span, "key.0"), "\"day\"");
+    assert_eq!(at(&tables(&pipeline)[1].span, "columns.total"), "\"total\"");
+    assert_eq!(at(&pipeline.components["sum"].span, "path"), "\"sum.wasm\"");
+}

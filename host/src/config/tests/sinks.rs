@@ -1,0 +1,113 @@
+//! Faults of sinks.
+
+use insta::assert_snapshot;
+
+use super::{RIGHT, refused, refused_text};
+
+#[test]
+fn the_journal_needs_postgres() {
+    let start = RIGHT.find("[[sink]]\nname = \"db\"").unwrap();
+    let end = RIGHT.find("[[sink]]\nname = \"search\"").unwrap();
+    assert_snapshot!(refused_text(&RIGHT.replacen(&RIGHT[start..end], "", 1)));
+}
+
+#[test]
+fn only_one_postgres_keeps_the_journal() {
+    assert_snapshot!(refused(&[(
+        "[[sink]]\nname = \"search\"",
+        "[[sink]]\nname = \"second\"\ntype = \"postgres\"\nurl = \"postgres://b/c\"\n\n[[sink]]\nname = \"search\""
+    )]));
+}
+
+#[test]
+fn sinks_have_names_of_their_own() {
+    assert_snapshot!(refused(&[("name = \"search\"", "name = \"db\"")]));
+}
+
+#[test]
+fn a_table_is_filled_once() {
+    assert_snapshot!(refused(&[("table = \"daily\"", "table = \"sales\"")]));
+}
+
+#[test]
+fn a_table_of_the_journal_is_not_for_rows() {
+    assert_snapshot!(refused(&[(
+        "table = \"daily\"",
+        "table = \"wasmill_epochs\""
+    )]));
+}
+
+#[test]
+fn a_table_needs_a_key() {
+    assert_snapshot!(refused(&[("key = [\"id\"]", "key = []")]));
+}
+
+#[test]
+fn a_key_is_among_the_columns() {
+    assert_snapshot!(refused(&[("key = [\"day\"]", "key = [\"dya\"]")]));
+}
+
+#[test]
+fn an_id_is_among_the_columns() {
+    assert_snapshot!(refused(&[(
+        "id = \"id\" }",
+        "id = \"id\", columns = { amount = \"amount\" } }"
+    )]));
+}
+
+#[test]
+fn columns_that_are_given_are_not_empty() {
+    assert_snapshot!(refused(&[(
+        "{ day = \"date(window_start)\", total = \"total\" }",
+        "{}"
+    )]));
+}
+
+#[test]
+fn a_function_that_does_not_exist_is_reported() {
+    assert_snapshot!(refused(&[
+        ("date(window_start)", "dat(window_start)"),
+        ("total = \"total\"", "total = \"total + 1\""),
+    ]));
+}
+
+#[test]
+fn a_conflict_is_solved_in_one_of_two_ways() {
+    assert_snapshot!(refused(&[(
+        "key = [\"id\"]",
+        "key = [\"id\"], on_conflict = \"replace\""
+    )]));
+}
+
+#[test]
+fn an_index_has_a_name_that_elasticsearch_takes() {
+    assert_snapshot!(refused(&[("index = \"sales\"", "index = \"Sales\"")]));
+}
+
+#[test]
+fn keys_of_another_sink_are_told_apart_from_unknown_ones() {
+    assert_snapshot!(refused(&[("indices = [", "tables = []\nindices = [")]));
+}
+
+#[test]
+fn something_is_filled() {
+    assert_snapshot!(refused(&[
+        (
+            "  { from = \"converted\", table = \"sales\", key = [\"id\"] },\n",
+            ""
+        ),
+        (
+            "  { from = \"daily\", table = \"daily\", key = [\"day\"], columns = { day = \"date(window_start)\", total = \"total\" } },\n",
+            ""
+        ),
+        (
+            "indices = [{ from = \"converted\", index = \"sales\", id = \"id\" }]",
+            "indices = []"
+        ),
+    ]));
+}
+
+#[test]
+fn a_sink_cannot_read_what_is_not_there() {
+    assert_snapshot!(refused(&[("from = \"daily\"", "from = \"monthly\"")]));
+}

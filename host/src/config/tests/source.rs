@@ -1,0 +1,155 @@
+//! Faults of `[source]` and `[dead_letters]`.
+
+use insta::assert_snapshot;
+
+use super::refused;
+
+const KAFKA: &str = "type = \"kafka\"\nbrokers = \"localhost:9092\"\ntopic = \"sales\"\n";
+const FILE: &str = "type = \"file\"\npaths = [\"a.ndjson\"]\n";
+
+#[test]
+fn a_source_of_a_later_version_is_told_apart_from_an_unknown_one() {
+    assert_snapshot!(refused(&[(KAFKA, "type = \"generator\"\n")]));
+}
+
+#[test]
+fn an_unknown_type_of_source_is_an_error() {
+    assert_snapshot!(refused(&[(KAFKA, "type = \"kafak\"\n")]));
+}
+
+#[test]
+fn keys_of_another_type_are_told_apart_from_unknown_ones() {
+    assert_snapshot!(refused(&[(
+        "topic = \"sales\"",
+        "topic = \"sales\"\npaths = [\"a.ndjson\"]"
+    )]));
+}
+
+#[test]
+fn brokers_have_a_host_and_a_port() {
+    assert_snapshot!(refused(&[(
+        "brokers = \"localhost:9092\"",
+        "brokers = \"localhost:9092,:9093, localhost:99999\""
+    )]));
+}
+
+#[test]
+fn brokers_cannot_be_empty() {
+    assert_snapshot!(refused(&[(
+        "brokers = \"localhost:9092\"",
+        "brokers = \"\""
+    )]));
+}
+
+#[test]
+fn a_property_that_is_the_hosts_is_refused_by_name() {
+    assert_snapshot!(refused(&[(
+        "topic = \"sales\"",
+        "topic = \"sales\"\nproperties = { \"group.id\" = \"g\", \"enable.auto.commit\" = true, \"auto.offset.reset\" = \"latest\" }"
+    )]));
+}
+
+#[test]
+fn files_are_each_read_once() {
+    assert_snapshot!(refused(&[
+        (
+            KAFKA,
+            "type = \"file\"\npaths = [\"a.ndjson\", \"b.ndjson\", \"a.ndjson\"]\n"
+        ),
+        (
+            "type = \"kafka\"\ntopic = \"sales.dead\"",
+            "type = \"file\"\npath = \"dead\""
+        ),
+    ]));
+}
+
+#[test]
+fn no_files_are_nothing_to_read() {
+    assert_snapshot!(refused(&[
+        (KAFKA, "type = \"file\"\npaths = []\n"),
+        (
+            "topic = \"sales.dead\"",
+            "brokers = \"k:1\"\ntopic = \"sales.dead\""
+        ),
+    ]));
+}
+
+#[test]
+fn a_column_cannot_occur_twice() {
+    assert_snapshot!(refused(&[("name = \"sold\"", "name = \"amount\"")]));
+}
+
+#[test]
+fn a_type_that_other_systems_have_is_translated() {
+    assert_snapshot!(refused(&[
+        ("type = \"utf8\"", "type = \"varchar\""),
+        ("type = \"decimal(2)\"", "type = \"decimal(19)\""),
+        ("type = \"timestamp\"", "type = \"timestmp\""),
+    ]));
+}
+
+#[test]
+fn a_place_that_no_value_can_come_from_is_refused() {
+    assert_snapshot!(refused(&[
+        ("from = \"total.amount\"", "from = \"total..amount\""),
+        ("name = \"sold\",", "name = \"sold\", from = \"@time\","),
+    ]));
+}
+
+#[test]
+fn what_a_record_has_of_its_own_has_its_own_type() {
+    assert_snapshot!(refused(&[
+        ("name = \"id\",", "name = \"id\", from = \"@partition\","),
+        ("from = \"total.amount\"", "from = \"@timestamp\""),
+        (
+            "{ name = \"sold\", type = \"timestamp\" }",
+            "{ name = \"sold\", type = \"binary\" }"
+        ),
+    ]));
+}
+
+#[test]
+fn a_field_is_a_value_or_an_object() {
+    assert_snapshot!(refused(&[(
+        "name = \"sold\",",
+        "name = \"sold\", from = \"total\","
+    )]));
+}
+
+#[test]
+fn a_record_of_a_file_has_no_key() {
+    assert_snapshot!(refused(&[
+        (KAFKA, FILE),
+        ("name = \"id\",", "name = \"id\", from = \"@key\","),
+        (
+            "type = \"kafka\"\ntopic = \"sales.dead\"",
+            "type = \"file\"\npath = \"dead\""
+        ),
+    ]));
+}
+
+#[test]
+fn a_column_has_a_name_that_sinks_understand() {
+    assert_snapshot!(refused(&[(
+        "name = \"id\",",
+        "name = \"the id\", nulable = true,"
+    )]));
+}
+
+#[test]
+fn dead_letters_are_needed() {
+    assert_snapshot!(refused(&[(
+        "[dead_letters]\ntype = \"kafka\"\ntopic = \"sales.dead\"\n",
+        ""
+    )]));
+}
+
+#[test]
+fn dead_letters_of_files_have_no_brokers_to_take_over() {
+    assert_snapshot!(refused(&[(KAFKA, FILE)]));
+}
+
+#[test]
+fn dead_letters_do_not_go_where_records_come_from() {
+    assert_snapshot!(refused(&[("\"sales.dead\"", "\"sales\"")]));
+}

@@ -1,0 +1,129 @@
+//! The text's tables, made into a [`Pipeline`], or reported.
+//!
+//! Each function reads all keys of its section before it gives up, so that one run reports every
+//! mistake. `None` means that a report was made.
+
+mod components;
+mod dead_letters;
+mod names;
+mod projection;
+mod sinks;
+mod source;
+mod stages;
+mod streams;
+mod warnings;
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use self::components::Components;
+use self::stages::Chain;
+use self::streams::Streams;
+use super::reader::{Reader, Section};
+use super::{Commit, Diagnostic, Pipeline, Places};
+
+const WORKERS_MAX: u64 = 256;
+
+/// The pipeline in `root`. Relative paths in it begin at `base`.
+pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> Option<Pipeline> {
+    let mut file = Section::new(reader, "the file", Places::ROOT, root);
+    let head = file
+        .required_table("pipeline", "`[pipeline]`")
+        .and_then(head);
+    let source = file
+        .required_table("source", "`[source]`")
+        .and_then(|section| source::source(section, base));
+    let commit = match file.table("commit", "`[commit]`") {
+        Some(section) => commit(section),
+        None => COMMIT,
+    };
+    let components = match file.table("components", "`[components]`") {
+        Some(section) => Components::read(section, base),
+        None => Components::default(),
+    };
+    // Every name before any stage, so that none is blamed for reading one that is faulty.
+    let mut streams = Streams::of_source();
+    let transforms = streams.transforms(file.tables("transform", "`[[transform]]`"));
+    let aggregates = streams.aggregates(file.tables("aggregate", "`[[aggregate]]`"));
+    let sinks = file.tables("sink", "`[[sink]]`");
+    let dead_letters = file
+        .required_table("dead_letters", "`[dead_letters]`")
+        .and_then(|section| dead_letters::dead_letters(section, source.as_ref(), base));
+    file.finish();
+
+    let Chain {
+        transforms,
+        aggregates,
+    } = stages::chain(transforms, aggregates, &streams, &components);
+    let sinks = sinks::sinks(reader, sinks, &streams);
+
+    if reader.has_errors() {
+        return None;
+    }
+    let head = head?;
+    let pipeline = Pipeline {
+        name: head.name,
+        workers: head.workers,
+        source: source?,
+        commit,
+        components: components.valid,
+        transforms,
+        aggregates,
+        sinks,
+        dead_letters: dead_letters?,
+        places: Places::of(root),
+    };
+    for warning in warnings::warnings(&pipeline) {
+        reader.push(warning);
+    }
+    Some(pipeline)
+}
+
+/// `[pipeline]`
+struct Head {
+    name: String,
+    workers: usize,
+}
+
+fn head(mut section: Section<'_>) -> Option<Head> {
+    let name = section.required_text("name");
+    let name = name.and_then(|name| names::name(&section, "name", name));
+    let workers = section.integer("workers", 1..=WORKERS_MAX);
+    section.finish();
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    Some(Head {
+        name: name?.value,
+        workers: workers.map_or_else(cores, |workers| workers as usize),
+    })
+}
+
+/// What holds where `[commit]` says nothing.
+const COMMIT: Commit = Commit {
+    max_rows: 10_000,
+    max_wait: Duration::from_secs(1),
+    in_flight: 2,
+};
+
+fn commit(mut section: Section<'_>) -> Commit {
+    let waits = Duration::from_millis(1)..=Duration::from_mins(10);
+    let max_rows = section.integer("max_rows", 1..=1_000_000);
+    let max_wait = section.duration("max_wait", waits);
+    let in_flight = section.integer("in_flight", 1..=16);
+    section.finish();
+    Commit {
+        max_rows: max_rows.map_or(COMMIT.max_rows, |rows| rows as usize),
+        max_wait: max_wait.unwrap_or(COMMIT.max_wait),
+        in_flight: in_flight.map_or(COMMIT.in_flight, |epochs| epochs as usize),
+    }
+}
+
+/// "`x` occurs twice", with both places.
+fn twice(shown: &str, second: &super::Span, first: &super::Span) -> Diagnostic {
+    Diagnostic::error(format!("{shown} occurs twice"))
+        .at(second)
+        .label("here again")
+        .also(first, "here first")
+}

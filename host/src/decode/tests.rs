@@ -1,0 +1,733 @@
+//! Decoding as a whole: each reason to reject, a real producer's records, bad records among good
+//! ones, and everything against `serde_json`.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Decimal64Type, Float64Type, Int64Type, TimestampMicrosecondType,
+};
+use arrow_array::{Array, RecordBatch};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::record::Partition;
+
+fn column(name: &str, from: &str, ty: &str) -> SourceColumn {
+    let (ty, nullable) = match ty.strip_suffix('?') {
+        Some(ty) => (ty, true),
+        None => (ty, false),
+    };
+    SourceColumn {
+        name: name.to_owned(),
+        from: match from {
+            "@key" => ColumnFrom::Key,
+            "@timestamp" => ColumnFrom::Timestamp,
+            "@partition" => ColumnFrom::Partition,
+            "@offset" => ColumnFrom::Offset,
+            path => ColumnFrom::Json(path.split('.').map(str::to_owned).collect()),
+        },
+        ty: ty.parse().unwrap(),
+        nullable,
+    }
+}
+
+fn origin(offset: usize) -> Origin {
+    Origin {
+        partition: Partition(3),
+        offset: offset as i64,
+    }
+}
+
+fn batch(values: &[&[u8]]) -> RawBatch {
+    let mut batch = RawBatch::default();
+    for (offset, &value) in values.iter().enumerate() {
+        batch.push(RawRecord {
+            origin: origin(offset),
+            timestamp_ms: Some(1_700_000_000_123),
+            key: Some(b"key"),
+            value: Some(value),
+        });
+    }
+    batch
+}
+
+fn decode(columns: &[SourceColumn], values: &[&[u8]]) -> (Rows, Vec<Rejection>) {
+    let mut rejected = Vec::new();
+    let rows = Decoder::new(columns).decode(&batch(values), &BTreeSet::new(), &mut rejected);
+    (rows, rejected)
+}
+
+/// The one value of a record with the field `a`, as Arrow shows it, or the reason against it.
+fn value_of(ty: &str, json: &str) -> Result<String, String> {
+    let record = format!("{{\"a\":{json}}}");
+    let (rows, rejected) = decode(&[column("a", "a", ty)], &[record.as_bytes()]);
+    match rejected.as_slice() {
+        [] => Ok(shown(&rows.columns, 0)[0].clone()),
+        [rejection] => Err(rejection.reason.clone()),
+        _ => panic!("one record, {} rejections", rejected.len()),
+    }
+}
+
+/// A row's values as text; `-` is null.
+fn shown(columns: &RecordBatch, row: usize) -> Vec<String> {
+    let show = |array: &dyn Array| {
+        if array.is_null(row) {
+            return "-".to_owned();
+        }
+        match array.data_type() {
+            arrow_schema::DataType::Boolean => array.as_boolean().value(row).to_string(),
+            arrow_schema::DataType::Int64 => {
+                array.as_primitive::<Int64Type>().value(row).to_string()
+            }
+            arrow_schema::DataType::Float64 => {
+                format!("{:?}", array.as_primitive::<Float64Type>().value(row))
+            }
+            arrow_schema::DataType::Decimal64(..) => {
+                array.as_primitive::<Decimal64Type>().value_as_string(row)
+            }
+            arrow_schema::DataType::Utf8 => array.as_string::<i32>().value(row).to_owned(),
+            arrow_schema::DataType::Binary => format!("{:?}", array.as_binary::<i32>().value(row)),
+            arrow_schema::DataType::Date32 => {
+                array.as_primitive::<Date32Type>().value(row).to_string()
+            }
+            arrow_schema::DataType::Timestamp(..) => array
+                .as_primitive::<TimestampMicrosecondType>()
+                .value(row)
+                .to_string(),
+            other => panic!("no column has the type {other}"),
+        }
+    };
+    columns.columns().iter().map(|array| show(array)).collect()
+}
+
+fn ok(value: &str) -> Result<String, String> {
+    Ok(value.to_owned())
+}
+
+#[test]
+fn each_type_takes_its_values() {
+    assert_eq!(value_of("boolean", "true"), ok("true"));
+    assert_eq!(value_of("boolean", " false "), ok("false"));
+    assert_eq!(
+        value_of("int64", "-9223372036854775808"),
+        ok("-9223372036854775808")
+    );
+    assert_eq!(value_of("int64", "5e2"), ok("500"));
+    assert_eq!(
+        value_of("float64", "2961.8999999999996"),
+        ok("2961.8999999999996")
+    );
+    assert_eq!(value_of("float64", "-0.0"), ok("-0.0"));
+    assert_eq!(value_of("decimal(2)", "2961.8999999999996"), ok("2961.90"));
+    assert_eq!(value_of("decimal(2)", "\"12.34\""), ok("12.34"));
+    assert_eq!(value_of("decimal(2)", r#""1\u0032.34""#), ok("12.34"));
+    assert_eq!(value_of("decimal(2)", "1e3"), ok("1000.00"));
+    assert_eq!(value_of("binary", r#""\u00e9""#), ok("[195, 169]"));
+    assert_eq!(
+        value_of("timestamp", "\"1970-01-01T00:00:01.5\""),
+        ok("1500000")
+    );
+    assert_eq!(value_of("timestamp", "1500"), ok("1500000"));
+    assert_eq!(value_of("timestamp", "-1"), ok("-1000"));
+    assert_eq!(value_of("date", "\"1970-01-02\""), ok("1"));
+}
+
+#[test]
+fn every_escape_is_read() {
+    let text = r#""\"\\\/\b\f\n\r\t\u0041\u00e9\u6f22\ud83d\ude00 é漢😀\u0000""#;
+    let read = "\"\\/\u{8}\u{c}\n\r\tAé漢😀 é漢😀\0";
+    assert_eq!(value_of("utf8", text), ok(read));
+    let expected = serde_json::from_str::<String>(text).unwrap();
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn a_value_of_another_type_is_named() {
+    for (ty, json, reason) in [
+        ("int64", "2.5", "\"2.5\" has a fraction"),
+        ("int64", "\"5\"", "expected an integer, found a string"),
+        (
+            "int64",
+            "9223372036854775808",
+            "\"9223372036854775808\" is out of range for int64",
+        ),
+        ("int64", "true", "expected an integer, found a boolean"),
+        ("float64", "1e400", "\"1e400\" is out of range for float64"),
+        ("float64", "\"1\"", "expected a number, found a string"),
+        (
+            "decimal(2)",
+            "1e17",
+            "\"1e17\" is out of range for decimal(2)",
+        ),
+        ("decimal(2)", "\"12,34\"", "\"12,34\" is not a number"),
+        (
+            "decimal(2)",
+            "[1]",
+            "expected a number, or a string with a number, found an array",
+        ),
+        ("utf8", "5", "expected a string, found a number"),
+        ("utf8", "{\"b\":[1]}", "expected a string, found an object"),
+        ("boolean", "\"true\"", "expected a boolean, found a string"),
+        ("boolean", "1", "expected a boolean, found a number"),
+        (
+            "date",
+            "20250101",
+            "expected a date as a string, found a number",
+        ),
+        ("timestamp", "1.5", "\"1.5\" has a fraction"),
+        (
+            "timestamp",
+            "\"2025-02-29T00:00\"",
+            "\"2025-02-29T00:00\" names a day that does not exist",
+        ),
+        (
+            "timestamp",
+            "1e18",
+            "\"1e18\" lies outside the years 1 to 9999",
+        ),
+        ("utf8", "null", "a required value is null"),
+        ("decimal(2)", "null", "a required value is null"),
+    ] {
+        assert_eq!(value_of(ty, json), Err(reason.to_owned()), "{ty} {json}");
+    }
+}
+
+#[test]
+fn a_long_value_is_quoted_in_part() {
+    let reason = value_of("date", &format!("\"{}\"", "é".repeat(1_000))).unwrap_err();
+    assert!(
+        reason.starts_with("\"éé") && reason.contains("…"),
+        "{reason}"
+    );
+    assert!(reason.len() < 200, "{reason}");
+}
+
+#[test]
+fn a_nullable_column_may_be_null_or_missing_but_not_wrong() {
+    assert_eq!(value_of("int64?", "null"), ok("-"));
+    assert!(value_of("int64?", "\"x\"").is_err());
+    let (rows, rejected) = decode(&[column("a", "a", "utf8?")], &[b"{}", b"{\"a\":\"x\"}"]);
+    assert_eq!(rejected, []);
+    assert_eq!(shown(&rows.columns, 0), ["-"]);
+    assert_eq!(shown(&rows.columns, 1), ["x"]);
+}
+
+#[test]
+fn what_is_no_json_object_is_rejected_with_the_reason() {
+    let deep = [b"{\"x\":".to_vec(), vec![b'['; 1_000_000]].concat();
+    let nested = [
+        b"{\"a\":1,\"x\":".to_vec(),
+        vec![b'['; 500],
+        vec![b']'; 500],
+        b"}".to_vec(),
+    ]
+    .concat();
+    let cases: &[(&[u8], &str)] = &[
+        (b"", "the record is empty"),
+        (b" \n", "the record is empty"),
+        (b"hello", "not JSON: "),
+        (b"{\"a\":1", "not JSON: "),
+        (b"{\"a\":1}}", "not JSON: "),
+        (b"{\"a\":1} x", "not JSON: "),
+        (b"{\"a\":1,}", "not JSON: "),
+        (b"{\"a\":01}", "not JSON: "),
+        (b"{\"a\":NaN}", "not JSON: "),
+        (b"{\"a\":1,\"b\":Infinity}", "not JSON: "),
+        (b"{'a':1}", "not JSON: "),
+        (b"{\"a\":1,\"b\":\"\x01\"}", "not JSON: "),
+        (b"{\"a\":1,\"b\":\"\\x\"}", "not JSON: "),
+        (b"{\"a\":1,\"b\":\"\\u12\",\"c\":2}", "not JSON: "),
+        (b"{\"a\":1,\"b\":nul}", "not JSON: "),
+        (b"[1]", "expected an object, found an array"),
+        (b"5", "expected an object, found a number"),
+        (b"\"a\"", "expected an object, found a string"),
+        (b"null", "expected an object, found null"),
+        (b"true", "expected an object, found a boolean"),
+        (b"{\"a\":1,\"b\":\"\xff\"}", "invalid UTF-8 after byte 12"),
+        (
+            b"{\"a\":1,\"\xed\xa0\x80\":1}",
+            "invalid UTF-8 after byte 8",
+        ),
+        (&deep, "more than 128 objects and arrays within each other"),
+        (
+            &nested,
+            "more than 128 objects and arrays within each other",
+        ),
+    ];
+    for (value, reason) in cases {
+        let (rows, rejected) = decode(&[column("a", "a", "int64")], &[value]);
+        let case = String::from_utf8_lossy(&value[..value.len().min(40)]);
+        assert_eq!(rows.columns.num_rows(), 0, "{case}");
+        let [rejection] = rejected.as_slice() else {
+            panic!("{case}: {rejected:?}");
+        };
+        assert!(
+            rejection.reason.starts_with(reason),
+            "{case}: {}",
+            rejection.reason
+        );
+        assert!(
+            !rejection.reason.contains('\n'),
+            "{case}: {}",
+            rejection.reason
+        );
+        assert_eq!(rejection.column, None, "{case}");
+    }
+}
+
+#[test]
+fn half_a_surrogate_pair_is_rejected() {
+    for text in [
+        r#""\ud800""#,
+        r#""\udc00""#,
+        r#""\ud800\ud800""#,
+        r#""\ud800x""#,
+        r#""\ud83d\n""#,
+    ] {
+        let reason = value_of("utf8", text).unwrap_err();
+        assert!(reason.starts_with("not JSON"), "{text}: {reason}");
+    }
+}
+
+#[test]
+fn a_tombstone_is_rejected() {
+    let mut batch = RawBatch::default();
+    batch.push(RawRecord {
+        origin: origin(0),
+        timestamp_ms: None,
+        key: None,
+        value: None,
+    });
+    let mut rejected = Vec::new();
+    let rows = Decoder::new(&[]).decode(&batch, &BTreeSet::new(), &mut rejected);
+    assert_eq!(rows.columns.num_rows(), 0);
+    assert_eq!(rejected[0].reason, "the record has no value (a tombstone)");
+}
+
+#[test]
+fn the_first_declared_column_that_is_wrong_is_named_whatever_the_order_of_fields() {
+    let columns = [
+        column("first", "a", "int64"),
+        column("second", "b", "int64"),
+        column("third", "c", "int64"),
+    ];
+    for (record, name, reason) in [
+        (
+            r#"{"c":"x","b":null,"a":1}"#,
+            "second",
+            "a required value is null",
+        ),
+        (r#"{"c":"x","b":1}"#, "first", "a required value is missing"),
+        (r#"{"b":1,"a":1}"#, "third", "a required value is missing"),
+    ] {
+        let (_, rejected) = decode(&columns, &[record.as_bytes()]);
+        assert_eq!(rejected[0].column.as_deref(), Some(name));
+        assert_eq!(rejected[0].reason, reason);
+    }
+}
+
+#[test]
+fn of_a_field_that_occurs_twice_the_last_one_counts() {
+    let columns = [
+        column("a", "a", "int64"),
+        column("b", "o.b", "utf8?"),
+        column("c", "o.c", "utf8?"),
+    ];
+    for (record, expected) in [
+        (r#"{"a":1,"a":2}"#, ["2", "-", "-"]),
+        (r#"{"a":"x","a":2}"#, ["2", "-", "-"]),
+        (
+            r#"{"a":null,"a":2,"o":{"b":"x","b":"yy"}}"#,
+            ["2", "yy", "-"],
+        ),
+        (r#"{"a":1,"o":{"b":"x"},"o":{"c":"y"}}"#, ["1", "-", "y"]),
+        (r#"{"a":1,"o":5,"o":{"c":"y"}}"#, ["1", "-", "y"]),
+        (r#"{"a":1,"o":{"b":"x"},"o":null}"#, ["1", "-", "-"]),
+    ] {
+        let (rows, rejected) = decode(&columns, &[record.as_bytes()]);
+        assert_eq!(rejected, [], "{record}");
+        assert_eq!(shown(&rows.columns, 0), expected, "{record}");
+    }
+    let (_, rejected) = decode(&columns, &[br#"{"a":1,"a":"x"}"#]);
+    assert_eq!(rejected[0].reason, "expected an integer, found a string");
+}
+
+#[test]
+fn nested_fields_are_found_and_what_stands_in_their_place_is_named() {
+    let columns = [
+        column("x", "a.b.c", "int64"),
+        column("y", "a.d", "utf8?"),
+        column("z", "e", "boolean?"),
+    ];
+    let good = br#"{"a":{"q":[{"b":1}],"d":"t","b":{"c":7,"c2":8},"e":"no"},"e":true,"b":{"c":1}}"#;
+    let (rows, rejected) = decode(&columns, &[good]);
+    assert_eq!(rejected, []);
+    assert_eq!(shown(&rows.columns, 0), ["7", "t", "true"]);
+    for (record, column, reason) in [
+        (
+            r#"{"a":{"b":5}}"#,
+            "x",
+            "expected `b` to be an object, found a number",
+        ),
+        (
+            r#"{"a":"b"}"#,
+            "x",
+            "expected `a` to be an object, found a string",
+        ),
+        (
+            r#"{"a":{"b":{"c":7}, "d":1}}"#,
+            "y",
+            "expected a string, found a number",
+        ),
+        (r#"{"a":null}"#, "x", "a required value is missing"),
+        (r#"{"a":{"b":null}}"#, "x", "a required value is missing"),
+        (r#"{"a":{"b":{}}}"#, "x", "a required value is missing"),
+    ] {
+        let (_, rejected) = decode(&columns, &[record.as_bytes()]);
+        assert_eq!(rejected[0].column.as_deref(), Some(column), "{record}");
+        assert_eq!(rejected[0].reason, reason, "{record}");
+    }
+}
+
+#[test]
+fn two_columns_may_share_a_field() {
+    let columns = [
+        column("text", "a", "utf8?"),
+        column("amount", "a", "decimal(1)"),
+        column("in", "a.b", "utf8?"),
+    ];
+    let (rows, rejected) = decode(&columns[..2], &[br#"{"a":"1\u002e25"}"#, br#"{"a":1.25}"#]);
+    assert_eq!(shown(&rows.columns, 0), ["1.25", "1.2"]);
+    assert_eq!(rejected[0].column.as_deref(), Some("text"));
+    let (_, rejected) = decode(&columns, &[br#"{"a":{"b":"x"}}"#]);
+    assert_eq!(rejected[0].reason, "expected a string, found an object");
+}
+
+#[test]
+fn names_of_fields_may_be_written_with_escapes() {
+    let columns = [column("a", "größe", "int64"), column("b", "b\"b", "int64")];
+    let (rows, _) = decode(
+        &columns,
+        &["{\"gr\\u00f6\\u00dfe\":1,\"b\\\"b\":2,\"größe \":3}".as_bytes()],
+    );
+    assert_eq!(shown(&rows.columns, 0), ["1", "2"]);
+}
+
+#[test]
+fn a_records_envelope_can_be_columns() {
+    let columns = [
+        column("k", "@key", "utf8?"),
+        column("kb", "@key", "binary?"),
+        column("t", "@timestamp", "timestamp?"),
+        column("p", "@partition", "int64"),
+        column("o", "@offset", "int64"),
+    ];
+    let record = |offset, key, timestamp_ms| RawRecord {
+        origin: origin(offset),
+        timestamp_ms,
+        key,
+        value: Some(b"{}"),
+    };
+    let mut batch = RawBatch::default();
+    batch.push(record(41, Some(&b"\xc3\xa9"[..]), Some(1_700_000_000_123)));
+    batch.push(record(42, None, None));
+    batch.push(record(43, Some(&b"\xff"[..]), Some(0)));
+    batch.push(record(44, None, Some(i64::MAX)));
+    let mut rejected = Vec::new();
+    let rows = Decoder::new(&columns).decode(&batch, &BTreeSet::new(), &mut rejected);
+    assert_eq!(
+        shown(&rows.columns, 0),
+        ["é", "[195, 169]", "1700000000123000", "3", "41"]
+    );
+    assert_eq!(shown(&rows.columns, 1), ["-", "-", "-", "3", "42"]);
+    assert_eq!(rejected[0].reason, "the key is not UTF-8");
+    assert_eq!(rejected[1].column.as_deref(), Some("t"));
+
+    let required = [
+        column("k", "@key", "utf8"),
+        column("t", "@timestamp", "timestamp"),
+    ];
+    rejected.clear();
+    Decoder::new(&required).decode(&batch, &BTreeSet::new(), &mut rejected);
+    assert_eq!(
+        rejected[0].reason,
+        "a required value is missing: the record has no key"
+    );
+}
+
+#[test]
+fn records_to_skip_are_neither_rows_nor_rejections() {
+    let mut rejected = Vec::new();
+    let skip = BTreeSet::from([origin(0), origin(2)]);
+    let batch = batch(&[b"{\"a\":1}", b"{\"a\":2}", b"junk", b"{\"a\":4}"]);
+    let rows = Decoder::new(&[column("a", "a", "int64")]).decode(&batch, &skip, &mut rejected);
+    assert_eq!(rows.records, [1, 3]);
+    assert_eq!(rejected, []);
+    assert_eq!(shown(&rows.columns, 1), ["4"]);
+}
+
+#[test]
+fn without_columns_there_are_still_rows() {
+    let (rows, rejected) = decode(&[], &[b"{}", b"[]", b"{\"a\":[1,{}]}"]);
+    assert_eq!(rows.columns.num_rows(), 2);
+    assert_eq!(rows.records, [0, 2]);
+    assert_eq!(rejected.len(), 1);
+}
+
+pub(super) fn sales_columns() -> Vec<SourceColumn> {
+    [
+        ("transaction_id", "transactionId", "utf8"),
+        ("product_id", "productId", "utf8"),
+        ("product_name", "productName", "utf8"),
+        ("product_category", "productCategory", "utf8"),
+        ("product_price", "productPrice", "decimal(2)"),
+        ("product_quantity", "productQuantity", "int64"),
+        ("product_brand", "productBrand", "utf8"),
+        ("currency", "currency", "utf8"),
+        ("customer_id", "customerId", "utf8"),
+        ("transaction_date", "transactionDate", "timestamp"),
+        ("payment_method", "paymentMethod", "utf8"),
+        ("total_amount", "totalAmount", "decimal(2)"),
+    ]
+    .map(|(name, from, ty)| column(name, from, ty))
+    .to_vec()
+}
+
+#[test]
+fn a_real_producers_records_are_read_to_the_cent() {
+    let records = include_bytes!("../../tests/data/transactions.ndjson");
+    let lines: Vec<&[u8]> = records
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .collect();
+    let (rows, rejected) = decode(&sales_columns(), &lines);
+    assert_eq!(rejected, []);
+    assert_eq!(rows.columns.num_rows(), 1_000);
+    assert_eq!(
+        shown(&rows.columns, 0),
+        [
+            "a6a3a450-6513-470e-a69e-0d37f2a74de4",
+            "product1",
+            "headphone",
+            "electronic",
+            "159.34",
+            "1",
+            "oneplus",
+            "GBP",
+            "benjaminhamilton",
+            "1767132194299659",
+            "credit_card",
+            "159.34"
+        ]
+    );
+    let cents = |name: &str| {
+        rows.columns
+            .column_by_name(name)
+            .unwrap()
+            .as_primitive::<Decimal64Type>()
+            .values()
+            .clone()
+    };
+    let quantity = rows
+        .columns
+        .column_by_name("product_quantity")
+        .unwrap()
+        .as_primitive::<Int64Type>();
+    for ((price, quantity), total) in cents("product_price")
+        .iter()
+        .zip(quantity.values())
+        .zip(cents("total_amount").iter())
+    {
+        // The producer multiplied floats: 2961.8999999999996.
+        assert_eq!(price * quantity, *total);
+    }
+}
+
+/// The columns that records are compared in.
+fn compared_columns() -> Vec<SourceColumn> {
+    vec![
+        column("text", "text", "utf8"),
+        column("maybe", "maybe", "utf8?"),
+        column("count", "count", "int64?"),
+        column("flag", "in.flag", "boolean?"),
+        column("name", "in.name", "utf8?"),
+    ]
+}
+
+/// What `serde_json` makes of a record: its values, or that it has none.
+fn expected(record: &[u8]) -> Option<Vec<String>> {
+    let Ok(Value::Object(record)) = serde_json::from_slice(record) else {
+        return None;
+    };
+    let null = Value::Null;
+    let text = |value: &Value| match value {
+        Value::Null => Some("-".to_owned()),
+        value => value.as_str().map(str::to_owned),
+    };
+    let inside = match record.get("in") {
+        None | Some(Value::Null) => &serde_json::Map::new(),
+        Some(inside) => inside.as_object()?,
+    };
+    let count = match record.get("count").unwrap_or(&null) {
+        Value::Null => "-".to_owned(),
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) if float.fract() == 0.0 => (float as i64).to_string(),
+            Some(_) => return None,
+            None => number.as_i64()?.to_string(),
+        },
+        _ => return None,
+    };
+    let flag = match inside.get("flag").unwrap_or(&null) {
+        Value::Null => "-".to_owned(),
+        value => value.as_bool()?.to_string(),
+    };
+    Some(vec![
+        record.get("text")?.as_str()?.to_owned(),
+        text(record.get("maybe").unwrap_or(&null))?,
+        count,
+        flag,
+        text(inside.get("name").unwrap_or(&null))?,
+    ])
+}
+
+fn decoded(record: &[u8]) -> Option<Vec<String>> {
+    let (rows, rejected) = decode(&compared_columns(), &[record]);
+    assert_eq!(
+        rows.columns.num_rows() + rejected.len(),
+        1,
+        "one record is one row or one rejection"
+    );
+    rejected.is_empty().then(|| shown(&rows.columns, 0))
+}
+
+/// Any JSON value with any text in it.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e15_f64..1e15).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::hash_map(any::<String>(), inner, 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// Mostly what the columns want, sometimes anything; fields in any order.
+fn any_record() -> impl Strategy<Value = Value> {
+    let mostly = |wanted: BoxedStrategy<Value>| prop_oneof![12 => wanted, 1 => any_json()];
+    let text = || any::<String>().prop_map(Value::from).boxed();
+    (
+        mostly(text()),
+        mostly(text()),
+        mostly(any::<i64>().prop_map(Value::from).boxed()),
+        mostly(
+            (any::<bool>(), any::<String>())
+                .prop_map(|(flag, name)| json!({"flag": flag, "name": name}))
+                .boxed(),
+        ),
+        prop::collection::hash_map(any::<String>(), any_json(), 0..4),
+        prop::sample::subsequence(vec!["text", "maybe", "count", "in"], 2..=4),
+    )
+        .prop_map(|(text, maybe, count, inside, others, kept)| {
+            let mut fields: Vec<(String, Value)> = others.into_iter().collect();
+            for (name, value) in [
+                ("text", text),
+                ("maybe", maybe),
+                ("count", count),
+                ("in", inside),
+            ] {
+                if kept.contains(&name) {
+                    fields.push((name.to_owned(), value));
+                }
+            }
+            Value::Object(fields.into_iter().collect())
+        })
+}
+
+/// The text with every character that is not ASCII written as `\uXXXX`, as Python does.
+fn escaped(text: &str) -> String {
+    let mut units = [0; 2];
+    text.chars().fold(String::new(), |mut escaped, character| {
+        if character.is_ascii() {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+        escaped
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_record_is_what_serde_json_makes_of_it(record in any_record(), pretty: bool) {
+        let text = if pretty { serde_json::to_string_pretty(&record) } else { serde_json::to_string(&record) };
+        let text = text.unwrap();
+        let expected = expected(text.as_bytes());
+        prop_assert_eq!(decoded(text.as_bytes()), expected.clone());
+        prop_assert_eq!(decoded(escaped(&text).as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_damaged_record_is_what_serde_json_makes_of_it(
+        record in any_record(),
+        damages in prop::collection::vec((any::<prop::sample::Index>(), 0..3, prop::sample::select(b"\"\\{}[],:0129.eE-+untrfalse u\n\t\x00\xff\xc3".to_vec())), 1..4),
+    ) {
+        let mut bytes = serde_json::to_vec(&record).unwrap();
+        for (at, kind, byte) in damages {
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => { bytes.truncate((at + 1).max(1)); }
+            }
+        }
+        // Where a skipped value is odd but JSON, serde_json's own value still refuses it.
+        let error = serde_json::from_slice::<Value>(&bytes).err().map(|error| error.to_string());
+        prop_assume!(!error.is_some_and(|error| error.contains("surrogate") || error.contains("hex escape") || error.contains("out of range")));
+        prop_assert_eq!(decoded(&bytes), expected(&bytes), "{}", String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decoded(&bytes);
+    }
+
+    #[test]
+    fn bad_records_leave_no_trace_among_good_ones(
+        good in prop::collection::vec(0_usize..1_000, 1..60),
+        bad in prop::collection::vec((any::<prop::sample::Index>(), 0..7, any::<prop::sample::Index>()), 0..40),
+    ) {
+        let lines: Vec<&[u8]> = include_bytes!("../../tests/data/transactions.ndjson").split(|b| *b == b'\n').collect();
+        let good: Vec<&[u8]> = good.into_iter().map(|at| lines[at]).collect();
+        let mut mixed: Vec<(bool, Vec<u8>)> = good.iter().map(|line| (true, line.to_vec())).collect();
+        for (at, kind, cut) in bad {
+            let line = lines[at.index(1_000)];
+            let text = String::from_utf8_lossy(line);
+            let broken = match kind {
+                0 => line[..cut.index(line.len())].to_vec(),
+                1 => text.replace("\"totalAmount\": ", "\"totalAmount\": \"x\", \"more\": ").into_bytes(),
+                2 => text.replace("\"productQuantity\": ", "\"productQuantity\": 0.5, \"more\": ").into_bytes(),
+                3 => text.replace("\"currency\"", "\"money\"").into_bytes(),
+                4 => text.replace("T", "X").into_bytes(),
+                5 => [line, b"}"].concat(),
+                _ => text.replace("\"paymentMethod\": ", "\"transactionId\": null, \"paymentMethod\": ").into_bytes(),
+            };
+            mixed.insert(at.index(mixed.len() + 1), (false, broken));
+        }
+        let values: Vec<&[u8]> = mixed.iter().map(|(_, value)| value.as_slice()).collect();
+        let (rows, rejected) = decode(&sales_columns(), &values);
+        let (alone, _) = decode(&sales_columns(), &good);
+        prop_assert_eq!(rows.columns, alone.columns);
+        let indices = |wanted: bool| mixed.iter().enumerate().filter(move |(_, (good, _))| *good == wanted).map(|(at, _)| at as u32);
+        prop_assert_eq!(rows.records, indices(true).collect::<Vec<_>>());
+        prop_assert_eq!(rejected.iter().map(|r| r.record).collect::<Vec<_>>(), indices(false).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,62 @@
+//! The messages that an epoch is made of, from the reader through the workers to the coordinator.
+//!
+//! Barriers travel in the same queues as the records, behind the last record of their epoch: a
+//! worker that meets one has seen all of its share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{EpochId, OutputBatch};
+use crate::aggregate::Partial;
+use crate::dead_letter::DeadLetter;
+use crate::record::{Origin, Positions, RawBatch};
+
+/// What the reader sends to a worker.
+#[derive(Debug)]
+pub enum ToWorker {
+    /// records of the current epoch
+    Batch {
+        /// as they were read
+        raw: RawBatch,
+        /// which of them the journal excludes; empty in a live epoch
+        excluded: Arc<BTreeSet<Origin>>,
+    },
+    /// the current epoch ends
+    Barrier(Barrier),
+}
+
+/// The end of an epoch.
+#[derive(Debug, Clone)]
+pub struct Barrier {
+    /// which epoch ends
+    pub epoch: EpochId,
+    /// the next offset to read in each partition
+    pub positions: Arc<Positions>,
+    /// whether it happens for the first time
+    pub mode: Mode,
+}
+
+/// Whether an epoch happens for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is being decided now.
+    Live,
+    /// The journal has it; it runs again for sinks that have not confirmed it. States, journal and
+    /// dead letters have it already and stay as they are.
+    Replay,
+}
+
+/// One worker's share of an epoch.
+#[derive(Debug)]
+pub struct EpochPart {
+    /// which epoch
+    pub barrier: Barrier,
+    /// rows of each stream that some sink takes
+    pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
+    /// for each aggregate, in the order of the pipeline, what the rows add
+    pub partials: Vec<Vec<Partial>>,
+    /// records that guests rejected
+    pub excluded: BTreeSet<Origin>,
+    /// records that were left out
+    pub dead_letters: Vec<DeadLetter>,
+}

@@ -1,0 +1,108 @@
+//! Makes one [`EpochOutput`] of the shares of all workers.
+//!
+//! # Invariants
+//!
+//! 1. Epochs leave in order, each once every worker has handed in its share.
+//! 2. A replayed epoch changes no state: its aggregate rows show the states as they are now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::barrier::{EpochPart, Mode};
+use super::{EpochId, EpochOutput, OutputBatch};
+use crate::aggregate::{AggregateError, Partial, StateTable, Touched};
+
+/// An epoch on its way to the sinks.
+#[derive(Debug)]
+pub struct Completed {
+    /// what it changes
+    pub output: EpochOutput,
+    /// whether it happens for the first time
+    pub mode: Mode,
+}
+
+/// Collects shares and holds the states.
+pub struct Coordinator {
+    workers: usize,
+    tables: Vec<Table>,
+    waiting: BTreeMap<EpochId, Vec<EpochPart>>,
+}
+
+struct Table {
+    states: StateTable,
+    /// whether a sink takes the aggregate's rows
+    shown: bool,
+}
+
+impl Coordinator {
+    /// A coordinator of so many workers. Each table, in the order of the pipeline's aggregates,
+    /// comes with whether some sink takes its rows.
+    #[must_use]
+    pub fn new(workers: usize, tables: Vec<(StateTable, bool)>) -> Self {
+        let tables = tables
+            .into_iter()
+            .map(|(states, shown)| Table { states, shown })
+            .collect();
+        Self {
+            workers,
+            tables,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a worker's share; the epoch, once this was the last share that it lacked.
+    ///
+    /// # Errors
+    ///
+    /// [`AggregateError`]: the pipeline has to stop, the states may be merged in part.
+    pub fn accept(&mut self, part: EpochPart) -> Result<Option<Completed>, AggregateError> {
+        let epoch = part.barrier.epoch;
+        let parts = self.waiting.entry(epoch).or_default();
+        parts.push(part);
+        if parts.len() < self.workers {
+            return Ok(None);
+        }
+        let parts = self.waiting.remove(&epoch).unwrap_or_default();
+        self.complete(parts).map(Some)
+    }
+
+    fn complete(&mut self, parts: Vec<EpochPart>) -> Result<Completed, AggregateError> {
+        let barrier = parts[0].barrier.clone();
+        let mut output = EpochOutput {
+            epoch: barrier.epoch,
+            positions: Arc::unwrap_or_clone(barrier.positions),
+            ..EpochOutput::default()
+        };
+        let mut partials: Vec<Vec<Partial>> = self.tables.iter().map(|_| Vec::new()).collect();
+        for part in parts {
+            for (stream, batches) in part.streams {
+                output.streams.entry(stream).or_default().extend(batches);
+            }
+            for (all, some) in partials.iter_mut().zip(part.partials) {
+                all.extend(some);
+            }
+            output.excluded.extend(part.excluded);
+            output.dead_letters.extend(part.dead_letters);
+        }
+        for (table, partials) in self.tables.iter_mut().zip(&partials) {
+            let touched = Touched::by(partials);
+            if barrier.mode == Mode::Live {
+                table.states.merge(partials)?;
+                output.state.extend(table.states.changes(&touched));
+            }
+            if table.shown {
+                let batches = table.states.rows(&touched)?.into_iter();
+                let batches = batches.map(|columns| OutputBatch {
+                    columns,
+                    origins: Vec::new(),
+                });
+                let name = Arc::clone(table.states.name());
+                output.streams.insert(name, batches.collect());
+            }
+        }
+        Ok(Completed {
+            output,
+            mode: barrier.mode,
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! When an epoch ends: after so many records, or so long after its first one. Pure: told the time.
+
+use std::time::{Duration, Instant};
+
+/// Decides the ends of live epochs.
+#[derive(Debug)]
+pub struct EpochCutter {
+    rows_max: usize,
+    wait_max: Duration,
+    rows: usize,
+    first: Option<Instant>,
+}
+
+impl EpochCutter {
+    /// Ends epochs after `rows_max` records, or `wait_max` after the first.
+    ///
+    /// # Panics
+    ///
+    /// When `rows_max` is 0, which the configuration refuses.
+    #[must_use]
+    pub fn new(rows_max: usize, wait_max: Duration) -> Self {
+        assert!(rows_max > 0, "an epoch has records");
+        Self {
+            rows_max,
+            wait_max,
+            rows: 0,
+            first: None,
+        }
+    }
+
+    /// How many records the current epoch may still take.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.rows_max - self.rows
+    }
+
+    /// Takes `rows` records into the current epoch.
+    ///
+    /// # Panics
+    ///
+    /// When they are more than there is [`room`](Self::room) for.
+    pub fn add(&mut self, rows: usize, now: Instant) {
+        assert!(rows <= self.room(), "a poll stays within the epoch's room");
+        if rows > 0 {
+            self.rows += rows;
+            self.first.get_or_insert(now);
+        }
+    }
+
+    /// Whether the current epoch has records and has to end now.
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.room() == 0 || self.wait(now) == Some(Duration::ZERO)
+    }
+
+    /// How long until time ends the current epoch; `None` while it is empty.
+    #[must_use]
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        let due = self.first? + self.wait_max;
+        Some(due.saturating_duration_since(now))
+    }
+
+    /// Whether the current epoch has no records yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Begins the next epoch.
+    pub fn cut(&mut self) {
+        self.rows = 0;
+        self.first = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_epoch_never_ends() {
+        let start = Instant::now();
+        let cutter = EpochCutter::new(10, Duration::from_secs(1));
+        assert!(!cutter.is_due(start + Duration::from_secs(3600)));
+        assert_eq!(cutter.wait(start), None);
+    }
+
+    #[test]
+    fn the_wait_counts_from_the_first_record_not_the_last() {
+        let start = Instant::now();
+        let mut cutter = EpochCutter::new(10, Duration::from_secs(1));
+        cutter.add(1, start);
+        cutter.add(1, start + Duration::from_millis(900));
+        assert!(!cutter.is_due(start + Duration::from_millis(999)));
+        assert!(cutter.is_due(start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_full_epoch_ends_at_once_and_the_next_has_room_again() {
+        let start = Instant::now();
+        let mut cutter = EpochCutter::new(10, Duration::from_secs(1));
+        cutter.add(4, start);
+        assert_eq!(cutter.room(), 6);
+        cutter.add(6, start);
+        assert!(cutter.is_due(start));
+        cutter.cut();
+        assert_eq!(cutter.room(), 10);
+        assert!(cutter.is_empty());
+    }
+}

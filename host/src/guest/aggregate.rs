@@ -1,0 +1,291 @@
+//! A configured aggregate.
+
+use std::fmt;
+
+use arrow_array::RecordBatch;
+
+use super::bindings::aggregate as wit;
+use super::bindings::data::BatchParam;
+use super::columns::{self, Scratch};
+use super::component::Component;
+use super::contract::{AggregateContract, field_params};
+use super::error::{CallError, ConfigureError, clip};
+use super::instance::Instance;
+use super::transform::{RowRejection, check_rejections};
+use crate::config::Limits;
+use crate::schema::Schema;
+
+/// What `fold` made of a batch, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Folded {
+    /// one state a group, in order of group
+    States(RecordBatch),
+    /// fold again without these rows, of which there is at least one; in order of row
+    Rejected(Vec<RowRejection>),
+}
+
+/// One configured instance of an aggregate, for one worker and stage.
+pub struct AggregateGuest {
+    component: Component,
+    stage: String,
+    input: Schema,
+    config: String,
+    limits: Limits,
+    contract: AggregateContract,
+    /// none after a call that failed
+    instance: Option<Instance<wit::Guest>>,
+    scratch: Scratch,
+}
+
+impl AggregateGuest {
+    /// See [`Component::aggregate`].
+    pub(super) fn configure(
+        component: &Component,
+        stage: &str,
+        input: &Schema,
+        config: &serde_json::Value,
+        limits: Limits,
+    ) -> Result<Self, ConfigureError> {
+        let config = config.to_string();
+        let (instance, contract) = configured(component, stage, input, &config, limits)?;
+        Ok(Self {
+            component: component.clone(),
+            stage: stage.to_owned(),
+            input: input.clone(),
+            config,
+            limits,
+            contract,
+            instance: Some(instance),
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// What it declared, resolved for its input.
+    #[must_use]
+    pub fn contract(&self) -> &AggregateContract {
+        &self.contract
+    }
+
+    /// Bytes that the input of one call may take: an eighth of the memory. See
+    /// [`call_ranges`](super::call_ranges).
+    #[must_use]
+    pub fn input_bytes_max(&self) -> usize {
+        usize::try_from(self.limits.memory / 8).unwrap_or(usize::MAX)
+    }
+
+    /// Folds rows into one state a group. `input` has the columns of `contract().needs`, in that
+    /// order; `groups` has an entry below `group_count` for each row, and every group occurs.
+    ///
+    /// # Errors
+    ///
+    /// When the call fails, or what came back breaks the contract. The next call gets a fresh
+    /// instance.
+    ///
+    /// # Panics
+    ///
+    /// When `groups` has another length than `input`, or `input` a column of a layout that no stream
+    /// has.
+    pub fn fold(
+        &mut self,
+        groups: &[u32],
+        group_count: u32,
+        input: &RecordBatch,
+    ) -> Result<Folded, CallError> {
+        assert_eq!(groups.len(), input.num_rows(), "each row has a group");
+        self.call(input, |instance, batch, contract| {
+            let rows = batch.rows as usize;
+            let folded = instance
+                .call(rows, |guest, store| {
+                    guest.call_fold(store, groups, group_count, batch)
+                })?
+                .map_err(|words| CallError::Refused(clip(&words)))?;
+            check_folded(contract, folded, group_count as usize, rows).map_err(CallError::Invalid)
+        })
+    }
+
+    /// Combines states into one a group. `parts` has the columns of `contract().state`; `groups` has
+    /// an entry below `group_count` for each, and every group occurs.
+    ///
+    /// # Errors
+    ///
+    /// As [`fold`](Self::fold).
+    ///
+    /// # Panics
+    ///
+    /// As [`fold`](Self::fold).
+    pub fn merge(
+        &mut self,
+        groups: &[u32],
+        group_count: u32,
+        parts: &RecordBatch,
+    ) -> Result<RecordBatch, CallError> {
+        assert_eq!(groups.len(), parts.num_rows(), "each part has a group");
+        self.call(parts, |instance, batch, contract| {
+            let merged = instance
+                .call(batch.rows as usize, |guest, store| {
+                    guest.call_merge(store, groups, group_count, batch)
+                })?
+                .map_err(|words| CallError::Refused(clip(&words)))?;
+            columns::lift_batch(&contract.state, merged, group_count as usize)
+                .map_err(CallError::Invalid)
+        })
+    }
+
+    /// Makes one output row of each state.
+    ///
+    /// # Errors
+    ///
+    /// As [`fold`](Self::fold).
+    ///
+    /// # Panics
+    ///
+    /// When `states` has a column of a layout that no stream has.
+    pub fn finish(&mut self, states: &RecordBatch) -> Result<RecordBatch, CallError> {
+        self.call(states, |instance, batch, contract| {
+            let rows = batch.rows as usize;
+            let finished = instance
+                .call(rows, |guest, store| guest.call_finish(store, batch))?
+                .map_err(|words| CallError::Refused(clip(&words)))?;
+            columns::lift_batch(&contract.output, finished, rows).map_err(CallError::Invalid)
+        })
+    }
+
+    /// Lowers a batch and calls with it, in a fresh instance after a failure.
+    fn call<R>(
+        &mut self,
+        input: &RecordBatch,
+        call: impl FnOnce(
+            &mut Instance<wit::Guest>,
+            BatchParam<'_>,
+            &AggregateContract,
+        ) -> Result<R, CallError>,
+    ) -> Result<R, CallError> {
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => self.fresh()?,
+        };
+        let columns = columns::lower(input, &mut self.scratch);
+        let batch = BatchParam {
+            rows: u32::try_from(input.num_rows()).expect("a batch has fewer than 2^32 rows"),
+            columns: &columns,
+        };
+        let result = call(&mut instance, batch, &self.contract);
+        if result.is_ok() {
+            self.instance = Some(instance);
+        }
+        result
+    }
+
+    fn fresh(&self) -> Result<Instance<wit::Guest>, CallError> {
+        let fresh = configured(
+            &self.component,
+            &self.stage,
+            &self.input,
+            &self.config,
+            self.limits,
+        );
+        match fresh {
+            Ok((instance, declared)) if declared == self.contract => Ok(instance),
+            Ok(_) => Err(CallError::NoInstance(Box::new(ConfigureError::Changed))),
+            Err(error) => Err(CallError::NoInstance(Box::new(error))),
+        }
+    }
+}
+
+impl fmt::Debug for AggregateGuest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AggregateGuest")
+            .field("component", &self.component)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
+
+fn configured(
+    component: &Component,
+    stage: &str,
+    input: &Schema,
+    config: &str,
+    limits: Limits,
+) -> Result<(Instance<wit::Guest>, AggregateContract), ConfigureError> {
+    let mut instance = component.aggregate_instance(stage, limits)?;
+    let fields = field_params(input);
+    let declared = instance
+        .call(0, |guest, store| {
+            guest.call_configure(store, &fields, config)
+        })
+        .map_err(ConfigureError::Failed)?
+        .map_err(|words| ConfigureError::Refused(clip(&words)))?;
+    let contract = AggregateContract::resolve(declared, input)?;
+    Ok((instance, contract))
+}
+
+fn check_folded(
+    contract: &AggregateContract,
+    folded: wit::Folded,
+    group_count: usize,
+    rows: usize,
+) -> Result<Folded, String> {
+    match folded {
+        wit::Folded::States(states) => {
+            columns::lift_batch(&contract.state, states, group_count).map(Folded::States)
+        }
+        wit::Folded::Rejected(rejections) if rejections.is_empty() => {
+            Err("it wants the rows again, and rejected none".to_owned())
+        }
+        wit::Folded::Rejected(rejections) => {
+            check_rejections(rejections, rows).map(Folded::Rejected)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::bindings::data::{BatchResult, Rejection};
+
+    fn contract() -> AggregateContract {
+        AggregateContract {
+            needs: vec![],
+            state: Schema::new(vec![]).unwrap(),
+            state_version: 1,
+            output: Schema::new(vec![]).unwrap(),
+        }
+    }
+
+    fn rejected(rows: &[u32]) -> wit::Folded {
+        let reject = |&row: &u32| Rejection {
+            row,
+            reason: "bad".into(),
+        };
+        wit::Folded::Rejected(rows.iter().map(reject).collect())
+    }
+
+    #[test]
+    fn a_fold_returns_as_many_states_as_groups() {
+        let states = |rows| {
+            wit::Folded::States(BatchResult {
+                rows,
+                columns: vec![],
+            })
+        };
+        assert!(check_folded(&contract(), states(2), 2, 5).is_ok());
+        assert_eq!(
+            check_folded(&contract(), states(3), 2, 5).unwrap_err(),
+            "it returned 3 rows where 2 were due"
+        );
+    }
+
+    #[test]
+    fn a_fold_rejects_rows_that_exist_and_at_least_one() {
+        assert!(check_folded(&contract(), rejected(&[4, 0]), 2, 5).is_ok());
+        for (rows, expected) in [
+            (&[][..], "it wants the rows again, and rejected none"),
+            (&[5], "it rejected row 5 of 5"),
+            (&[1, 1], "it rejected row 1 twice"),
+        ] {
+            let result = check_folded(&contract(), rejected(rows), 2, 5);
+            assert_eq!(result.unwrap_err(), expected);
+        }
+    }
+}

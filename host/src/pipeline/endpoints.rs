@@ -1,0 +1,72 @@
+//! The outside that a pipeline is run against.
+
+use super::{PipelineError, Plan};
+use crate::config::{Pipeline, SinkKind, SourceKind};
+use crate::dead_letter::{self, DeadLetterSink};
+use crate::sink::elasticsearch::ElasticsearchSink;
+use crate::sink::postgres::PostgresLedger;
+use crate::sink::{Ledger, Sink};
+use crate::source::{self, Source};
+
+/// Source, sinks and dead letters of one run. [`open`](Self::open) makes those that the pipeline
+/// names; tests and measurements put others in their place.
+pub struct Endpoints {
+    /// where records come from
+    pub source: Box<dyn Source>,
+    /// the sink that keeps the journal
+    pub ledger: Box<dyn Ledger>,
+    /// the other sinks
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// where records go that cannot be used
+    pub dead_letters: Box<dyn DeadLetterSink>,
+}
+
+impl Endpoints {
+    /// What the pipeline names. Connections are made when it runs, with patience.
+    ///
+    /// # Errors
+    ///
+    /// [`PipelineError`] where something can never work, such as a malformed URL.
+    ///
+    /// # Panics
+    ///
+    /// When the pipeline has no PostgreSQL sink, which the configuration refuses.
+    pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Self, PipelineError> {
+        let sink_error = |sink: &str| {
+            let sink = sink.to_owned();
+            move |source| PipelineError::Sink { sink, source }
+        };
+        let source =
+            source::open(&pipeline.source, &pipeline.name).map_err(PipelineError::Source)?;
+        let topic = match &pipeline.source.kind {
+            SourceKind::Kafka(kafka) => kafka.topic.as_str(),
+            SourceKind::File { .. } => "",
+        };
+        let dead_letters = dead_letter::open(&pipeline.dead_letters, topic)
+            .map_err(sink_error("dead letters"))?;
+        let mut ledger: Option<Box<dyn Ledger>> = None;
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        for sink in &pipeline.sinks {
+            match &sink.kind {
+                SinkKind::Postgres { url, .. } => {
+                    let tables = plan.tables().to_vec();
+                    let opened = PostgresLedger::new(&sink.name, &pipeline.name, url, tables)
+                        .map_err(sink_error(&sink.name))?;
+                    ledger = Some(Box::new(opened));
+                }
+                SinkKind::Elasticsearch { url, .. } => {
+                    let indices = plan.indices(&sink.name).to_vec();
+                    let opened = ElasticsearchSink::new(&sink.name, url, indices)
+                        .map_err(sink_error(&sink.name))?;
+                    sinks.push(Box::new(opened));
+                }
+            }
+        }
+        Ok(Self {
+            source,
+            ledger: ledger.expect("a validated pipeline has one PostgreSQL sink"),
+            sinks,
+            dead_letters,
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! The running parts of a pipeline: threads and tasks, each with an owner that waits for it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::PipelineError;
+
+/// Everything that runs.
+pub(super) struct Parts {
+    tasks: JoinSet<Result<(), PipelineError>>,
+    threads: Vec<JoinHandle<()>>,
+    ended: mpsc::UnboundedSender<Result<(), PipelineError>>,
+    ends: mpsc::UnboundedReceiver<Result<(), PipelineError>>,
+}
+
+enum Event {
+    Ended(Result<(), PipelineError>),
+    Stop,
+    Deadline,
+}
+
+impl Parts {
+    pub(super) fn new() -> Self {
+        // Bounded by the number of threads: each sends once.
+        let (ended, ends) = mpsc::unbounded_channel();
+        Self {
+            tasks: JoinSet::new(),
+            threads: Vec::new(),
+            ended,
+            ends,
+        }
+    }
+
+    /// Starts a task.
+    pub(super) fn task(
+        &mut self,
+        task: impl Future<Output = Result<(), PipelineError>> + Send + 'static,
+    ) {
+        self.tasks.spawn(task);
+    }
+
+    /// Starts a thread.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no more threads, at a start.
+    pub(super) fn thread(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() -> Result<(), PipelineError> + Send + 'static,
+    ) {
+        let ended = self.ended.clone();
+        let part = name.to_owned();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let thread = thread.spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+                Err(PipelineError::Panicked {
+                    part,
+                    message: message_of(&*panic),
+                })
+            });
+            // Nobody listens only when the run has already failed.
+            let _ = ended.send(outcome);
+        });
+        self.threads
+            .push(thread.expect("the system has room for a few threads"));
+    }
+
+    /// Waits until every part has ended. The first error stops the others, and is returned once
+    /// they have ended or the deadline has passed.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a part; [`PipelineError::StopDeadline`] when parts still ran `deadline`
+    /// after `stop` was cancelled.
+    pub(super) async fn finish(
+        mut self,
+        stop: &CancellationToken,
+        reading: &CancellationToken,
+        deadline: Duration,
+    ) -> Result<(), PipelineError> {
+        let mut running = self.threads.len() + self.tasks.len();
+        let mut outcome = Ok(());
+        let mut due = None;
+        while running > 0 {
+            let event = tokio::select! {
+                biased;
+                Some(ended) = self.ends.recv() => Event::Ended(ended),
+                Some(ended) = self.tasks.join_next() => Event::Ended(ended.unwrap_or_else(|error| {
+                    Err(PipelineError::Panicked {
+                        part: "a sink's task".into(),
+                        message: error.to_string(),
+                    })
+                })),
+                () = stop.cancelled(), if due.is_none() => Event::Stop,
+                () = wait_until(due) => Event::Deadline,
+            };
+            match event {
+                Event::Ended(Ok(())) => running -= 1,
+                Event::Ended(Err(error)) => {
+                    running -= 1;
+                    reading.cancel();
+                    due.get_or_insert_with(|| tokio::time::Instant::now() + deadline);
+                    if outcome.is_ok() {
+                        outcome = Err(error);
+                    }
+                }
+                Event::Stop => {
+                    tracing::info!("stopping: finishing the epoch and committing it");
+                    due = Some(tokio::time::Instant::now() + deadline);
+                }
+                Event::Deadline => {
+                    self.tasks.shutdown().await;
+                    return outcome.and(Err(PipelineError::StopDeadline));
+                }
+            }
+        }
+        for thread in self.threads {
+            // It has sent its outcome, and a panic with it.
+            let _ = thread.join();
+        }
+        outcome
+    }
+}
+
+async fn wait_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,398 @@
+//! What a pipeline comes to once its components are loaded: streams with their schemas, stages,
+//! tables. Everything that can be wrong before the first record is found here.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::worker::{self, Chain, StageNames};
+use crate::aggregate::{AggregateStage, Layout, StateTable};
+use crate::config::{self, Diagnostic, Diagnostics, Pipeline, SinkKind, SourceKind, Span};
+use crate::decode::Decoder;
+use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
+use crate::schema::Schema;
+use crate::sink::elasticsearch::IndexTarget;
+use crate::sink::postgres::TableTarget;
+use crate::transform::TransformStage;
+
+/// The stream that the source makes.
+const SOURCE: &str = "source";
+
+/// A pipeline that fits together.
+pub struct Plan {
+    source: config::Source,
+    streams: Vec<Stream>,
+    transforms: Vec<Stage>,
+    aggregates: Vec<(Stage, Aggregation)>,
+    tables: Vec<TableTarget>,
+    indices: HashMap<String, Vec<IndexTarget>>,
+    /// names of the streams that some sink takes
+    shown: BTreeSet<String>,
+}
+
+/// A stream of rows.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// `source`, or the name of the stage that makes it
+    pub name: Arc<str>,
+    /// its columns
+    pub schema: Schema,
+}
+
+#[derive(Clone)]
+struct Stage {
+    name: Arc<str>,
+    from: usize,
+    component: Component,
+    config: serde_json::Value,
+    limits: config::Limits,
+}
+
+struct Aggregation {
+    layout: Layout,
+    window: config::Window,
+    state_version: u32,
+}
+
+impl Plan {
+    /// Loads the components and fits everything together; `None` when something does not, and then
+    /// `diagnostics` has every error.
+    pub fn build(
+        pipeline: &Pipeline,
+        engine: &GuestEngine,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Self> {
+        Builder {
+            pipeline,
+            diagnostics,
+            components: HashMap::new(),
+            streams: HashMap::new(),
+            plan: Self {
+                source: pipeline.source.clone(),
+                streams: Vec::new(),
+                transforms: Vec::new(),
+                aggregates: Vec::new(),
+                tables: Vec::new(),
+                indices: HashMap::new(),
+                shown: BTreeSet::new(),
+            },
+        }
+        .build(engine)
+    }
+
+    /// Every stream with its columns: the source, then transforms, then aggregates.
+    #[must_use]
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
+    }
+
+    /// The tables of the ledger.
+    #[must_use]
+    pub fn tables(&self) -> &[TableTarget] {
+        &self.tables
+    }
+
+    /// The indices of the sink of this name.
+    #[must_use]
+    pub fn indices(&self, sink: &str) -> &[IndexTarget] {
+        self.indices.get(sink).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the stored state depends on: kept by the ledger and compared at every start.
+    #[must_use]
+    pub fn definition(&self) -> serde_json::Value {
+        let source = match &self.source.kind {
+            SourceKind::Kafka(kafka) => json!({ "topic": kafka.topic }),
+            SourceKind::File { paths } => {
+                let names = paths.iter().filter_map(|path| path.file_name());
+                json!({ "files": names.map(|n| n.to_string_lossy()).collect::<Vec<_>>() })
+            }
+        };
+        let aggregates = self.aggregates.iter().map(|(stage, aggregation)| {
+            let Aggregation {
+                layout,
+                window,
+                state_version,
+            } = aggregation;
+            (
+                stage.name.to_string(),
+                layout.definition(*state_version, window),
+            )
+        });
+        json!({
+            "source": source,
+            "aggregates": aggregates.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+
+    /// A worker's stages, with guests of their own.
+    pub(super) fn chain(&self) -> Result<Chain, ConfigureError> {
+        let mut transforms = Vec::with_capacity(self.transforms.len());
+        for stage in &self.transforms {
+            transforms.push(worker::Transform {
+                from: stage.from,
+                stage: TransformStage::new(
+                    &*stage.name,
+                    stage.transform(&self.streams[stage.from].schema)?,
+                ),
+                names: stage.names(),
+            });
+        }
+        let mut aggregates = Vec::with_capacity(self.aggregates.len());
+        for (stage, aggregation) in &self.aggregates {
+            let guest = stage.aggregate(&self.streams[stage.from].schema)?;
+            let needs = guest.contract().needs.clone();
+            aggregates.push(worker::Aggregate {
+                from: stage.from,
+                stage: AggregateStage::new(
+                    Arc::clone(&stage.name),
+                    Box::new(guest),
+                    needs,
+                    &aggregation.layout,
+                    stage.call_bytes_max(),
+                ),
+                names: stage.names(),
+            });
+        }
+        let row_streams = self.streams[..=self.transforms.len()].iter().enumerate();
+        let shown = row_streams
+            .filter(|(_, stream)| self.shown.contains(&*stream.name))
+            .map(|(index, stream)| (index, Arc::clone(&stream.name)));
+        Ok(Chain {
+            decoder: Decoder::new(&self.source.columns),
+            transforms,
+            aggregates,
+            shown: shown.collect(),
+        })
+    }
+
+    /// The tables of states, with guests of their own, and whether a sink takes their rows.
+    pub(super) fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
+        let table = |(stage, aggregation): &(Stage, Aggregation)| {
+            let guest = stage.aggregate(&self.streams[stage.from].schema)?;
+            let table = StateTable::new(
+                Arc::clone(&stage.name),
+                aggregation.layout.clone(),
+                Box::new(guest),
+                stage.call_bytes_max(),
+            );
+            Ok((table, self.shown.contains(&*stage.name)))
+        };
+        self.aggregates.iter().map(table).collect()
+    }
+}
+
+impl Stage {
+    fn transform(&self, input: &Schema) -> Result<TransformGuest, ConfigureError> {
+        self.component
+            .transform(&self.name, input, &self.config, &self.limits)
+    }
+
+    fn aggregate(&self, input: &Schema) -> Result<AggregateGuest, ConfigureError> {
+        self.component
+            .aggregate(&self.name, input, &self.config, &self.limits)
+    }
+
+    /// A call's columns take at most an eighth of the guest's memory.
+    fn call_bytes_max(&self) -> usize {
+        usize::try_from(self.limits.memory / 8).unwrap_or(usize::MAX)
+    }
+
+    fn names(&self) -> StageNames {
+        StageNames {
+            stage: Arc::clone(&self.name),
+            component: Some(self.component.name().into()),
+        }
+    }
+}
+
+/// Fits a plan together. A stage that does not fit is left out with its error, and so are those
+/// that read it, without one of their own.
+struct Builder<'a> {
+    pipeline: &'a Pipeline,
+    diagnostics: &'a mut Diagnostics,
+    components: HashMap<&'a str, Component>,
+    /// numbers of the streams that fit
+    streams: HashMap<&'a str, usize>,
+    plan: Plan,
+}
+
+impl<'a> Builder<'a> {
+    fn build(mut self, engine: &GuestEngine) -> Option<Plan> {
+        self.load(engine);
+        self.add_stream(SOURCE, self.pipeline.source.schema.clone());
+        for transform in &self.pipeline.transforms {
+            self.transform(transform);
+        }
+        for aggregate in &self.pipeline.aggregates {
+            self.aggregate(aggregate);
+        }
+        for sink in &self.pipeline.sinks {
+            self.sink(sink);
+        }
+        (!self.diagnostics.has_errors()).then_some(self.plan)
+    }
+
+    fn load(&mut self, engine: &GuestEngine) {
+        for (name, component) in &self.pipeline.components {
+            match engine.load(name, &component.path) {
+                Ok(loaded) => {
+                    self.components.insert(name, loaded);
+                }
+                Err(error) => {
+                    let place = self.pipeline.places.find(&component.span, "path");
+                    let message = format!("component `{name}`: {error}");
+                    self.diagnostics
+                        .push(Diagnostic::error(message).at(&place));
+                }
+            }
+        }
+    }
+
+    fn add_stream(&mut self, name: &'a str, schema: Schema) {
+        self.streams.insert(name, self.plan.streams.len());
+        self.plan.streams.push(Stream {
+            name: name.into(),
+            schema,
+        });
+    }
+
+    fn error(&mut self, place: &Span, message: impl std::fmt::Display) {
+        self.diagnostics
+            .push(Diagnostic::error(message.to_string()).at(place));
+    }
+
+    /// The stage, if its component is loaded and the stream that it reads fits.
+    fn stage(
+        &self,
+        name: &'a str,
+        from: &str,
+        component: &str,
+        config: &serde_json::Value,
+    ) -> Option<Stage> {
+        Some(Stage {
+            name: name.into(),
+            from: *self.streams.get(from)?,
+            component: self.components.get(component)?.clone(),
+            config: config.clone(),
+            limits: self.pipeline.components.get(component)?.limits,
+        })
+    }
+
+    /// A component and a stage that do not go together.
+    fn refused(&mut self, span: &Span, stage: &str, error: &ConfigureError) {
+        let key = match error {
+            ConfigureError::WrongKind { .. } => "component",
+            _ => "config",
+        };
+        let place = self.pipeline.places.find(span, key);
+        self.error(&place, format!("{stage}: {error}"));
+    }
+
+    fn transform(&mut self, transform: &'a config::Transform) -> Option<()> {
+        let config::Transform {
+            name,
+            from,
+            component,
+            config,
+            span,
+        } = transform;
+        let stage = self.stage(name, from, component, config)?;
+        match stage.transform(&self.plan.streams[stage.from].schema) {
+            Ok(guest) => {
+                self.add_stream(name, guest.contract().output.clone());
+                self.plan.transforms.push(stage);
+            }
+            Err(error) => {
+                self.refused(span, &format!("transform `{name}`"), &error);
+            }
+        }
+        Some(())
+    }
+
+    fn aggregate(&mut self, aggregate: &'a config::Aggregate) -> Option<()> {
+        let config::Aggregate {
+            name,
+            from,
+            component,
+            config,
+            span,
+            ..
+        } = aggregate;
+        let stage = self.stage(name, from, component, config)?;
+        if stage.from > self.plan.transforms.len() {
+            let place = self.pipeline.places.find(span, "from");
+            self.error(
+                &place,
+                format!("aggregate `{name}` reads aggregate `{from}`: an aggregate can read the source or a transform"),
+            );
+            return None;
+        }
+        let input = &self.plan.streams[stage.from].schema;
+        let guest = match stage.aggregate(input) {
+            Ok(guest) => guest,
+            Err(error) => {
+                self.refused(span, &format!("aggregate `{name}`"), &error);
+                return None;
+            }
+        };
+        let contract = guest.contract();
+        let (key, window) = (&aggregate.key, &aggregate.window);
+        match Layout::new(input, key, window, &contract.state, &contract.output) {
+            Ok(layout) => {
+                self.add_stream(name, layout.output().clone());
+                let aggregation = Aggregation {
+                    layout,
+                    window: aggregate.window.clone(),
+                    state_version: contract.state_version,
+                };
+                self.plan.aggregates.push((stage, aggregation));
+            }
+            Err(error) => self.error(span, format!("aggregate `{name}`: {error}")),
+        }
+        Some(())
+    }
+
+    fn sink(&mut self, sink: &'a config::Sink) {
+        match &sink.kind {
+            SinkKind::Postgres { tables, .. } => {
+                for table in tables {
+                    let Some(schema) = self.taken(&table.from) else {
+                        continue;
+                    };
+                    match TableTarget::new(table, &schema) {
+                        Ok(target) => self.plan.tables.push(target),
+                        Err(error) => {
+                            let message = format!("table `{}`: {error}", table.table);
+                            self.error(&table.span, message);
+                        }
+                    }
+                }
+            }
+            SinkKind::Elasticsearch { indices, .. } => {
+                let mut targets = Vec::with_capacity(indices.len());
+                for index in indices {
+                    let Some(schema) = self.taken(&index.from) else {
+                        continue;
+                    };
+                    match IndexTarget::new(index, &schema) {
+                        Ok(target) => targets.push(target),
+                        Err(error) => {
+                            let message = format!("index `{}`: {error}", index.index);
+                            self.error(&index.span, message);
+                        }
+                    }
+                }
+                self.plan.indices.insert(sink.name.clone(), targets);
+            }
+        }
+    }
+
+    /// The schema of a stream that a sink takes, if the stream fits.
+    fn taken(&mut self, from: &str) -> Option<Schema> {
+        let stream = &self.plan.streams[*self.streams.get(from)?];
+        self.plan.shown.insert(from.to_owned());
+        Some(stream.schema.clone())
+    }
+}

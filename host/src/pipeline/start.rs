@@ -1,0 +1,234 @@
+//! What happens before the first record: waiting for servers, claiming the pipeline, finding out
+//! where to read on.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::PipelineError;
+use super::backoff::Backoff;
+use super::commit::least_confirmed;
+use crate::config::{SourceKind, Start};
+use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::record::Positions;
+use crate::sink::{Claim, Ledger, Remedy, Sink};
+use crate::source::{PartitionRange, Source, SourceError};
+
+/// Where a run begins.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    /// the last committed epoch
+    pub(super) epoch: EpochId,
+    /// committed epochs that some sink has not confirmed, in order
+    pub(super) replay: VecDeque<JournalEntry>,
+    /// the positions that reading begins at: before the first epoch to repeat
+    pub(super) from: Positions,
+    /// the positions that live epochs begin at
+    pub(super) live: Positions,
+    /// the ends of all partitions as they are now
+    pub(super) ends: Positions,
+}
+
+/// Tries `$step` until it works; gives up where waiting would not help, or when told to stop.
+macro_rules! wait_for {
+    ($stop:expr, $what:expr, $step:expr) => {{
+        let mut backoff = Backoff::new();
+        loop {
+            match $step.await {
+                Ok(done) => break done,
+                Err(error) if error.remedy() == Remedy::Stop => {
+                    return Err(PipelineError::Sink {
+                        sink: $what.to_owned(),
+                        source: error,
+                    });
+                }
+                Err(error) => pause($stop, $what, &error, backoff.wait()).await?,
+            }
+        }
+    }};
+}
+
+async fn pause(
+    stop: &CancellationToken,
+    what: &str,
+    error: &(dyn std::error::Error + Sync),
+    wait: Duration,
+) -> Result<(), PipelineError> {
+    tracing::warn!(what, %error, ?wait, "waiting for a server");
+    tokio::select! {
+        () = stop.cancelled() => Err(PipelineError::StoppedWhileStarting(what.to_owned())),
+        () = tokio::time::sleep(wait) => Ok(()),
+    }
+}
+
+/// Connects the ledger and claims the pipeline.
+pub(super) async fn claim(
+    ledger: &mut dyn Ledger,
+    definition: &serde_json::Value,
+    others: &[String],
+    stop: &CancellationToken,
+) -> Result<Claim, PipelineError> {
+    let name = ledger.name().to_owned();
+    wait_for!(stop, &name, ledger.prepare());
+    Ok(wait_for!(stop, &name, ledger.claim(definition, others)))
+}
+
+/// Connects a sink.
+pub(super) async fn prepare(
+    sink: &mut dyn Sink,
+    stop: &CancellationToken,
+) -> Result<(), PipelineError> {
+    let name = sink.name().to_owned();
+    wait_for!(stop, &name, sink.prepare());
+    Ok(())
+}
+
+/// Makes the dead letters ready, without those of epochs that were never committed.
+pub(super) async fn recover_dead_letters(
+    dead_letters: &super::commit::SharedDeadLetters,
+    bytes: u64,
+    stop: &CancellationToken,
+) -> Result<(), PipelineError> {
+    let mut sink = dead_letters.lock().await;
+    wait_for!(stop, "dead letters", sink.recover(bytes));
+    Ok(())
+}
+
+/// Finds out where to read on, and moves the source there. The first run of a pipeline commits an
+/// epoch without records, so that the journal has the positions that everything began at.
+pub(super) async fn begin(
+    mut source: Box<dyn Source>,
+    kind: &SourceKind,
+    ledger: &mut dyn Ledger,
+    claim: &Claim,
+    stop: &CancellationToken,
+) -> Result<(Box<dyn Source>, Beginning), PipelineError> {
+    let ranges;
+    (source, ranges) = partitions(source, stop).await?;
+    let ends: Positions = ranges.iter().map(|r| (r.partition, r.end)).collect();
+    let latest = matches!(kind, SourceKind::Kafka(kafka) if kafka.start == Start::Latest);
+    let mut epoch = claim.epoch;
+    let mut live = Positions::default();
+    for range in &ranges {
+        let first = if epoch == EpochId::default() && latest {
+            range.end
+        } else {
+            range.begin
+        };
+        live.set(
+            range.partition,
+            claim.positions.get(range.partition).unwrap_or(first),
+        );
+    }
+    if let Some((gone, _)) = claim
+        .positions
+        .iter()
+        .find(|(partition, _)| live.get(*partition).is_none())
+    {
+        return Err(PipelineError::PartitionGone(gone));
+    }
+    let name = ledger.name().to_owned();
+    if epoch == EpochId::default() {
+        epoch = epoch.next();
+        let beginning = EpochOutput {
+            epoch,
+            positions: live.clone(),
+            ..EpochOutput::default()
+        };
+        let _ = wait_for!(stop, &name, ledger.write(&beginning));
+    }
+    let least = least_confirmed(&claim.confirmed, epoch);
+    let before = EpochId(least.0.saturating_sub(1));
+    let mut journal = VecDeque::from(wait_for!(stop, &name, ledger.journal(before)));
+    let base = if least == EpochId::default() {
+        journal.front().cloned()
+    } else {
+        journal.pop_front()
+    };
+    let base = base.ok_or(PipelineError::JournalGap(least))?;
+    let mut from = live.clone();
+    for (partition, position) in base.positions.iter() {
+        from.set(partition, position);
+    }
+    if !journal.is_empty() {
+        // Partitions that the base does not know began where they began.
+        for range in &ranges {
+            if base.positions.get(range.partition).is_none() {
+                from.set(range.partition, range.begin);
+            }
+        }
+        tracing::info!(
+            epochs = journal.len(),
+            "reading epochs again for the sinks that have not confirmed them"
+        );
+    }
+    let beginning = Beginning {
+        epoch,
+        replay: journal,
+        from: from.clone(),
+        live,
+        ends,
+    };
+    let source = seek(source, from, stop).await?;
+    Ok((source, beginning))
+}
+
+async fn partitions(
+    mut source: Box<dyn Source>,
+    stop: &CancellationToken,
+) -> Result<(Box<dyn Source>, Vec<PartitionRange>), PipelineError> {
+    let mut backoff = Backoff::new();
+    loop {
+        let result;
+        (source, result) = blocking(source, |source| source.partitions()).await?;
+        match result {
+            Ok(ranges) => return Ok((source, ranges)),
+            Err(error) => wait_for_source(stop, error, &mut backoff).await?,
+        }
+    }
+}
+
+async fn seek(
+    mut source: Box<dyn Source>,
+    positions: Positions,
+    stop: &CancellationToken,
+) -> Result<Box<dyn Source>, PipelineError> {
+    let mut backoff = Backoff::new();
+    loop {
+        let positions = positions.clone();
+        let result;
+        (source, result) = blocking(source, move |source| source.seek(&positions)).await?;
+        match result {
+            Ok(()) => return Ok(source),
+            Err(error) => wait_for_source(stop, error, &mut backoff).await?,
+        }
+    }
+}
+
+async fn wait_for_source(
+    stop: &CancellationToken,
+    error: SourceError,
+    backoff: &mut Backoff,
+) -> Result<(), PipelineError> {
+    match error {
+        SourceError::Unavailable { .. } => pause(stop, "the source", &error, backoff.wait()).await,
+        error => Err(PipelineError::Source(error)),
+    }
+}
+
+/// Runs a blocking call of a source on a thread for such calls.
+async fn blocking<T: Send + 'static>(
+    mut source: Box<dyn Source>,
+    call: impl FnOnce(&mut dyn Source) -> T + Send + 'static,
+) -> Result<(Box<dyn Source>, T), PipelineError> {
+    tokio::task::spawn_blocking(move || {
+        let result = call(&mut *source);
+        (source, result)
+    })
+    .await
+    .map_err(|error| PipelineError::Panicked {
+        part: "the source".into(),
+        message: error.to_string(),
+    })
+}

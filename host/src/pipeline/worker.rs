@@ -1,0 +1,283 @@
+//! A worker: decodes, runs the chain and folds, for its share of the partitions.
+//!
+//! # Invariants
+//!
+//! A record that any stage rejects is in no stream and no aggregate: transforms run first, what they
+//! reject leaves all streams, then the aggregates fold; as long as one of them rejects something, it
+//! leaves all streams too and every aggregate folds again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use arrow_array::BooleanArray;
+use arrow_select::filter::filter_record_batch;
+
+use super::PipelineError;
+use super::summary::{Counters, Stage};
+use crate::aggregate::{AggregateStage, FoldedRows, Partial};
+use crate::dead_letter::DeadLetter;
+use crate::decode::Decoder;
+use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
+use crate::record::{Origin, RawBatch, Rejection, Rows};
+use crate::transform::TransformStage;
+
+/// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.
+pub(super) struct Chain {
+    pub(super) decoder: Decoder,
+    pub(super) transforms: Vec<Transform>,
+    pub(super) aggregates: Vec<Aggregate>,
+    /// streams that some sink takes, with their names
+    pub(super) shown: Vec<(usize, Arc<str>)>,
+}
+
+pub(super) struct Transform {
+    pub(super) from: usize,
+    pub(super) stage: TransformStage,
+    pub(super) names: StageNames,
+}
+
+pub(super) struct Aggregate {
+    pub(super) from: usize,
+    pub(super) stage: AggregateStage,
+    pub(super) names: StageNames,
+}
+
+/// What a dead letter says of the stage that left it out.
+#[derive(Debug, Clone)]
+pub(super) struct StageNames {
+    pub(super) stage: Arc<str>,
+    pub(super) component: Option<Arc<str>>,
+}
+
+pub(super) struct Worker {
+    chain: Chain,
+    counters: Arc<Counters>,
+    streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
+    partials: Vec<Vec<Partial>>,
+    left_out: Vec<LeftOut>,
+}
+
+struct LeftOut {
+    letter: DeadLetter,
+    by_guest: bool,
+}
+
+impl Worker {
+    pub(super) fn new(chain: Chain, counters: Arc<Counters>) -> Self {
+        let partials = chain.aggregates.iter().map(|_| Vec::new()).collect();
+        Self {
+            chain,
+            counters,
+            streams: BTreeMap::new(),
+            partials,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Works until the reader hangs up, or nobody wants the results any more.
+    pub(super) fn run(
+        mut self,
+        inbox: &Receiver<ToWorker>,
+        outbox: &SyncSender<EpochPart>,
+    ) -> Result<(), PipelineError> {
+        while let Ok(message) = inbox.recv() {
+            match message {
+                ToWorker::Batch { raw, excluded } => {
+                    self.process(&raw, &excluded)?;
+                }
+                ToWorker::Barrier(barrier) => {
+                    let part = self.hand_over(barrier)?;
+                    if outbox.send(part).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        raw: &RawBatch,
+        skip: &BTreeSet<Origin>,
+    ) -> Result<(), PipelineError> {
+        let mut rejected = Rejected::of(raw.len());
+        let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
+        let decoder = &mut self.chain.decoder;
+        let decoded = self.counters.time(Stage::Decode, raw.len(), || {
+            let mut found = Vec::new();
+            let rows = decoder.decode(raw, skip, &mut found);
+            (rows, found)
+        });
+        rejected.note(&StageNames::decode(), decoded.1, raw, &mut self.left_out);
+        streams.push(decoded.0);
+        for (index, transform) in self.chain.transforms.iter_mut().enumerate() {
+            let from = &streams[transform.from];
+            let count = from.columns.num_rows();
+            let mut found = Vec::new();
+            let rows = self
+                .counters
+                .time(Stage::Transform(index), count, || {
+                    transform.stage.apply(from, &mut found)
+                })
+                .map_err(PipelineError::Transform)?;
+            rejected.note(&transform.names, found, raw, &mut self.left_out);
+            streams.push(rows);
+        }
+        rejected.leave_out_of(&mut streams);
+        let partials = self.fold(&mut streams, &mut rejected, raw)?;
+        for (all, some) in self.partials.iter_mut().zip(partials) {
+            all.extend(some);
+        }
+        for (index, name) in &self.chain.shown {
+            let rows = &streams[*index];
+            if rows.columns.num_rows() > 0 {
+                let origins = rows.records.iter().map(|&r| raw.get(r as usize).origin);
+                let batch = OutputBatch {
+                    columns: rows.columns.clone(),
+                    origins: origins.collect(),
+                };
+                self.streams.entry(Arc::clone(name)).or_default().push(batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds all aggregates, again without the records that one of them rejects until none does.
+    fn fold(
+        &mut self,
+        streams: &mut [Rows],
+        rejected: &mut Rejected,
+        raw: &RawBatch,
+    ) -> Result<Vec<Vec<Partial>>, PipelineError> {
+        loop {
+            let mut partials = Vec::with_capacity(self.chain.aggregates.len());
+            for (index, aggregate) in self.chain.aggregates.iter_mut().enumerate() {
+                let rows = &streams[aggregate.from];
+                let count = rows.columns.num_rows();
+                let folded = self.counters.time(Stage::Fold(index), count, || {
+                    aggregate.stage.fold(rows)
+                });
+                let folded = folded.map_err(|source| PipelineError::Fold {
+                    aggregate: Arc::clone(&aggregate.names.stage),
+                    source,
+                })?;
+                match folded {
+                    FoldedRows::Partials(some) => partials.push(some),
+                    FoldedRows::Rejected(found) => {
+                        assert!(!found.is_empty(), "a refused fold names the rows");
+                        rejected.note(&aggregate.names, found, raw, &mut self.left_out);
+                        break;
+                    }
+                }
+            }
+            if partials.len() == self.chain.aggregates.len() {
+                return Ok(partials);
+            }
+            rejected.leave_out_of(streams);
+        }
+    }
+
+    /// Ends the epoch: everything gathered since the last barrier.
+    fn hand_over(&mut self, barrier: Barrier) -> Result<EpochPart, PipelineError> {
+        let left_out = std::mem::take(&mut self.left_out);
+        if barrier.mode == Mode::Replay
+            && let Some(LeftOut { letter, .. }) = left_out.iter().find(|l| l.by_guest)
+        {
+            return Err(PipelineError::Diverged {
+                epoch: barrier.epoch,
+                stage: letter.stage.clone(),
+                origin: letter.origin,
+                reason: letter.reason.clone(),
+            });
+        }
+        let excluded = left_out.iter().filter(|l| l.by_guest);
+        let excluded = excluded.map(|l| l.letter.origin).collect();
+        let dead_letters: Vec<DeadLetter> = match barrier.mode {
+            Mode::Live => left_out.into_iter().map(|l| l.letter).collect(),
+            Mode::Replay => Vec::new(),
+        };
+        let partials = self.partials.iter_mut().map(std::mem::take).collect();
+        Ok(EpochPart {
+            barrier,
+            streams: std::mem::take(&mut self.streams),
+            partials,
+            excluded,
+            dead_letters,
+        })
+    }
+}
+
+impl StageNames {
+    fn decode() -> Self {
+        Self {
+            stage: "decode".into(),
+            component: None,
+        }
+    }
+}
+
+/// Which records of a batch are left out.
+struct Rejected {
+    records: Vec<bool>,
+    /// whether records were added that streams may still have
+    fresh: bool,
+}
+
+impl Rejected {
+    fn of(records: usize) -> Self {
+        Self {
+            records: vec![false; records],
+            fresh: false,
+        }
+    }
+
+    /// Leaves these records out, each with its first reason.
+    fn note(
+        &mut self,
+        names: &StageNames,
+        found: Vec<Rejection>,
+        raw: &RawBatch,
+        left_out: &mut Vec<LeftOut>,
+    ) {
+        for rejection in found {
+            let seen = &mut self.records[rejection.record as usize];
+            if std::mem::replace(seen, true) {
+                continue;
+            }
+            self.fresh = true;
+            let record = raw.get(rejection.record as usize);
+            left_out.push(LeftOut {
+                by_guest: rejection.by_guest,
+                letter: DeadLetter {
+                    origin: record.origin,
+                    stage: names.stage.to_string(),
+                    component: names.component.as_ref().map(ToString::to_string),
+                    column: rejection.column,
+                    reason: rejection.reason,
+                    timestamp_ms: record.timestamp_ms,
+                    key: record.key.map(<[u8]>::to_vec),
+                    value: record.value.map(<[u8]>::to_vec),
+                },
+            });
+        }
+    }
+
+    /// Takes what was noted since the last call out of the streams.
+    fn leave_out_of(&mut self, streams: &mut [Rows]) {
+        if !std::mem::take(&mut self.fresh) {
+            return;
+        }
+        for rows in streams {
+            let keep = |&record: &u32| !self.records[record as usize];
+            if rows.records.iter().all(keep) {
+                continue;
+            }
+            let mask: BooleanArray = rows.records.iter().map(|r| Some(keep(r))).collect();
+            rows.columns = filter_record_batch(&rows.columns, &mask)
+                .expect("the mask is as long as the batch");
+            rows.records.retain(keep);
+        }
+    }
+}

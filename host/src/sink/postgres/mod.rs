@@ -1,0 +1,232 @@
+//! PostgreSQL: the sink that is also the ledger.
+//!
+//! An epoch's rows, aggregate states, journal entry and progress are one transaction, so a record is
+//! in everywhere or nowhere. The row of `wasmill_progress` is the fence: the transaction begins with
+//! moving it from the epoch before to this one, under the generation that this host has claimed.
+//! Whoever cannot move it does not write: the epoch is committed already, or another host owns the
+//! pipeline.
+//!
+//! # Invariants
+//!
+//! 1. After any error the connection is given up, and the next call starts on a new one from what is
+//!    committed. So an unanswered COMMIT needs no special care: the fence tells what became of it.
+//! 2. No call takes longer than its time limit, whatever the server and the network do.
+//!
+//! # Not here
+//!
+//! Repeating a call: the caller does, as [`SinkError::remedy`] says.
+
+mod catalog;
+mod claim;
+mod definition;
+mod encode;
+mod failure;
+mod progress;
+mod session;
+mod setup;
+mod state;
+mod table;
+mod write;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use self::failure::Failure;
+use self::progress::Owner;
+use self::session::{Server, Session};
+use self::setup::set_up;
+pub use self::table::{TableError, TableTarget};
+use self::write::{TableRows, TableWrite, write_epoch};
+use super::{Claim, Durable, Ledger, Sink, SinkError};
+use crate::config::Secret;
+use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+
+/// For everything but a claim. The server's own limits end single statements long before.
+const CALL_TIME_MAX: Duration = Duration::from_mins(2);
+
+/// A claim reads the whole state.
+const CLAIM_TIME_MAX: Duration = Duration::from_mins(15);
+
+const CLAIMED: &str = "a pipeline is claimed before anything is written";
+
+/// Tables in PostgreSQL, with the journal and everybody's progress beside them.
+pub struct PostgresLedger {
+    name: String,
+    pipeline: String,
+    server: Server,
+    targets: Vec<TableTarget>,
+    /// one for each table, kept for their allocations
+    buffers: Vec<BytesMut>,
+    state_buffer: BytesMut,
+    /// `None` while a call uses it, and after an error
+    session: Option<Session>,
+    owner: Option<Owner>,
+}
+
+impl PostgresLedger {
+    /// A ledger called `name` in `pipeline`, not connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] when `url` is no `postgres://` URL; the message does not quote it.
+    pub fn new(
+        name: &str,
+        pipeline: &str,
+        url: &Secret,
+        tables: Vec<TableTarget>,
+    ) -> Result<Self, SinkError> {
+        Ok(Self {
+            name: name.to_owned(),
+            pipeline: pipeline.to_owned(),
+            server: Server::new(name, pipeline, url)?,
+            buffers: tables.iter().map(|_| BytesMut::new()).collect(),
+            state_buffer: BytesMut::new(),
+            targets: tables,
+            session: None,
+            owner: None,
+        })
+    }
+
+    /// The session of the last call, or a new one.
+    async fn session(&mut self) -> Result<Session, SinkError> {
+        match self.session.take() {
+            Some(session) if !session.is_closed() => return Ok(session),
+            Some(lost) => {
+                let error = lost.close().await;
+                warn!(server = self.server.what(), error = ?error, "lost the connection");
+            }
+            None => {}
+        }
+        let mut session = Session::open(&self.server).await?;
+        debug!(server = self.server.what(), "connected");
+        match within(CALL_TIME_MAX, session.stage(&self.targets)).await {
+            Ok(Ok(())) => Ok(session),
+            Ok(Err(failure)) => Err(self.give_up(session, failure).await),
+            Err(limit) => Err(self.server.silent("prepare statements", limit)),
+        }
+    }
+
+    /// Keeps the session after a success, and ends it after anything else.
+    async fn settle<T>(
+        &mut self,
+        session: Session,
+        doing: &str,
+        outcome: Timed<T>,
+    ) -> Result<T, SinkError> {
+        match outcome {
+            Ok(Ok(value)) => {
+                self.session = Some(session);
+                Ok(value)
+            }
+            Ok(Err(failure)) => Err(self.give_up(session, failure).await),
+            Err(limit) => Err(self.server.silent(doing, limit)),
+        }
+    }
+
+    async fn write_on(&mut self, session: &Session, epoch: &EpochOutput) -> Result<(), Failure> {
+        let owner = self.owner.as_ref().expect(CLAIMED);
+        let rows: Vec<TableRows<'_>> = self
+            .targets
+            .iter()
+            .map(|target| TableRows::new(target, epoch))
+            .collect();
+        let mut tables = Vec::with_capacity(rows.len());
+        let staged = &session.statements().tables;
+        for ((rows, staged), buffer) in rows.iter().zip(staged).zip(&mut self.buffers) {
+            tables.push(TableWrite {
+                rows,
+                encoders: rows.encoders().map_err(Failure::Sink)?,
+                staged,
+                buffer,
+            });
+        }
+        let state_buffer = &mut self.state_buffer;
+        write_epoch(&self.server, session, owner, epoch, tables, state_buffer).await
+    }
+
+    /// Ends a session after a failure, which may lie in what the server said last.
+    async fn give_up(&self, session: Session, failure: Failure) -> SinkError {
+        let unexplained = failure.is_closed();
+        let last_words = session.close().await;
+        let failure = match (unexplained, last_words) {
+            (true, Some(error)) => Failure::to("keep the connection")(error),
+            _ => failure,
+        };
+        failure.into_sink_error(self.server.what())
+    }
+}
+
+/// What became of work with a time limit; the outer error is the limit that it exceeded.
+type Timed<T> = Result<Result<T, Failure>, Duration>;
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Timed<T> {
+    timeout(limit, work).await.map_err(|_| limit)
+}
+
+#[async_trait]
+impl Sink for PostgresLedger {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+        let mut session = Session::open(&self.server).await?;
+        let work = async {
+            set_up(&session, self.server.what(), &self.targets).await?;
+            session.stage(&self.targets).await
+        };
+        let outcome = within(CALL_TIME_MAX, work).await;
+        self.settle(session, "create and compare tables", outcome)
+            .await
+    }
+
+    async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        let session = self.session().await?;
+        let outcome = within(CALL_TIME_MAX, self.write_on(&session, epoch)).await;
+        let doing = format!("write epoch {}", epoch.epoch);
+        self.settle(session, &doing, outcome).await?;
+        Ok(Durable::default())
+    }
+}
+
+#[async_trait]
+impl Ledger for PostgresLedger {
+    async fn claim(
+        &mut self,
+        definition: &serde_json::Value,
+        others: &[String],
+    ) -> Result<Claim, SinkError> {
+        self.owner = None;
+        let session = self.session().await?;
+        let names = (self.pipeline.as_str(), self.name.as_str());
+        let work = claim::claim(&self.server, &session, names, definition, others);
+        let outcome = within(CLAIM_TIME_MAX, work).await;
+        let (owner, claim) = self.settle(session, "claim the pipeline", outcome).await?;
+        self.owner = Some(owner);
+        Ok(claim)
+    }
+
+    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
+        let session = self.session().await?;
+        let work = progress::journal(session.client(), &self.pipeline, after);
+        let outcome = within(CALL_TIME_MAX, work).await;
+        self.settle(session, "read wasmill_epochs", outcome).await
+    }
+
+    async fn confirm(&mut self, sink: &str, epoch: EpochId) -> Result<(), SinkError> {
+        let session = self.session().await?;
+        let statements = &session.statements().progress;
+        let owner = self.owner.as_ref().expect(CLAIMED);
+        let work = owner.confirm(session.client(), statements, sink, epoch);
+        let outcome = within(CALL_TIME_MAX, work).await;
+        self.settle(session, "write to wasmill_progress", outcome)
+            .await
+    }
+}

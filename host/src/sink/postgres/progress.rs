@@ -1,0 +1,380 @@
+//! Who owns a pipeline, how far each of its sinks has come, and the journal of its epochs.
+//!
+//! # Invariants
+//!
+//! 1. Every row of a pipeline in `wasmill_progress` has the generation of the host that owns it.
+//! 2. The journal reaches back to the epoch that the slowest sink has confirmed, and always has the
+//!    newest one: a replay starts at the positions after that epoch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Statement};
+
+use super::definition::differences;
+use super::failure::Failure;
+use super::session::{column, unsigned};
+use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::record::{Origin, Partition, Positions};
+use crate::sink::SinkError;
+
+/// The tables that every pipeline of a database shares.
+pub(super) const TABLES: [(&str, &str); 4] = [
+    (
+        "wasmill_pipelines",
+        "CREATE TABLE wasmill_pipelines (
+            pipeline text PRIMARY KEY, definition jsonb NOT NULL)",
+    ),
+    (
+        "wasmill_progress",
+        "CREATE TABLE wasmill_progress (
+            pipeline text, sink text, epoch bigint NOT NULL, generation bigint NOT NULL,
+            PRIMARY KEY (pipeline, sink))",
+    ),
+    (
+        "wasmill_epochs",
+        "CREATE TABLE wasmill_epochs (
+            pipeline text, epoch bigint, offsets jsonb NOT NULL, excluded jsonb NOT NULL,
+            dead_letter_bytes bigint NOT NULL, PRIMARY KEY (pipeline, epoch))",
+    ),
+    (
+        "wasmill_state",
+        "CREATE TABLE wasmill_state (
+            pipeline text, aggregate text, key bytea, state bytea NOT NULL,
+            PRIMARY KEY (pipeline, aggregate, key))",
+    ),
+];
+
+/// The rows are locked until the transaction ends: a second host waits here, then finds none.
+const FENCE: &str = "\
+    UPDATE wasmill_progress SET epoch = $3::bigint
+    WHERE pipeline = $1 AND sink = $2 AND generation = $4 AND epoch = $3::bigint - 1";
+
+const PROGRESS: &str = "\
+    SELECT epoch, generation FROM wasmill_progress WHERE pipeline = $1 AND sink = $2 FOR UPDATE";
+
+const CONFIRM: &str = "\
+    UPDATE wasmill_progress SET epoch = $3::bigint
+    WHERE pipeline = $1 AND sink = $2 AND generation = $4 AND epoch <= $3::bigint";
+
+const RECORD: &str = "\
+    INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes)
+    VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5)";
+
+const PRUNE: &str = "\
+    DELETE FROM wasmill_epochs WHERE pipeline = $1 AND epoch < (
+        SELECT min(epoch) FROM wasmill_progress WHERE pipeline = $1 AND sink = ANY ($2))";
+
+const JOURNAL: &str = "\
+    SELECT epoch, offsets::text, excluded::text FROM wasmill_epochs
+    WHERE pipeline = $1 AND epoch > $2 ORDER BY epoch";
+
+/// What is prepared once per connection.
+pub(super) struct Statements {
+    fence: Statement,
+    confirm: Statement,
+    record: Statement,
+    prune: Statement,
+}
+
+impl Statements {
+    pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
+        let (fence, confirm, record, prune) = tokio::try_join!(
+            client.prepare(FENCE),
+            client.prepare(CONFIRM),
+            client.prepare(RECORD),
+            client.prepare(PRUNE)
+        )?;
+        Ok(Self {
+            fence,
+            confirm,
+            record,
+            prune,
+        })
+    }
+}
+
+/// A pipeline as its owner sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    pub(super) pipeline: String,
+    /// the ledger's own name among the sinks
+    pub(super) ledger: String,
+    pub(super) generation: u64,
+    /// every sink of the pipeline, the ledger included
+    pub(super) sinks: Vec<String>,
+}
+
+/// What became of an epoch's place in the order.
+pub(super) enum Fence {
+    /// it is next, and nobody else can write until the transaction ends
+    Next,
+    /// it is committed already
+    Durable,
+}
+
+impl Owner {
+    /// Takes the place of `epoch` in the transaction that `client` is in.
+    pub(super) async fn advance(
+        &self,
+        client: &Client,
+        statements: &Statements,
+        epoch: EpochId,
+    ) -> Result<Fence, Failure> {
+        let updated = self
+            .update(client, &statements.fence, &self.ledger, epoch)
+            .await?;
+        if updated > 0 {
+            return Ok(Fence::Next);
+        }
+        let stored = self.stored(client, &self.ledger).await?;
+        if stored >= epoch {
+            return Ok(Fence::Durable);
+        }
+        Err(Failure::permanent(format!(
+            "epoch {epoch} of pipeline `{}` cannot be written: wasmill_progress says that epoch {stored} was the last one. \
+             If the database was restored from a backup, start the pipeline again",
+            self.pipeline
+        )))
+    }
+
+    /// Notes that `sink` has made `epoch` durable. Losing this at a crash of the server costs a
+    /// repeated write, so the transaction does not wait for the disk.
+    pub(super) async fn confirm(
+        &self,
+        client: &Client,
+        statements: &Statements,
+        sink: &str,
+        epoch: EpochId,
+    ) -> Result<(), Failure> {
+        let failed = || Failure::to("write to wasmill_progress");
+        let (begun, updated, committed) = tokio::join!(
+            biased;
+            client.batch_execute("BEGIN; SET LOCAL synchronous_commit = off"),
+            self.update(client, &statements.confirm, sink, epoch),
+            client.batch_execute("COMMIT"),
+        );
+        begun.map_err(failed())?;
+        let updated = updated?;
+        committed.map_err(failed())?;
+        if updated == 0 {
+            // Where this does not fail, the sink was further already.
+            self.stored(client, sink).await?;
+        }
+        Ok(())
+    }
+
+    async fn update(
+        &self,
+        client: &Client,
+        statement: &Statement,
+        sink: &str,
+        epoch: EpochId,
+    ) -> Result<u64, Failure> {
+        let (epoch, generation) = (epoch.0.cast_signed(), self.generation.cast_signed());
+        client
+            .execute(statement, &[&self.pipeline, &sink, &epoch, &generation])
+            .await
+            .map_err(Failure::to("write to wasmill_progress"))
+    }
+
+    /// The last epoch of a sink, as long as this host owns the pipeline.
+    async fn stored(&self, client: &Client, sink: &str) -> Result<EpochId, Failure> {
+        let row = client
+            .query_opt(PROGRESS, &[&self.pipeline, &sink])
+            .await
+            .map_err(Failure::to("read wasmill_progress"))?
+            .ok_or_else(|| {
+                Failure::permanent(format!(
+                    "the row of pipeline `{}` and sink `{sink}` in wasmill_progress is gone: somebody deleted it while the pipeline ran",
+                    self.pipeline
+                ))
+            })?;
+        let theirs = unsigned(&row, 1)?;
+        if theirs != self.generation {
+            return Err(Failure::Sink(SinkError::Fenced {
+                pipeline: self.pipeline.clone(),
+                ours: self.generation,
+                theirs,
+            }));
+        }
+        Ok(EpochId(unsigned(&row, 0)?))
+    }
+
+    /// Writes the journal entry of an epoch and forgets those that nobody needs any more.
+    pub(super) async fn record(
+        &self,
+        client: &Client,
+        statements: &Statements,
+        epoch: &EpochOutput,
+    ) -> Result<(), Failure> {
+        let id = epoch.epoch.0.cast_signed();
+        let offsets = offsets_json(&epoch.positions);
+        let excluded = excluded_json(&epoch.excluded);
+        let dead_letter_bytes = epoch.dead_letter_bytes.cast_signed();
+        let entry: [&(dyn ToSql + Sync); 5] =
+            [&self.pipeline, &id, &offsets, &excluded, &dead_letter_bytes];
+        let needed_by: [&(dyn ToSql + Sync); 2] = [&self.pipeline, &self.sinks];
+        tokio::try_join!(
+            biased;
+            client.execute(&statements.record, &entry),
+            client.execute(&statements.prune, &needed_by),
+        )
+        .map_err(Failure::to("write to wasmill_epochs"))?;
+        Ok(())
+    }
+}
+
+/// The committed epochs after `after`, in order.
+pub(super) async fn journal(
+    client: &Client,
+    pipeline: &str,
+    after: EpochId,
+) -> Result<Vec<JournalEntry>, Failure> {
+    client
+        .query(JOURNAL, &[&pipeline, &after.0.cast_signed()])
+        .await
+        .map_err(Failure::to("read wasmill_epochs"))?
+        .iter()
+        .map(|row| {
+            let epoch = EpochId(unsigned(row, 0)?);
+            let damaged = || {
+                Failure::permanent(format!(
+                    "the entry of pipeline `{pipeline}`, epoch {epoch} in wasmill_epochs is damaged"
+                ))
+            };
+            Ok(JournalEntry {
+                epoch,
+                positions: parse_offsets(column(row, 1)?).ok_or_else(damaged)?,
+                excluded: parse_excluded(column(row, 2)?).ok_or_else(damaged)?,
+            })
+        })
+        .collect()
+}
+
+/// Compares the stored definition with the one of this start, both as the server prints them.
+pub(super) fn check_definition(pipeline: &str, stored: &str, new: &str) -> Result<(), Failure> {
+    let parse = |text: &str| serde_json::from_str::<Value>(text);
+    let (Ok(stored), Ok(new)) = (parse(stored), parse(new)) else {
+        return Err(Failure::permanent(format!(
+            "the definition of pipeline `{pipeline}` in wasmill_pipelines cannot be read"
+        )));
+    };
+    let differences = differences(&stored, &new);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = differences
+        .iter()
+        .map(|difference| format!("\n  - {difference}"))
+        .collect();
+    Err(Failure::permanent(format!(
+        "pipeline `{pipeline}` no longer fits its stored state:{}\n\
+         Go on with the old definition, or give the pipeline another name, or forget the stored state and read everything again:\n  {}",
+        list.concat(),
+        forget_sql(pipeline)
+    )))
+}
+
+/// The SQL that makes a pipeline start anew. The tables that it filled stay.
+pub(super) fn forget_sql(pipeline: &str) -> String {
+    let name = pipeline.replace('\'', "''");
+    let statements: Vec<String> = TABLES
+        .iter()
+        .map(|(table, _)| format!("DELETE FROM {table} WHERE pipeline = '{name}';"))
+        .collect();
+    format!("BEGIN; {} COMMIT;", statements.join(" "))
+}
+
+pub(super) fn offsets_json(positions: &Positions) -> String {
+    let offsets: BTreeMap<String, i64> = positions
+        .iter()
+        .map(|(partition, next)| (partition.to_string(), next))
+        .collect();
+    serde_json::json!(offsets).to_string()
+}
+
+pub(super) fn parse_offsets(json: &str) -> Option<Positions> {
+    let offsets: BTreeMap<u32, i64> = serde_json::from_str(json).ok()?;
+    Some(
+        offsets
+            .into_iter()
+            .map(|(partition, next)| (Partition(partition), next))
+            .collect(),
+    )
+}
+
+fn excluded_json(excluded: &BTreeSet<Origin>) -> String {
+    let mut offsets: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for origin in excluded {
+        offsets
+            .entry(origin.partition.to_string())
+            .or_default()
+            .push(origin.offset);
+    }
+    serde_json::json!(offsets).to_string()
+}
+
+fn parse_excluded(json: &str) -> Option<BTreeSet<Origin>> {
+    let offsets: BTreeMap<u32, Vec<i64>> = serde_json::from_str(json).ok()?;
+    let origins = offsets.into_iter().flat_map(|(partition, offsets)| {
+        offsets.into_iter().map(move |offset| Origin {
+            partition: Partition(partition),
+            offset,
+        })
+    });
+    Some(origins.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_pipeline_name_is_quoted_in_the_sql_that_forgets_it() {
+        assert!(forget_sql("it's").contains("DELETE FROM wasmill_state WHERE pipeline = 'it''s';"));
+    }
+
+    #[test]
+    fn a_changed_definition_is_refused_with_its_differences_and_the_ways_out() {
+        assert!(check_definition("sales", r#"{"a": 1}"#, r#"{"a":1}"#).is_ok());
+        let Err(Failure::Sink(error)) = check_definition("sales", r#"{"a": 1}"#, r#"{"a": 2}"#)
+        else {
+            panic!("definitions that differ have to be refused");
+        };
+        let message = error.to_string();
+        assert!(message.contains("\n  - a was 1, is now 2\n"), "{message}");
+        assert!(
+            message.contains("DELETE FROM wasmill_pipelines WHERE pipeline = 'sales'"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn damaged_journal_entries_are_no_positions() {
+        assert_eq!(parse_offsets("[]"), None);
+        assert_eq!(parse_offsets(r#"{"-1": 0}"#), None);
+        assert_eq!(parse_excluded(r#"{"0": 1}"#), None);
+    }
+
+    proptest! {
+        #[test]
+        fn positions_and_exclusions_read_back(
+            origins in prop::collection::btree_set((any::<u32>(), any::<i64>()), 0..20)
+        ) {
+            let excluded: BTreeSet<Origin> = origins
+                .iter()
+                .map(|&(partition, offset)| Origin { partition: Partition(partition), offset })
+                .collect();
+            prop_assert_eq!(parse_excluded(&excluded_json(&excluded)), Some(excluded));
+            let positions: Positions = origins
+                .into_iter()
+                .map(|(partition, next)| (Partition(partition), next))
+                .collect();
+            prop_assert_eq!(parse_offsets(&offsets_json(&positions)), Some(positions));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One epoch in one transaction.
+//!
+//! Statements that do not depend on each other's answers are sent together, so an epoch costs about
+//! three round trips and one for each table that gets rows.
+
+use std::pin::Pin;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::SinkExt;
+use futures_util::future::join_all;
+use tokio_postgres::{Client, CopyInSink, Error, Statement};
+
+use super::encode::{Encoder, HEADER, Refusal, TRAILER};
+use super::failure::{Failure, cause};
+use super::progress::{Fence, Owner};
+use super::session::{Server, Session, Staged};
+use super::state::StateTable;
+use super::table::TableTarget;
+use crate::checkpoint::StateStore;
+use crate::config::OnConflict;
+use crate::epoch::{EpochOutput, OutputBatch};
+use crate::sink::SinkError;
+use crate::sink::latest::{KeyedBatch, Winner, survivors};
+
+/// Rows go to the server in pieces of about this size.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A COPY that is under way.
+pub(super) struct Copy<'a> {
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    buffer: &'a mut BytesMut,
+}
+
+impl<'a> Copy<'a> {
+    /// Begins it. Nothing that is in `buffer` counts.
+    pub(super) async fn start(
+        client: &Client,
+        statement: &Statement,
+        buffer: &'a mut BytesMut,
+    ) -> Result<Self, Error> {
+        let sink = Box::pin(client.copy_in(statement).await?);
+        buffer.clear();
+        buffer.put_slice(HEADER);
+        Ok(Self { sink, buffer })
+    }
+
+    /// Adds one row.
+    pub(super) async fn row(&mut self, encode: impl FnOnce(&mut BytesMut)) -> Result<(), Error> {
+        encode(self.buffer);
+        if self.buffer.len() >= CHUNK_BYTES {
+            let chunk = self.buffer.split().freeze();
+            self.sink.feed(chunk).await?;
+            self.buffer.reserve(CHUNK_BYTES);
+        }
+        Ok(())
+    }
+
+    /// Ends it; the rows are in the temporary table then.
+    pub(super) async fn finish(mut self) -> Result<(), Error> {
+        self.buffer.put_slice(TRAILER);
+        let chunk = self.buffer.split().freeze();
+        self.sink.feed(chunk).await?;
+        self.sink.as_mut().finish().await?;
+        Ok(())
+    }
+}
+
+/// The rows of one epoch for one table, at most one of each key.
+pub(super) struct TableRows<'a> {
+    target: &'a TableTarget,
+    batches: Vec<Folded<'a>>,
+}
+
+struct Folded<'a> {
+    columns: arrow_array::RecordBatch,
+    source: &'a OutputBatch,
+    staying: Option<Vec<u32>>,
+}
+
+impl<'a> TableRows<'a> {
+    pub(super) fn new(target: &'a TableTarget, epoch: &'a EpochOutput) -> Self {
+        let sources: &[OutputBatch] = epoch.streams.get(target.from()).map_or(&[], Vec::as_slice);
+        let projected: Vec<_> = sources
+            .iter()
+            .map(|source| target.projector().apply(&source.columns))
+            .collect();
+        let keyed: Vec<KeyedBatch<'_>> = projected
+            .iter()
+            .zip(sources)
+            .map(|(columns, source)| KeyedBatch {
+                columns,
+                origins: &source.origins,
+            })
+            .collect();
+        let winner = match target.on_conflict() {
+            OnConflict::Update => Winner::Last,
+            OnConflict::Ignore => Winner::First,
+        };
+        let staying = survivors(&keyed, target.key(), winner);
+        let batches = projected
+            .into_iter()
+            .zip(sources)
+            .zip(staying)
+            .map(|((columns, source), staying)| Folded {
+                columns,
+                source,
+                staying,
+            })
+            .collect();
+        Self { target, batches }
+    }
+
+    /// Encoders of its batches.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] names the first value that PostgreSQL cannot hold and its record.
+    pub(super) fn encoders(&self) -> Result<Vec<Encoder<'_>>, SinkError> {
+        self.batches
+            .iter()
+            .map(|batch| {
+                Encoder::new(
+                    self.target.schema(),
+                    &batch.columns,
+                    batch.staying.as_deref(),
+                )
+                .map_err(|refusal| self.refused(&refusal, batch.source))
+            })
+            .collect()
+    }
+
+    fn refused(&self, refusal: &Refusal, source: &OutputBatch) -> SinkError {
+        let column = &self.target.schema().fields()[refusal.column].name;
+        let origin = match source.origins.get(refusal.row) {
+            Some(origin) => format!(
+                "the record at partition {}, offset {}",
+                origin.partition, origin.offset
+            ),
+            None => format!("a row of `{}`", self.target.from()),
+        };
+        SinkError::Permanent(format!(
+            "table `{}`, column `{column}`: the value from {origin} {}; let a transform mend or reject it",
+            self.target.name(),
+            refusal.reason
+        ))
+    }
+}
+
+/// Rows of one table, ready to be sent.
+pub(super) struct TableWrite<'a> {
+    pub(super) rows: &'a TableRows<'a>,
+    pub(super) encoders: Vec<Encoder<'a>>,
+    pub(super) staged: &'a Staged,
+    pub(super) buffer: &'a mut BytesMut,
+}
+
+impl TableWrite<'_> {
+    async fn run(self, client: &Client) -> Result<(), Failure> {
+        if self.encoders.iter().all(|encoder| encoder.len() == 0) {
+            return Ok(());
+        }
+        let failed = || Failure::to(format!("write to table `{}`", self.rows.target.name()));
+        let mut copy = Copy::start(client, &self.staged.copy, self.buffer)
+            .await
+            .map_err(failed())?;
+        for encoder in &self.encoders {
+            for row in encoder.rows() {
+                copy.row(|out| encoder.encode(row, out))
+                    .await
+                    .map_err(failed())?;
+            }
+        }
+        copy.finish().await.map_err(failed())?;
+        client
+            .execute(&self.staged.upsert, &[])
+            .await
+            .map_err(failed())?;
+        Ok(())
+    }
+}
+
+/// Writes an epoch and returns once it is committed.
+pub(super) async fn write_epoch(
+    server: &Server,
+    session: &Session,
+    owner: &Owner,
+    epoch: &EpochOutput,
+    tables: Vec<TableWrite<'_>>,
+    state_buffer: &mut BytesMut,
+) -> Result<(), Failure> {
+    let client = session.client();
+    let statements = &session.statements().progress;
+    // The fence comes first and is waited for: nothing is written by a host that no longer owns the
+    // pipeline, and no epoch twice.
+    let (begun, fence) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+        owner.advance(client, statements, epoch.epoch),
+    );
+    begun.map_err(Failure::to("begin a transaction"))?;
+    match fence? {
+        Fence::Next => {}
+        Fence::Durable => {
+            return client
+                .batch_execute("ROLLBACK")
+                .await
+                .map_err(Failure::to("roll back"));
+        }
+    }
+
+    let mut state = StateTable {
+        server,
+        session,
+        pipeline: &owner.pipeline,
+        buffer: state_buffer,
+    };
+    let (tables, states, recorded) = tokio::join!(
+        biased;
+        join_all(tables.into_iter().map(|table| table.run(client))),
+        async { state.save(&epoch.state).await.map_err(Failure::Sink) },
+        owner.record(client, statements, epoch),
+    );
+    let failures = tables
+        .into_iter()
+        .chain([states, recorded])
+        .filter_map(Result::err);
+    if let Some(failure) = cause(failures) {
+        return Err(failure);
+    }
+    client
+        .batch_execute("COMMIT")
+        .await
+        .map_err(Failure::to(format!("commit epoch {}", epoch.epoch)))
+}

@@ -1,0 +1,379 @@
+//! A Kafka topic, through librdkafka.
+//!
+//! Partitions are assigned by hand (`assign`, never `subscribe`): which host reads what is decided
+//! where the rows are stored, and Kafka's groups have no say in it. The group id is there for tools
+//! that show how far a pipeline has come.
+//!
+//! ```text
+//! librdkafka's queue ─► BatchConsumer (thousands a call) ─► RawBatch
+//!                            │ beyond the bound of its partition
+//!                            └─► held in its Reading ─► RawBatch of a later poll
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Positions come from what was delivered, held or reported as the end; librdkafka's own idea of
+//!    the position is never used. (It is one too far after a batch call that takes an end of
+//!    partition, so `pause` and `resume`, which rest on it, could skip a record. A partition that is
+//!    to wait is unassigned and assigned again at our position.)
+//! 2. Every error of librdkafka that may have cost records leads to a new assignment at our
+//!    positions before anything else is delivered.
+
+mod native;
+mod offsets;
+mod reading;
+mod settings;
+
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use self::native::{BatchConsumer, Event};
+use self::offsets::NoAnswer;
+use self::reading::{Reading, Verdict};
+use super::budget::Budget;
+use super::{PartitionRange, PollLimit, Source, SourceError, check_positions};
+use crate::config;
+use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
+
+/// Bytes that may be held back beyond bounds, all partitions together; what librdkafka has handed
+/// over in one batch comes on top.
+const HELD_BYTES_MAX: usize = 8 << 20;
+
+/// Between two warnings about the same kind of trouble.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Waiting will not help against these.
+const PERMANENT: [Code; 7] = [
+    Code::Fatal,
+    Code::TopicAuthorizationFailed,
+    Code::GroupAuthorizationFailed,
+    Code::ClusterAuthorizationFailed,
+    Code::SaslAuthenticationFailed,
+    Code::UnsupportedSASLMechanism,
+    Code::InvalidTopic,
+];
+
+/// librdkafka itself goes on after these, and nothing is lost.
+const PASSING: [Code; 16] = [
+    Code::BrokerTransportFailure,
+    Code::AllBrokersDown,
+    Code::Resolve,
+    Code::OperationTimedOut,
+    Code::TimedOutQueue,
+    Code::Retry,
+    Code::RequestTimedOut,
+    Code::NetworkException,
+    Code::LeaderNotAvailable,
+    Code::NotLeaderForPartition,
+    Code::BrokerNotAvailable,
+    Code::ReplicaNotAvailable,
+    Code::KafkaStorageError,
+    Code::FencedLeaderEpoch,
+    Code::UnknownLeaderEpoch,
+    Code::OffsetNotAvailable,
+];
+
+/// The partitions of one Kafka topic.
+pub struct KafkaSource {
+    brokers: String,
+    topic: String,
+    consumer: BatchConsumer,
+    /// by partition; `None`: not assigned
+    readings: Vec<Option<Reading>>,
+    /// the positions of `readings`, as of the end of the last poll
+    positions: Positions,
+    /// librdkafka may have lost its place: assign again before reading on
+    is_astray: bool,
+    warned: Option<Instant>,
+}
+
+/// Why messages are no longer taken.
+enum Stop {
+    /// the poll has had enough
+    Full,
+    /// all that was received is dealt with
+    Drained,
+}
+
+impl KafkaSource {
+    /// A source that stands nowhere until its first seek. Brokers are reached in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Permanent`] when librdkafka refuses a property, or when it is not the user's
+    /// to set.
+    pub fn new(source: &config::KafkaSource, pipeline_name: &str) -> Result<Self, SourceError> {
+        let config = settings::client_config(source, pipeline_name)?;
+        Ok(Self {
+            brokers: source.brokers.clone(),
+            topic: source.topic.clone(),
+            consumer: BatchConsumer::new(&config).map_err(settings::refused)?,
+            readings: Vec::new(),
+            positions: Positions::default(),
+            is_astray: false,
+            warned: None,
+        })
+    }
+
+    fn unavailable(&self, reason: String) -> SourceError {
+        SourceError::Unavailable {
+            what: format!("Kafka at {}", self.brokers),
+            reason,
+        }
+    }
+
+    fn explain(&mut self, no_answer: NoAnswer) -> SourceError {
+        let topic = &self.topic;
+        match no_answer {
+            NoAnswer::NoTopic => self.unavailable(format!("topic {topic} does not exist yet")),
+            NoAnswer::Code(code) if PERMANENT.contains(&code) => {
+                SourceError::Permanent(format!("failed to read topic {topic}: {code}"))
+            }
+            NoAnswer::Code(code) => {
+                let complaint = self.consumer.last_complaint();
+                let complaint = complaint.map_or(String::new(), |line| format!(" ({line})"));
+                self.unavailable(format!("{code}{complaint}"))
+            }
+            NoAnswer::Other(error) => self.unavailable(error.to_string()),
+        }
+    }
+
+    /// Takes what was received, until the poll has had enough.
+    fn drain(&mut self, budget: &mut Budget, into: &mut RawBatch) -> Result<Stop, SourceError> {
+        while let Some(event) = self.consumer.peek() {
+            match event {
+                Event::Record {
+                    partition,
+                    offset,
+                    timestamp_ms,
+                    key,
+                    value,
+                } => {
+                    let record = RawRecord {
+                        origin: Origin {
+                            partition: Partition(partition),
+                            offset,
+                        },
+                        timestamp_ms,
+                        key,
+                        value,
+                    };
+                    if let Some(Some(reading)) = self.readings.get_mut(partition as usize) {
+                        match reading.verdict(offset) {
+                            Verdict::Deliver if !budget.take(record, into) => {
+                                return Ok(Stop::Full);
+                            }
+                            Verdict::Deliver => reading.delivered(offset),
+                            Verdict::Hold => reading.hold(record),
+                            Verdict::Drop => {}
+                        }
+                    }
+                }
+                Event::End { partition, offset } => {
+                    if let Some(Some(reading)) = self.readings.get_mut(partition as usize) {
+                        reading.end_at(offset);
+                    }
+                }
+                Event::Error { code, reason } => {
+                    self.consumer.advance();
+                    self.judge(code, reason)?;
+                    continue;
+                }
+            }
+            self.consumer.advance();
+        }
+        Ok(Stop::Drained)
+    }
+
+    /// Decides whether reading can go on after an error.
+    fn judge(&mut self, code: i32, reason: String) -> Result<(), SourceError> {
+        let is_one_of = |codes: &[Code]| codes.iter().any(|&known| known as i32 == code);
+        if is_one_of(&PASSING) {
+            if self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+                self.warned = Some(Instant::now());
+                tracing::warn!(
+                    topic = self.topic,
+                    error = reason,
+                    "Kafka is in trouble, reading goes on when it is back"
+                );
+            }
+            return Ok(());
+        }
+        if is_one_of(&PERMANENT) {
+            return Err(SourceError::Permanent(format!(
+                "failed to read topic {}: {reason}",
+                self.topic
+            )));
+        }
+        // Among these: the offset is no longer there, the topic is gone, a batch is damaged. A new
+        // assignment says which of them it is, or repairs it.
+        self.is_astray = true;
+        self.recover()?;
+        Err(self.unavailable(reason))
+    }
+
+    /// Assigns again at our own positions, where librdkafka may have lost its place.
+    fn recover(&mut self) -> Result<(), SourceError> {
+        self.publish_positions();
+        let positions = self.positions.clone();
+        self.seek(&positions)
+    }
+
+    /// Has librdkafka stop with the partitions of which records are held, when that is too much.
+    fn park(&mut self) -> Result<(), SourceError> {
+        let held: usize = self
+            .readings
+            .iter()
+            .flatten()
+            .map(Reading::held_bytes)
+            .sum();
+        if held <= HELD_BYTES_MAX {
+            return Ok(());
+        }
+        let mut parked = Vec::new();
+        for (partition, reading) in (0i32..).zip(&mut self.readings) {
+            if let Some(reading) = reading
+                && reading.held_bytes() > 0
+                && !reading.is_parked
+            {
+                reading.is_parked = true;
+                parked.push((partition, Offset::Invalid));
+            }
+        }
+        if parked.is_empty() {
+            return Ok(());
+        }
+        offsets::assignment(&self.topic, parked)
+            .and_then(|list| self.consumer.client().incremental_unassign(&list))
+            .map_err(|error| self.assignment_failed(&error))
+    }
+
+    /// Has librdkafka go on with parked partitions whose records are wanted again.
+    fn unpark(&mut self) -> Result<(), SourceError> {
+        let mut resumed = Vec::new();
+        for (partition, reading) in (0i32..).zip(&mut self.readings) {
+            if let Some(reading) = reading
+                && let Some(offset) = reading.resume_at()
+            {
+                reading.is_parked = false;
+                resumed.push((partition, Offset::Offset(offset)));
+            }
+        }
+        if resumed.is_empty() {
+            return Ok(());
+        }
+        offsets::assignment(&self.topic, resumed)
+            .and_then(|list| self.consumer.client().incremental_assign(&list))
+            .map_err(|error| self.assignment_failed(&error))
+    }
+
+    fn assignment_failed(&mut self, error: &KafkaError) -> SourceError {
+        self.is_astray = true;
+        self.unavailable(format!("failed to assign partitions: {error}"))
+    }
+
+    fn read(
+        &mut self,
+        deadline: Instant,
+        budget: &mut Budget,
+        into: &mut RawBatch,
+    ) -> Result<(), SourceError> {
+        for reading in self.readings.iter_mut().flatten() {
+            if !reading.deliver_held(budget, into) {
+                return Ok(());
+            }
+        }
+        self.unpark()?;
+        loop {
+            if let Stop::Full = self.drain(budget, into)? {
+                return Ok(());
+            }
+            self.park()?;
+            if self.is_reached() || budget.records_left() == 0 {
+                return Ok(());
+            }
+            let wait = if budget.is_untouched() {
+                deadline.saturating_duration_since(Instant::now())
+            } else {
+                Duration::ZERO
+            };
+            if !self.consumer.receive(budget.records_left(), wait) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_reached(&self) -> bool {
+        let mut readings = self.readings.iter().flatten().peekable();
+        readings.peek().is_some() && readings.all(Reading::is_reached)
+    }
+
+    fn publish_positions(&mut self) {
+        for (partition, reading) in (0u32..).zip(&self.readings) {
+            if let Some(reading) = reading {
+                self.positions.set(Partition(partition), reading.position());
+            }
+        }
+    }
+}
+
+impl Source for KafkaSource {
+    fn partitions(&mut self) -> Result<Vec<PartitionRange>, SourceError> {
+        offsets::ranges(self.consumer.client(), &self.topic)
+            .map_err(|no_answer| self.explain(no_answer))
+    }
+
+    fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
+        let ranges = self.partitions()?;
+        check_positions(positions, &ranges)?;
+        let mut readings = Vec::new();
+        let count = ranges
+            .last()
+            .map_or(0, |last| last.partition.0 as usize + 1);
+        readings.resize_with(count, || None);
+        for (partition, position) in positions.iter() {
+            readings[partition.0 as usize] = Some(Reading::at(position));
+        }
+        let offsets = positions
+            .iter()
+            .map(|(partition, position)| (partition.0 as i32, Offset::Offset(position)));
+        // librdkafka numbers the versions of an assignment, and drops what was fetched for an
+        // earlier one when it takes it from the queue. What was taken already we drop.
+        offsets::assignment(&self.topic, offsets)
+            .and_then(|list| self.consumer.client().assign(&list))
+            .map_err(|error| self.assignment_failed(&error))?;
+        self.consumer.discard();
+        self.readings = readings;
+        self.positions = positions.clone();
+        self.is_astray = false;
+        Ok(())
+    }
+
+    fn poll(
+        &mut self,
+        until: &Positions,
+        limit: PollLimit,
+        into: &mut RawBatch,
+    ) -> Result<(), SourceError> {
+        if self.is_astray {
+            self.recover()?;
+        }
+        let deadline = Instant::now() + limit.wait_max;
+        let mut budget = Budget::new(limit);
+        for (partition, reading) in (0u32..).zip(&mut self.readings) {
+            if let Some(reading) = reading {
+                reading.set_bound(until.get(Partition(partition)));
+            }
+        }
+        let outcome = self.read(deadline, &mut budget, into);
+        self.publish_positions();
+        outcome
+    }
+
+    fn positions(&self) -> &Positions {
+        &self.positions
+    }
+}

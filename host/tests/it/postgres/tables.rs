@@ -1,0 +1,232 @@
+//! Tables are created, compared and filled.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Decimal64Array, RecordBatch, TimestampMicrosecondArray};
+use chrono::DateTime;
+use serde_json::json;
+use wasmill::config::{OnConflict, Projection, TableColumn};
+use wasmill::epoch::OutputBatch;
+use wasmill::schema::{DataType, Schema};
+use wasmill::sink::postgres::TableTarget;
+use wasmill::sink::{Ledger, Sink};
+
+use super::{
+    batch, claimed, claimed_with, epoch, field, ledger, permanent, sales_table, stored_sales,
+    table, write,
+};
+use crate::support::postgres::Database;
+use crate::support::unique;
+
+#[tokio::test]
+async fn a_table_that_does_not_fit_is_refused_with_every_difference() {
+    let database = Database::fresh().await;
+    database
+        .rows(
+            "CREATE TABLE sales (amount double precision NOT NULL, shop integer NOT NULL,
+                                 created timestamptz NOT NULL DEFAULT now());
+             CREATE UNIQUE INDEX partly ON sales (amount) WHERE shop > 0;
+             CREATE UNIQUE INDEX whole ON sales (shop, amount)",
+        )
+        .await;
+    let pipeline = unique("sales");
+    let tables = vec![sales_table(OnConflict::Update)];
+    let mut ledger = ledger(&database, &pipeline, tables);
+    let message = permanent(ledger.prepare().await);
+    for part in [
+        "table `sales` does not fit stream `sales`",
+        r#"column `id` is missing: ALTER TABLE "sales" ADD COLUMN "id" text NOT NULL"#,
+        r#"column `amount` is double precision, but has to be numeric (decimal(2)): ALTER TABLE "sales" ALTER COLUMN "amount" TYPE numeric"#,
+        "column `shop` is NOT NULL without a default",
+        "on exactly (id) (there is one on (amount, shop))",
+    ] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+    assert!(!message.contains("created"), "{message}");
+    assert_eq!(
+        database
+            .value(&format!(
+                "SELECT count(*) FROM pg_tables WHERE schemaname = '{}'",
+                database.schema()
+            ))
+            .await,
+        "1",
+        "a refused preparation creates nothing"
+    );
+
+    // The SQL that the message shows mends the table.
+    for statement in message
+        .split('\n')
+        .filter_map(|line| line.split_once(": ALTER"))
+    {
+        database.rows(&format!("ALTER{}", statement.1)).await;
+    }
+    ledger.prepare().await.unwrap();
+    ledger.claim(&json!({}), &[]).await.unwrap();
+    write(&mut ledger, &epoch(1, vec![batch(&[("a", 100, 0)])])).await;
+    assert_eq!(stored_sales(&database).await, [["a", "1.00"]]);
+}
+
+#[tokio::test]
+async fn a_view_is_no_table() {
+    let database = Database::fresh().await;
+    database
+        .rows("CREATE VIEW sales AS SELECT 'a'::text AS id, 1::numeric AS amount")
+        .await;
+    let mut ledger = ledger(
+        &database,
+        &unique("sales"),
+        vec![sales_table(OnConflict::Update)],
+    );
+    let message = permanent(ledger.prepare().await);
+    assert!(message.contains("it is not a table"), "{message}");
+}
+
+#[tokio::test]
+async fn one_stream_fills_tables_with_columns_and_names_of_their_own() {
+    let database = Database::fresh().await;
+    let stream = Schema::new(vec![
+        field("window_start", DataType::Timestamp, false),
+        field("total", DataType::Decimal(2), true),
+    ])
+    .unwrap();
+    let column = |name: &str, value| TableColumn {
+        name: name.into(),
+        value,
+    };
+    let start = || "window_start".to_owned();
+    let mut month = table(
+        &format!("{}.Sales per \"month\"", database.schema()),
+        &["year", "month"],
+        OnConflict::Update,
+    );
+    month.columns = Some(vec![
+        column("year", Projection::Year(start())),
+        column("month", Projection::Month(start())),
+        column("total_sales", Projection::Column("total".into())),
+    ]);
+    let mut day = table("sales_per_day", &["transaction_date"], OnConflict::Update);
+    day.columns = Some(vec![column("transaction_date", Projection::Date(start()))]);
+    let targets = vec![
+        TableTarget::new(&month, &stream).unwrap(),
+        TableTarget::new(&day, &stream).unwrap(),
+    ];
+    let mut ledger = claimed_with(&database, &unique("sales"), targets).await;
+    let leap_day = DateTime::parse_from_rfc3339("2024-02-29T23:59:59.999999Z")
+        .unwrap()
+        .timestamp_micros();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMicrosecondArray::from(vec![leap_day, -1]).with_timezone("UTC")),
+        Arc::new(
+            Decimal64Array::from(vec![Some(12_345), None])
+                .with_precision_and_scale(18, 2)
+                .unwrap(),
+        ),
+    ];
+    let rows = OutputBatch {
+        columns: RecordBatch::try_new(Arc::clone(stream.arrow()), columns).unwrap(),
+        origins: vec![],
+    };
+    write(&mut ledger, &epoch(1, vec![rows])).await;
+    assert_eq!(
+        database
+            .rows("SELECT * FROM \"Sales per \"\"month\"\"\" ORDER BY 1")
+            .await,
+        [["1969", "12", "∅"], ["2024", "2", "123.45"]]
+    );
+    assert_eq!(
+        database
+            .rows("SELECT * FROM sales_per_day ORDER BY 1")
+            .await,
+        [["1969-12-31"], ["2024-02-29"]]
+    );
+}
+
+#[tokio::test]
+async fn the_last_row_of_a_key_wins_within_an_epoch_and_across_epochs() {
+    let database = Database::fresh().await;
+    let mut ledger = claimed(&database, &unique("sales")).await;
+    let one = batch(&[("a", 100, 5), ("b", 100, 6), ("a", 200, 7)]);
+    let two = batch(&[("a", 300, 4), ("b", 200, 8)]);
+    write(&mut ledger, &epoch(1, vec![one, two])).await;
+    assert_eq!(
+        stored_sales(&database).await,
+        [["a", "2.00"], ["b", "2.00"]]
+    );
+    write(&mut ledger, &epoch(2, vec![batch(&[("a", 900, 9)])])).await;
+    assert_eq!(
+        stored_sales(&database).await,
+        [["a", "9.00"], ["b", "2.00"]]
+    );
+}
+
+#[tokio::test]
+async fn the_first_row_of_a_key_stays_where_conflicts_are_ignored() {
+    let database = Database::fresh().await;
+    let tables = vec![sales_table(OnConflict::Ignore)];
+    let mut ledger = claimed_with(&database, &unique("sales"), tables).await;
+    let rows = batch(&[("a", 200, 7), ("a", 100, 5)]);
+    write(&mut ledger, &epoch(1, vec![rows])).await;
+    write(
+        &mut ledger,
+        &epoch(2, vec![batch(&[("a", 900, 9), ("b", 1, 10)])]),
+    )
+    .await;
+    assert_eq!(
+        stored_sales(&database).await,
+        [["a", "1.00"], ["b", "0.01"]]
+    );
+}
+
+#[tokio::test]
+async fn a_zero_byte_in_a_text_names_the_record_and_blocks_nothing_else() {
+    let database = Database::fresh().await;
+    let mut ledger = claimed(&database, &unique("sales")).await;
+    let rows = batch(&[("fine", 1, 3), ("a\0b", 1, 17)]);
+    let message = permanent(ledger.write(&epoch(1, vec![rows])).await);
+    assert!(
+        message.contains(
+            "table `sales`, column `id`: the value from the record at partition 0, offset 17"
+        ),
+        "{message}"
+    );
+    write(&mut ledger, &epoch(1, vec![batch(&[("fine", 1, 3)])])).await;
+    assert_eq!(stored_sales(&database).await, [["fine", "0.01"]]);
+}
+
+#[tokio::test]
+async fn a_row_that_the_server_refuses_is_reported_with_its_words() {
+    let database = Database::fresh().await;
+    let mut ledger = claimed(&database, &unique("sales")).await;
+    database
+        .rows("ALTER TABLE sales ADD CONSTRAINT positive CHECK (amount > 0)")
+        .await;
+    let refused = epoch(1, vec![batch(&[("a", 1, 0), ("b", -1, 1)])]);
+    let message = permanent(ledger.write(&refused).await);
+    for part in [
+        "failed to write to table `sales`",
+        "positive",
+        "23514",
+        "-0.01",
+    ] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+    assert!(stored_sales(&database).await.is_empty());
+    database
+        .rows("ALTER TABLE sales DROP CONSTRAINT positive")
+        .await;
+    write(&mut ledger, &refused).await;
+    assert_eq!(stored_sales(&database).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_lost_table_is_reported_by_name() {
+    let database = Database::fresh().await;
+    let pipeline = unique("sales");
+    let mut ledger = claimed(&database, &pipeline).await;
+    database.rows("DROP TABLE sales").await;
+    let rows = epoch(1, vec![batch(&[("a", 1, 0)])]);
+    let message = permanent(ledger.write(&rows).await);
+    assert!(message.contains("sales"), "{message}");
+    assert!(message.contains("42P01"), "{message}");
+}

@@ -1,0 +1,157 @@
+//! The shipped pipeline as a process of its own, on a topic, a database and an index that no other
+//! test uses.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio_postgres::NoTls;
+
+use super::{elasticsearch, kafka, postgres, unique};
+
+/// One sales job.
+pub(crate) struct Job {
+    folder: TempDir,
+    pub(crate) topic: String,
+    pub(crate) index: String,
+    pub(crate) database_url: String,
+}
+
+impl Job {
+    /// A job with a database of its own and no topic yet. `edit` changes the shipped pipeline's text.
+    pub(crate) async fn new(prefix: &str, edit: impl FnOnce(String) -> String) -> Self {
+        let name = unique(prefix);
+        let database_url = create_database(&name).await;
+        let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        let shipped = std::fs::read_to_string(repository.join("pipeline.toml"))
+            .expect("the repository ships a pipeline");
+        let guests = std::fs::canonicalize(repository.join("target/guests"))
+            .expect("`cargo xtask guests` has built the components");
+        let text = [
+            ("target/guests", guests.to_str().expect("a path in UTF-8")),
+            ("\"financial_transactions", &format!("\"{name}")),
+            ("index = \"transactions\"", &format!("index = \"{name}\"")),
+        ]
+        .into_iter()
+        .fold(shipped, |text, (from, to)| {
+            assert!(text.contains(from), "the shipped pipeline has {from}");
+            text.replace(from, to)
+        });
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("pipeline.toml"), edit(text)).expect("room for a file");
+        Self {
+            folder,
+            topic: name.clone(),
+            index: name,
+            database_url,
+        }
+    }
+
+    /// The topic of its dead letters.
+    pub(crate) fn dead_letter_topic(&self) -> String {
+        format!("{}.dead", self.topic)
+    }
+
+    /// `wasmill` with these arguments, and the servers of the tests in its environment.
+    pub(crate) fn wasmill(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("KAFKA_BROKERS", kafka())
+            .env("DATABASE_URL", &self.database_url)
+            .env("ELASTICSEARCH_URL", elasticsearch())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs to the end of the topic; what it printed.
+    pub(crate) fn run_once(&self) -> String {
+        succeed(self.wasmill(&["run", "pipeline.toml", "--once"]))
+    }
+
+    /// Starts a run that goes on until it is told to stop. Its log goes to a file in the folder.
+    pub(crate) fn start(&self) -> Child {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("wasmill.log"))
+            .expect("room for a log");
+        self.wasmill(&["run", "pipeline.toml"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary was built with the tests")
+    }
+
+    /// What the runs that were started have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("wasmill.log")).unwrap_or_default()
+    }
+
+    /// A connection to its database.
+    pub(crate) async fn database(&self) -> tokio_postgres::Client {
+        connect(&self.database_url).await
+    }
+}
+
+/// Runs a command that has to work; its standard output.
+pub(crate) fn succeed(mut command: Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the binary was built with the tests");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr),
+    );
+    assert!(status.success(), "{status}\n{stdout}\n{stderr}");
+    stdout.into_owned()
+}
+
+/// Waits for a process to end by itself.
+pub(crate) fn wait_for_exit(child: &mut Child, limit: Duration) -> std::process::ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            return status;
+        }
+        if started.elapsed() > limit {
+            child.kill().expect("a child of ours");
+            panic!("the process still ran after {limit:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends a signal to a child: "TERM", "KILL", "INT".
+pub(crate) fn send_signal(child: &Child, signal: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{signal}"), &child.id().to_string()])
+        .status()
+        .expect("every system has kill");
+    assert!(status.success(), "kill -{signal} {}", child.id());
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .expect("the tests' PostgreSQL runs");
+    tokio::spawn(connection);
+    client
+}
+
+async fn create_database(name: &str) -> String {
+    let server = postgres();
+    connect(&server)
+        .await
+        .batch_execute(&format!("CREATE DATABASE \"{name}\""))
+        .await
+        .expect("the tests' user may create databases");
+    let (base, _) = server
+        .rsplit_once('/')
+        .expect("the URL ends in a database's name");
+    format!("{base}/{name}")
+}

@@ -1,0 +1,174 @@
+//! `cargo xtask test`: every check, the fast ones first. CI runs this and nothing else.
+//!
+//! Every compilation is of the whole workspace: a list of packages would change which features their
+//! dependencies have, and compile those a second time.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::services::Session;
+use crate::workspace::cargo;
+use crate::{group, guests, interrupt};
+
+use outcome::Outcome;
+
+mod outcome;
+
+/// `cargo xtask test …`
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Run only these kinds of checks, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    only: Vec<Kind>,
+
+    /// Handed to the test programs: parts of names, `--nocapture` and the like
+    #[arg(last = true, value_name = "FILTER")]
+    filters: Vec<String>,
+}
+
+/// A kind of check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Format and lints
+    Lint,
+    /// Tests inside the modules
+    Unit,
+    /// Documentation and the examples in it
+    Doc,
+    /// Tests that need guests and servers
+    It,
+}
+
+/// Runs the checks, up to the first that fails. The last line counts the tests; a check that fails without a
+/// failed test (a lint, code that does not compile) counts as one.
+pub(crate) fn run(options: &Options, services_dir: &Path) -> ExitCode {
+    let begin = Instant::now();
+    let mut checks = Checks {
+        options,
+        outcome: Outcome::default(),
+    };
+    let result = checks.run(services_dir);
+    let code = match &result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<interrupt::Interrupted>() => ExitCode::from(interrupt::EXIT_CODE),
+        Err(_) => ExitCode::FAILURE,
+    };
+    if let Err(error) = result {
+        eprintln!("\nerror: {error:#}");
+    }
+    eprintln!("\nall of it took {:.0} s", begin.elapsed().as_secs_f64());
+    println!("{}", checks.outcome);
+    code
+}
+
+struct Checks<'a> {
+    options: &'a Options,
+    outcome: Outcome,
+}
+
+impl Checks<'_> {
+    fn run(&mut self, services_dir: &Path) -> Result<()> {
+        if self.wants(Kind::Lint) {
+            self.step("format", "cargo fmt --all", |_| {
+                group::run(&mut cargo(["fmt", "--all", "--check"]))
+            })?;
+            let clippy = "cargo clippy --workspace --all-targets -- -D warnings";
+            self.step("clippy", clippy, |_| group::run(&mut cargo_line(clippy)))?;
+        }
+        if self.wants(Kind::Unit) {
+            self.step("unit tests", "cargo xtask test --only unit", |checks| {
+                checks.test(cargo(["test", "--workspace", "--lib", "--bins"]))
+            })?;
+        }
+        if self.wants(Kind::Doc) {
+            let repeat = "cargo xtask test --only doc";
+            self.step("documentation", repeat, |_| {
+                let mut doc = cargo(["doc", "--workspace", "--no-deps"]);
+                group::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+            })?;
+            self.step("examples in the documentation", repeat, |checks| {
+                checks.test(cargo(["test", "--workspace", "--doc"]))
+            })?;
+        }
+        if self.wants(Kind::It) {
+            self.step("guests", "cargo xtask guests", |_| guests::build())?;
+            let mut session = None;
+            self.step("servers", "cargo xtask services up", |_| {
+                session = Some(Session::open(services_dir)?);
+                Ok(())
+            })?;
+            let session = session.context("the servers are not there")?;
+            self.step(
+                "integration tests",
+                "cargo xtask test --only it",
+                |checks| {
+                    let mut test = cargo(["test", "--workspace", "--test", "it"]);
+                    for address in session.addresses() {
+                        test.env(address.variable, &address.value);
+                    }
+                    checks.test(test)
+                },
+            )?;
+            session.close()?;
+        }
+        Ok(())
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        self.options.only.is_empty() || self.options.only.contains(&kind)
+    }
+
+    /// Runs one check between two lines that name it. `repeat` is what the user types to run it alone.
+    fn step(
+        &mut self,
+        name: &str,
+        repeat: &str,
+        check: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        eprintln!("\n── {name}");
+        let begin = Instant::now();
+        let failed_before = self.outcome.failed;
+        let result = check(self);
+        let seconds = begin.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                eprintln!("── {name}: fine ({seconds:.1} s)");
+                Ok(())
+            }
+            Err(error) if error.is::<interrupt::Interrupted>() => Err(error),
+            Err(error) => {
+                if self.outcome.failed == failed_before {
+                    self.outcome.failed += 1;
+                }
+                eprintln!("── {name}: failed ({seconds:.1} s)");
+                Err(error.context(format!("{name} failed; to repeat it alone: {repeat}")))
+            }
+        }
+    }
+
+    /// Runs test programs, with the user's filters, and counts their tests.
+    fn test(&mut self, mut command: Command) -> Result<()> {
+        if !self.options.filters.is_empty() {
+            command.arg("--").args(&self.options.filters);
+        }
+        let status = group::run_lines(&mut command, |line| {
+            println!("{line}");
+            self.outcome.read(line);
+        })?;
+        if !status.success() {
+            bail!("`{}` failed ({status})", group::render(&command));
+        }
+        Ok(())
+    }
+}
+
+/// The command that a line says, which begins with `cargo`.
+fn cargo_line(line: &str) -> Command {
+    let mut command = cargo([]);
+    command.args(line.split_whitespace().skip(1));
+    command
+}
