@@ -378,3 +378,5 @@ macro_rules! ledger_contract {
 sink_contract!(memory, Memory);
 ledger_contract!(memory_ledger, Memory);
 sink_contract!(elasticsearch, Elasticsearch);
+sink_contract!(postgres, Postgres);
+ledger_contract!(postgres_ledger, Postgres);

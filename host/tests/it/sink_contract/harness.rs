@@ -1,13 +1,16 @@
 //! The stores that the contract runs on.
 
 use async_trait::async_trait;
+use serde_json::json;
 use wasmill::config::Secret;
 use wasmill::sink::elasticsearch::{ElasticsearchSink, IndexTarget};
 use wasmill::sink::memory::{MemoryLedger, MemorySink, MemoryStore, Value};
+use wasmill::sink::postgres::{PostgresLedger, TableTarget};
 use wasmill::sink::{Ledger, Sink};
 
 use crate::support;
 use crate::support::elastic::Elastic;
+use crate::support::postgres::Database;
 use crate::support::rows::{self, Stored};
 
 /// A store of its own for one test, with one table (or index) of the stream of [`rows`].
@@ -114,5 +117,58 @@ impl SinkHarness for Elasticsearch {
 
     async fn remove(&self) {
         self.server.remove(&self.index).await;
+    }
+}
+
+pub(super) struct Postgres(Database);
+
+#[async_trait]
+impl SinkHarness for Postgres {
+    async fn new() -> Self {
+        Self(Database::fresh().await)
+    }
+
+    async fn open(&self) -> Box<dyn Sink> {
+        let mut ledger = self.open_ledger().await;
+        ledger.claim(&json!({}), &[]).await.unwrap();
+        ledger
+    }
+
+    async fn rows(&self) -> Stored {
+        let rows = self.0.rows(
+            "SELECT id, flag, count, ratio, amount, precise, note, encode(raw, 'hex'),
+                    (extract(epoch FROM at) * 1000000)::int8, day - date '1970-01-01'
+             FROM sales",
+        );
+        let schema = rows::schema();
+        let text = |name: &str, text: String| match name {
+            "flag" => (text == "t").to_string(),
+            "ratio" => format!("{:?}", text.parse::<f64>().unwrap()),
+            _ => text,
+        };
+        let texts = |row: Vec<String>| {
+            schema
+                .fields()
+                .iter()
+                .zip(row)
+                .filter(|(_, value)| value != "∅")
+                .map(|(field, value)| (field.name.clone(), text(&field.name, value)))
+                .collect()
+        };
+        let rows = rows.await.into_iter();
+        rows.map(|row| (row[0].clone(), texts(row))).collect()
+    }
+
+    async fn remove(&self) {}
+}
+
+#[async_trait]
+impl LedgerHarness for Postgres {
+    async fn open_ledger(&self) -> Box<dyn Ledger> {
+        let table = TableTarget::new(&rows::table("sales"), &rows::schema()).unwrap();
+        let url = self.0.secret();
+        let mut ledger = PostgresLedger::new("postgres", "pipeline", &url, vec![table]).unwrap();
+        ledger.prepare().await.unwrap();
+        Box::new(ledger)
     }
 }

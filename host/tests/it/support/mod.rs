@@ -1,7 +1,8 @@
 //! Handles on the servers and the built artefacts that the tests use.
 
-pub(crate) mod job;
 pub(crate) mod elastic;
+pub(crate) mod job;
+pub(crate) mod postgres;
 pub(crate) mod rows;
 pub(crate) mod scripted_http;
 pub(crate) mod postgres;
