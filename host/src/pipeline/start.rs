@@ -22,8 +22,6 @@ pub(super) struct Beginning {
     pub(super) epoch: EpochId,
     /// committed epochs that some sink has not confirmed, in order
     pub(super) replay: VecDeque<JournalEntry>,
-    /// the positions that reading begins at: before the first epoch to repeat
-    pub(super) from: Positions,
     /// the positions that live epochs begin at
     pub(super) live: Positions,
     /// the ends of all partitions as they are now
@@ -166,7 +164,6 @@ pub(super) async fn begin(
     let beginning = Beginning {
         epoch,
         replay: journal,
-        from: from.clone(),
         live,
         ends,
     };

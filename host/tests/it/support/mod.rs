@@ -2,11 +2,10 @@
 
 pub(crate) mod elastic;
 pub(crate) mod job;
+pub(crate) mod kafka;
 pub(crate) mod postgres;
 pub(crate) mod rows;
 pub(crate) mod scripted_http;
-pub(crate) mod postgres;
-pub(crate) mod kafka;
 
 use std::path::PathBuf;
 
