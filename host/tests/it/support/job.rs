@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
+use wasmill::generate::Settings;
 
 use super::{elasticsearch, kafka, postgres, unique};
 
@@ -64,6 +65,30 @@ impl Job {
             .env("ELASTICSEARCH_URL", elasticsearch())
             .stdin(Stdio::null());
         command
+    }
+
+    /// Fills its topic.
+    pub(crate) fn generate(&self, settings: &Settings, partitions: u32, count: u64) {
+        succeed(self.wasmill(&[
+            "generate",
+            "--topic",
+            &self.topic,
+            "--partitions",
+            &partitions.to_string(),
+            "--count",
+            &count.to_string(),
+            "--seed",
+            &settings.seed.to_string(),
+            "--bad",
+            &settings.bad_share.to_string(),
+        ]));
+    }
+
+    /// Changes its pipeline.
+    pub(crate) fn edit(&self, edit: impl FnOnce(String) -> String) {
+        let path = self.folder.path().join("pipeline.toml");
+        let text = std::fs::read_to_string(&path).expect("the job has a pipeline");
+        std::fs::write(path, edit(text)).expect("room for a file");
     }
 
     /// Runs to the end of the topic; what it printed.

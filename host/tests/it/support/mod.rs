@@ -3,9 +3,11 @@
 pub(crate) mod elastic;
 pub(crate) mod job;
 pub(crate) mod kafka;
+pub(crate) mod outcome;
 pub(crate) mod postgres;
 pub(crate) mod rows;
 pub(crate) mod scripted_http;
+pub(crate) mod truth;
 
 use std::path::PathBuf;
 

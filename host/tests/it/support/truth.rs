@@ -1,0 +1,100 @@
+//! What a job must have made of generated records, computed without any of the host's code but the
+//! generator's: plain integers over plain values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Datelike};
+use wasmill::generate::{Generated, Generator, Settings};
+use wasmill::record::{Origin, Partition};
+
+/// A source record by partition and offset.
+pub(crate) type Place = (u32, i64);
+
+/// Everything that a job leaves behind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// `transactions`: by id the other columns as text
+    pub(crate) transactions: BTreeMap<String, Vec<String>>,
+    /// by day: total in cents, and how many
+    pub(crate) per_day: BTreeMap<String, (i128, i64)>,
+    /// by year and month
+    pub(crate) per_month: BTreeMap<(i64, i64), (i128, i64)>,
+    /// by day and category
+    pub(crate) per_category: BTreeMap<(String, String), (i128, i64)>,
+    /// records in the dead letters
+    pub(crate) dead: BTreeSet<Place>,
+}
+
+/// What `count` records of these settings come to, dealt out over `partitions` in turn.
+pub(crate) fn expected(settings: &Settings, partitions: u32, count: u64) -> Outcome {
+    let generator = Generator::new(settings.clone());
+    let mut outcome = Outcome::default();
+    for index in 0..count {
+        let partition = (index % u64::from(partitions)) as u32;
+        let offset = (index / u64::from(partitions)) as i64;
+        let origin = Origin {
+            partition: Partition(partition),
+            offset,
+        };
+        match generator.generate(origin) {
+            Generated::Bad(..) => assert!(outcome.dead.insert((partition, offset))),
+            Generated::Good(sale) => outcome.add(&sale),
+        }
+    }
+    outcome
+}
+
+impl Outcome {
+    fn add(&mut self, sale: &wasmill::generate::Transaction<'_>) {
+        let base = in_base(sale.total_amount_cents, sale.currency);
+        let moment = DateTime::from_timestamp_micros(sale.transaction_date_micros)
+            .expect("a date of our time");
+        let day = moment.format("%Y-%m-%d").to_string();
+        let month = (i64::from(moment.year()), i64::from(moment.month()));
+        let category = (day.clone(), sale.product_category.to_owned());
+        let row = vec![
+            sale.product_id.to_owned(),
+            sale.product_name.to_owned(),
+            sale.product_category.to_owned(),
+            money(sale.product_price_cents.into()),
+            sale.product_quantity.to_string(),
+            sale.product_brand.to_owned(),
+            sale.currency.to_owned(),
+            sale.customer_id.to_owned(),
+            sale.transaction_date_micros.to_string(),
+            sale.payment_method.to_owned(),
+            money(sale.total_amount_cents.into()),
+            money(base),
+        ];
+        let before = self.transactions.insert(sale.transaction_id.clone(), row);
+        assert_eq!(before, None, "ids are unique");
+        for total in [
+            self.per_day.entry(day).or_default(),
+            self.per_month.entry(month).or_default(),
+            self.per_category.entry(category).or_default(),
+        ] {
+            total.0 += base;
+            total.1 += 1;
+        }
+    }
+}
+
+/// Cents of the base currency, at the rates of the shipped pipeline, halves to even.
+fn in_base(cents: i64, currency: &str) -> i128 {
+    let hundredths_of_rate = match currency {
+        "USD" => 100,
+        "EUR" => 108,
+        "GBP" => 127,
+        other => panic!("the generator makes no {other}"),
+    };
+    let product = i128::from(cents) * hundredths_of_rate;
+    let (whole, rest) = (product.div_euclid(100), product.rem_euclid(100));
+    whole + i128::from(rest > 50 || (rest == 50 && whole % 2 != 0))
+}
+
+/// Cents with their point.
+pub(crate) fn money(cents: i128) -> String {
+    let sign = if cents < 0 { "-" } else { "" };
+    let cents = cents.unsigned_abs();
+    format!("{sign}{}.{:02}", cents / 100, cents % 100)
+}
