@@ -10,10 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
 
 use crate::interrupt::POLL;
+use crate::signal::Signal;
 
 /// How long a killed process may take to go away.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -70,16 +69,14 @@ impl Process {
     ///
     /// When it outlives even that.
     pub(super) fn stop(self, signal: Signal, deadline: Duration) -> Result<()> {
-        let id = Pid::from_raw(self.id.cast_signed());
         if self.is_running() {
-            // An error says that it has just ended.
-            let _ = kill(id, signal);
+            signal.send(self.id);
         }
         if self.ends_within(deadline) {
             return Ok(());
         }
-        // It leads its group, see `Server::start`; children that it would have stopped go with it.
-        let _ = killpg(id, Signal::SIGKILL);
+        // It leads its group, see `server::start`; children that it would have stopped go with it.
+        Signal::Kill.send_to_group(self.id);
         if self.ends_within(KILL_DEADLINE) {
             return Ok(());
         }
@@ -184,7 +181,7 @@ mod tests {
         assert_eq!(Process::recall(&file).unwrap(), Some(process));
 
         process
-            .stop(Signal::SIGTERM, Duration::from_secs(5))
+            .stop(Signal::Terminate, Duration::from_secs(5))
             .unwrap();
         assert_eq!(Process::recall(&file).unwrap(), None);
         child.wait().unwrap();
