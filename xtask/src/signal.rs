@@ -1,4 +1,4 @@
-//! Signals to other processes.
+//! Signals to groups of processes.
 
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,22 +12,11 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    /// Sends it to one process. That the process has ended meanwhile is no error.
-    pub(crate) fn send(self, process: u32) {
-        self.kill(process.cast_signed());
-    }
-
-    /// Sends it to all processes of a group that `leader` leads.
+    /// Sends it to all processes of the group that `leader` leads. That they have ended is no error.
     pub(crate) fn send_to_group(self, leader: u32) {
-        self.kill(-leader.cast_signed());
-    }
-
-    fn kill(self, target: i32) {
-        // 0 is our own group, and -1 everybody.
-        assert!(
-            !(-1..=1).contains(&target),
-            "{target} is not one process or group"
-        );
+        let leader = leader.cast_signed();
+        // 0 is our own group, and 1 would be everybody.
+        assert!(leader > 1, "{leader} leads no group of ours");
         let number = match self {
             Self::Interrupt => libc::SIGINT,
             Self::Terminate => libc::SIGTERM,
@@ -35,6 +24,6 @@ impl Signal {
         };
         // SAFETY: takes two integers and touches no memory of ours.
         // The only error that can happen to us is that nobody is left to hear it.
-        let _ = unsafe { libc::kill(target, number) };
+        let _ = unsafe { libc::kill(-leader, number) };
     }
 }
