@@ -13,10 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 
 use crate::interrupt::{self, POLL};
+use crate::signal::Signal;
 
 /// How long children get to end after an interrupt.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -72,7 +71,7 @@ impl Group {
                 return Ok(status);
             }
             if interrupt::requested() {
-                self.stop(Signal::SIGINT, STOP_DEADLINE)?;
+                self.stop(Signal::Interrupt, STOP_DEADLINE)?;
                 interrupt::check()?;
             }
             thread::sleep(POLL);
@@ -88,7 +87,7 @@ impl Group {
                 return Ok(status);
             }
             if Instant::now() >= end {
-                self.signal(Signal::SIGKILL);
+                self.signal(Signal::Kill);
                 let status = self.child.wait()?;
                 self.status = Some(status);
                 return Ok(status);
@@ -100,8 +99,7 @@ impl Group {
     /// The group's id is the child's, which stays taken until the child has been waited for.
     fn signal(&self, signal: Signal) {
         if self.status.is_none() {
-            // An error says that nobody is left to hear it.
-            let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
+            signal.send_to_group(self.child.id());
         }
     }
 }
@@ -109,7 +107,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Ok(None) = self.finished() {
-            let _ = self.stop(Signal::SIGKILL, Duration::ZERO);
+            let _ = self.stop(Signal::Kill, Duration::ZERO);
         }
     }
 }
@@ -264,7 +262,9 @@ mod tests {
         let sleeper = Path::new("/proc").join(line.trim()).join("cmdline");
         assert!(!fs::read(&sleeper).unwrap().is_empty());
 
-        group.stop(Signal::SIGTERM, Duration::from_secs(5)).unwrap();
+        group
+            .stop(Signal::Terminate, Duration::from_secs(5))
+            .unwrap();
         let end = Instant::now() + Duration::from_secs(5);
         // A zombie that init has not yet collected has an empty command line.
         while fs::read(&sleeper).is_ok_and(|text| !text.is_empty()) {
@@ -286,7 +286,7 @@ mod tests {
             .read_line(&mut String::new())
             .unwrap();
         let status = group
-            .stop(Signal::SIGTERM, Duration::from_millis(200))
+            .stop(Signal::Terminate, Duration::from_millis(200))
             .unwrap();
         assert!(!status.success());
     }

@@ -23,6 +23,7 @@ mod services;
 mod group;
 mod http;
 mod interrupt;
+mod signal;
 mod tools;
 mod workspace;
 

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use nix::sys::signal::Signal;
 
 use crate::group::{self, Group};
 use crate::services::Session;
+use crate::signal::Signal;
 use crate::workspace::{self, Metadata, cargo};
 use crate::{guests, http, interrupt, tools};
 
@@ -130,7 +130,7 @@ impl Demo {
         );
 
         let watched = self.watch(options, &mut job, &mut generator);
-        generator.group.stop(Signal::SIGTERM, STOP_DEADLINE)?;
+        generator.group.stop(Signal::Terminate, STOP_DEADLINE)?;
         let always_equal = watched?;
         self.finish(job, always_equal)
     }
@@ -171,7 +171,7 @@ impl Demo {
     fn finish(&self, mut job: Job, always_equal: bool) -> Result<bool> {
         eprintln!("\nstopping wasmill");
         let begin = Instant::now();
-        let status = job.group.stop(Signal::SIGTERM, STOP_DEADLINE)?;
+        let status = job.group.stop(Signal::Terminate, STOP_DEADLINE)?;
         let seconds = begin.elapsed().as_secs_f64();
         let totals = self.database.totals()?;
         let ends_equal = totals.as_ref().is_none_or(Totals::are_equal);

@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
 
 use super::account::Account;
 use super::download::Download;
 use super::server::{Facts, Home, Server};
+use crate::signal::Signal;
 use crate::{http, tools};
 
 /// Everything of the distribution's own file that matters here, without its logs of the collector.
@@ -43,7 +43,7 @@ static FACTS: Facts = Facts {
         ],
         dependencies: &[],
     }),
-    stop_signal: Signal::SIGTERM,
+    stop_signal: Signal::Terminate,
     stop_deadline: Duration::from_secs(30),
 };
 

@@ -6,12 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
 
 use super::account::Account;
 use super::download::{Artifact, Download};
 use super::kafka_protocol;
 use super::server::{Facts, Home, Server};
+use crate::signal::Signal;
 use crate::{group, tools};
 
 /// "wasmill-services", in the form in which Kafka takes 16 bytes. One node is a cluster of its own,
@@ -49,7 +49,7 @@ static FACTS: Facts = Facts {
             },
         ],
     }),
-    stop_signal: Signal::SIGTERM,
+    stop_signal: Signal::Terminate,
     stop_deadline: Duration::from_secs(20),
 };
 

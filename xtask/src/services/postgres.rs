@@ -5,10 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::Signal;
 
 use super::account::Account;
 use super::server::{Facts, Home, Server};
+use crate::signal::Signal;
 use crate::{group, tools};
 
 /// Enough for tests that run side by side.
@@ -21,7 +21,7 @@ static FACTS: Facts = Facts {
     needs: &[tools::Tool::Postgres],
     download: None,
     // "Fast" shutdown; SIGTERM would wait until the last client has gone.
-    stop_signal: Signal::SIGINT,
+    stop_signal: Signal::Interrupt,
     stop_deadline: Duration::from_secs(20),
 };
 

@@ -10,10 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
 
 use crate::interrupt::POLL;
+use crate::signal::Signal;
 
 /// How long a killed process may take to go away.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -28,6 +27,7 @@ pub(super) struct Process {
 /// What `/proc/<id>/stat` says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
+    group: u32,
     /// Dead, but its parent has not asked how.
     is_zombie: bool,
     started: u64,
@@ -64,31 +64,30 @@ impl Process {
         self.is(stat(self.id))
     }
 
-    /// Sends `signal`, and SIGKILL to the whole group after `deadline`.
+    /// Sends `signal` to the process and its group, which it leads, and SIGKILL after `deadline`.
+    ///
+    /// Waits for all of the group: Elasticsearch's launcher, asked to end while its server starts, ends first.
     ///
     /// # Errors
     ///
-    /// When it outlives even that.
+    /// When something outlives even that.
     pub(super) fn stop(self, signal: Signal, deadline: Duration) -> Result<()> {
-        let id = Pid::from_raw(self.id.cast_signed());
-        if self.is_running() {
-            // An error says that it has just ended.
-            let _ = kill(id, signal);
-        }
-        if self.ends_within(deadline) {
+        if !self.is_running() {
             return Ok(());
         }
-        // It leads its group, see `Server::start`; children that it would have stopped go with it.
-        let _ = killpg(id, Signal::SIGKILL);
-        if self.ends_within(KILL_DEADLINE) {
-            return Ok(());
+        for (signal, deadline) in [(signal, deadline), (Signal::Kill, KILL_DEADLINE)] {
+            signal.send_to_group(self.id);
+            if self.group_ends_within(deadline) {
+                return Ok(());
+            }
         }
         bail!("process {} does not end", self.id);
     }
 
-    fn ends_within(self, deadline: Duration) -> bool {
+    /// As long as there are members, nobody else gets the id of the group.
+    fn group_ends_within(self, deadline: Duration) -> bool {
         let end = Instant::now() + deadline;
-        while self.is_running() {
+        while group_is_running(self.id) {
             if Instant::now() >= end {
                 return false;
             }
@@ -118,14 +117,23 @@ fn stat(id: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
 }
 
-/// Fields 3 (state) and 22 (start time) of `proc_pid_stat(5)`. Field 2 is the program's name in
+fn group_is_running(group: u32) -> bool {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter_map(stat)
+        .any(|stat| stat.group == group && !stat.is_zombie)
+}
+
+/// Fields 3 (state), 5 (group) and 22 (start time) of `proc_pid_stat(5)`. Field 2 is the program's name in
 /// parentheses and may itself contain spaces and parentheses: fields are counted from the last one.
 fn parse_stat(line: &str) -> Option<Stat> {
     let (_, fields) = line.rsplit_once(") ")?;
     let mut fields = fields.split(' ');
     let state = fields.next()?;
-    let started = fields.nth(18)?;
+    let group = fields.nth(1)?;
+    let started = fields.nth(16)?;
     Some(Stat {
+        group: group.parse().ok()?,
         is_zombie: matches!(state, "Z" | "X" | "x"),
         started: started.parse().ok()?,
     })
@@ -134,7 +142,8 @@ fn parse_stat(line: &str) -> Option<Stat> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
 
     const LINE: &str = "18797 (java) S 1 18797 18797 0 -1 4194304 102929 0 3 0 1206 180 0 0 20 0 \
                         103 0 543216 4817616896 81930 18446744073709551615";
@@ -142,7 +151,7 @@ mod tests {
     #[test]
     fn state_and_start_are_read_behind_any_name() {
         let plain = parse_stat(LINE).unwrap();
-        assert_eq!(plain.started, 543_216);
+        assert_eq!((plain.group, plain.started), (18_797, 543_216));
         assert!(!plain.is_zombie);
         assert_eq!(
             parse_stat(&LINE.replace("(java)", "(a) S (b c) d)")),
@@ -173,18 +182,37 @@ mod tests {
         assert_eq!(Process::parse(&ours.render()), Some(ours));
     }
 
+    fn leader(script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).process_group(0);
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn stopping_waits_for_what_the_process_leaves_behind() {
+        // The inner shell outlives the outer one, and the signal.
+        let mut child = leader("sh -c 'trap \"\" TERM; sleep 60; sleep 60' & wait");
+        let process = Process::with_id(child.id()).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        process
+            .stop(Signal::Terminate, Duration::from_millis(300))
+            .unwrap();
+        assert!(!group_is_running(child.id()));
+        child.wait().unwrap();
+    }
+
     #[test]
     fn a_running_process_is_recalled_and_a_stopped_one_is_not() {
         let file = std::env::temp_dir().join(format!("wasmill-process-{}", std::process::id()));
         assert_eq!(Process::recall(&file).unwrap(), None);
 
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = leader("sleep 60");
         let process = Process::with_id(child.id()).unwrap();
         process.remember(&file).unwrap();
         assert_eq!(Process::recall(&file).unwrap(), Some(process));
 
         process
-            .stop(Signal::SIGTERM, Duration::from_secs(5))
+            .stop(Signal::Terminate, Duration::from_secs(5))
             .unwrap();
         assert_eq!(Process::recall(&file).unwrap(), None);
         child.wait().unwrap();

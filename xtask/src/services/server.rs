@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::Signal;
 
 use super::account::Account;
 use super::download::Download;
 use super::ports;
 use super::process::Process;
+use crate::signal::Signal;
 use crate::tools::Tool;
 use crate::{group, interrupt};
 
