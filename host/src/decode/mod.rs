@@ -30,7 +30,7 @@ mod cursor;
 mod fields;
 mod number;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod time;
 
 use std::collections::BTreeSet;

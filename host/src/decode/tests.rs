@@ -474,7 +474,8 @@ fn without_columns_there_are_still_rows() {
     assert_eq!(rejected.len(), 1);
 }
 
-fn sales_columns() -> Vec<SourceColumn> {
+/// The columns of the sales records.
+pub(crate) fn sales_columns() -> Vec<SourceColumn> {
     [
         ("transaction_id", "transactionId", "utf8"),
         ("product_id", "productId", "utf8"),

@@ -1,1 +1,125 @@
-//! (being written)
+//! Synthetic sales, as the Python producer of the system that wasmill replaces wrote them.
+//!
+//! # Invariants
+//!
+//! 1. A record is a pure function of the settings, its partition and its offset. So any of them can
+//!    be made again, by a test that knows what is right or by a source that replays.
+//! 2. Ids are unique within a seed.
+//! 3. Which records are faulty depends on the share of them; what a good record holds does not.
+//!
+//! # Not here
+//!
+//! The command: [`crate::cli`].
+
+mod draw;
+mod fault;
+pub mod file;
+pub mod kafka;
+mod names;
+pub mod plan;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use chrono::NaiveDate;
+
+use crate::record::Origin;
+use draw::Draw;
+pub use fault::BadKind;
+pub use transaction::Transaction;
+
+/// What the records are like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// another seed, other records
+    pub seed: u64,
+    /// dates are spread over so many days, at least one
+    pub days: u32,
+    /// the day after the last of them
+    pub end: NaiveDate,
+    /// the share of faulty records, 0 to 1
+    pub bad_share: f64,
+}
+
+impl Settings {
+    /// The end of the days by default. It is fixed, so that a seed means the same records
+    /// tomorrow; 400 days before it there are a leap day and the ends of two years.
+    pub const END: NaiveDate = NaiveDate::from_ymd_opt(2025, 1, 31).expect("a day of January");
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            days: 400,
+            end: Self::END,
+            bad_share: 0.0,
+        }
+    }
+}
+
+/// Makes records.
+#[derive(Debug)]
+pub struct Generator {
+    settings: Settings,
+    customers: Vec<String>,
+}
+
+/// A record before it is JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Generated<'g> {
+    /// a sale
+    Good(Transaction<'g>),
+    /// what would have been this sale
+    Bad(BadKind, Transaction<'g>),
+}
+
+impl Generator {
+    /// A generator of such records.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            customers: names::customers(settings.seed),
+            settings,
+        }
+    }
+
+    /// The record at this place.
+    #[must_use]
+    pub fn generate(&self, origin: Origin) -> Generated<'_> {
+        let mut draw = Draw::new(self.settings.seed, origin);
+        let transaction = Transaction::draw(&mut draw, &self.settings, &self.customers);
+        if draw.chance(self.settings.bad_share) {
+            Generated::Bad(*draw.pick(&BadKind::ALL), transaction)
+        } else {
+            Generated::Good(transaction)
+        }
+    }
+}
+
+impl Generated<'_> {
+    /// Appends the record's bytes. False: it has no value (a tombstone), and nothing is appended.
+    pub fn render(&self, into: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Good(transaction) => fault::render(transaction, None, into),
+            Self::Bad(kind, transaction) => fault::render(transaction, Some(*kind), into),
+        }
+    }
+
+    /// The sale that it is, or would have been.
+    #[must_use]
+    pub fn transaction(&self) -> &Transaction<'_> {
+        match self {
+            Self::Good(transaction) | Self::Bad(_, transaction) => transaction,
+        }
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn fault(&self) -> Option<BadKind> {
+        match self {
+            Self::Good(_) => None,
+            Self::Bad(kind, _) => Some(*kind),
+        }
+    }
+}
