@@ -14,7 +14,7 @@ use wasmill::record::{Partition, Positions, RawBatch};
 use wasmill::source::{PollLimit, Source};
 
 /// For what takes milliseconds on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// No limit that matters, and a short wait.
 const LIMIT: PollLimit = PollLimit {

@@ -1,5 +1,6 @@
 //! What only Kafka has: transactions, topics and brokers that are not there.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use wasmill::record::{Partition, RawBatch};
@@ -223,4 +224,34 @@ fn a_new_partition_shows_and_can_be_read() {
     };
     let read = poll(source.as_mut(), &no_bound(), limit);
     assert_eq!(values(&read[&1]), text(&["two"]));
+}
+
+/// librdkafka aborts the process when an assignment changes, or a consumer is closed, while the
+/// last assignment is still being stopped. With threads in each other's way that happens soon.
+#[test]
+fn seeks_and_closings_in_quick_succession_are_survived() {
+    let topic = Topic::create("source_kafka", 8);
+    for partition in 0..8 {
+        topic.append(partition, &[b"value".as_slice(); 100]);
+    }
+    let all: Vec<_> = (0..8).map(|partition| (partition, 0)).collect();
+    let seeks_and_closings = |reads: bool| {
+        for round in 0..12 {
+            let mut source = topic.source();
+            source.seek(&positions(&all)).expect("in range");
+            if reads {
+                poll(source.as_mut(), &no_bound(), LIMIT);
+            }
+            for _ in 0..round % 3 {
+                source.seek(&positions(&all[..4])).expect("in range");
+                source.seek(&positions(&all[2..6])).expect("in range");
+            }
+        }
+    };
+    let seeks_and_closings = &seeks_and_closings;
+    thread::scope(|scope| {
+        for thread in 0..6 {
+            scope.spawn(move || seeks_and_closings(thread % 2 == 0));
+        }
+    });
 }

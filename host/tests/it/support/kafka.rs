@@ -42,7 +42,7 @@ impl ProducerContext for Refusals {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
-            self.0.lock().unwrap().push(error.to_string());
+            self.0.lock().expect("no panic").push(error.to_string());
         }
     }
 }
@@ -79,19 +79,17 @@ impl Topic {
         self.wait_for_leaders(partitions as usize);
     }
 
-    /// The broker answers a creation before all of it knows of the topic.
+    /// The broker answers a creation before it is ready to lead all partitions.
     fn wait_for_leaders(&self, partitions: usize) {
         let started = Instant::now();
-        loop {
-            let metadata = self
-                .admin
-                .inner()
-                .fetch_metadata(Some(&self.name), PATIENCE)
-                .expect("metadata");
-            let known = metadata.topics()[0].partitions();
-            if known.len() == partitions && known.iter().all(|known| known.leader() >= 0) {
-                return;
-            }
+        let client = self.admin.inner();
+        let leads = |partition: usize| {
+            let partition = i32::try_from(partition).expect("few");
+            client
+                .fetch_watermarks(&self.name, partition, PATIENCE)
+                .is_ok()
+        };
+        while !(0..partitions).all(leads) {
             assert!(started.elapsed() < PATIENCE, "{} has no leaders", self.name);
             thread::sleep(Duration::from_millis(20));
         }
@@ -164,7 +162,7 @@ impl Topic {
             }
         }
         producer.flush(PATIENCE).expect("flushed");
-        let refusals = producer.context().0.lock().unwrap();
+        let refusals = producer.context().0.lock().expect("no panic");
         assert!(refusals.is_empty(), "the broker refused {refusals:?}");
     }
 

@@ -374,26 +374,6 @@ mod tests {
         list
     }
 
-    /// Without the wait, librdkafka aborts the process here: not in every round, but with so many
-    /// threads that are in each other's way, in every run.
-    #[test]
-    fn assignments_in_quick_succession_are_survived() {
-        std::thread::scope(|scope| {
-            for _ in 0..16 {
-                scope.spawn(|| {
-                    for _ in 0..5 {
-                        let consumer = lonely();
-                        for _ in 0..40 {
-                            consumer.assign(&partitions(64)).expect("assigned");
-                            consumer.unassign(&partitions(30)).expect("unassigned");
-                            consumer.assign_more(&partitions(20)).expect("assigned");
-                        }
-                    }
-                });
-            }
-        });
-    }
-
     #[test]
     fn a_refused_assignment_is_an_error() {
         let consumer = lonely();
@@ -405,7 +385,7 @@ mod tests {
         let mut consumer = lonely();
         let started = Instant::now();
         let error = loop {
-            assert!(started.elapsed() < Duration::from_secs(60), "nothing heard");
+            assert!(started.elapsed() < Duration::from_mins(1), "nothing heard");
             consumer.receive(1, Duration::from_millis(50));
             consumer.discard();
             if let Some((RDKafkaErrorCode::BrokerTransportFailure, reason)) = consumer.take_error()
