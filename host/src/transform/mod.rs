@@ -216,7 +216,7 @@ impl Growth {
         let returned: usize = changes
             .columns
             .iter()
-            .map(|c| c.get_buffer_memory_size())
+            .map(Array::get_buffer_memory_size)
             .sum();
         let repeated = repeated_bytes(guest.contract(), columns, rows, changes);
         let bytes = repeated.saturating_add(returned as u64);
