@@ -21,7 +21,7 @@
 //! # Not here
 //!
 //! What becomes of rows that a guest rejects or fails on: [`crate::transform`] and
-//! [`crate::aggregate`], both by way of [`isolate`].
+//! [`crate::aggregate`], both by way of `isolate`.
 
 mod bindings;
 mod limits;
