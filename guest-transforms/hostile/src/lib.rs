@@ -132,7 +132,11 @@ impl Guest for Hostile {
             needs,
             returns: vec![Field {
                 name: "doubled".into(),
-                ty: if text { DataType::Utf8 } else { DataType::Int64 },
+                ty: if text {
+                    DataType::Utf8
+                } else {
+                    DataType::Int64
+                },
                 nullable: false,
             }],
             drops: vec![],

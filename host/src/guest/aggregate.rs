@@ -6,12 +6,12 @@ use arrow_array::RecordBatch;
 
 use super::bindings::aggregate as wit;
 use super::bindings::data::BatchParam;
+use super::changes::{RowRejection, check_rejections};
 use super::columns::{self, Scratch};
 use super::component::Component;
 use super::contract::{AggregateContract, field_params};
 use super::error::{CallError, ConfigureError, clip};
 use super::instance::Instance;
-use super::transform::{RowRejection, check_rejections};
 use crate::config::Limits;
 use crate::schema::Schema;
 

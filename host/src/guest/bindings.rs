@@ -5,11 +5,6 @@
 //! Parameters borrow, so columns are lowered straight from the Arrow buffers.
 
 mod generated {
-    #![expect(
-        clippy::pedantic,
-        reason = "generated; wit/guest.wit has the documentation"
-    )]
-
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "any-guest",

@@ -215,8 +215,8 @@ impl Component {
             &wasmtime::component::Instance,
         ) -> wasmtime::Result<G>,
     ) -> Result<Instance<G>, CallError> {
-        let state = HostState::new(&self.0.name, stage, limits);
-        Instance::new(self.0.engine.wasm(), &self.0.instance_pre, state, load)
+        let host = HostState::new(&self.0.name, stage, limits);
+        Instance::new(self.0.engine.wasm(), &self.0.instance_pre, host, load)
     }
 }
 

@@ -39,14 +39,13 @@ pub enum GuestError {
     Engine(String),
     /// The thread that time limits need could not be started.
     #[error("failed to start the clock of the guests: {0}")]
-    Clock(#[source] io::Error),
+    Clock(io::Error),
     /// `describe` did not come back with an answer.
     #[error("failed to ask component `{component}` what it is: {error}")]
     Describe {
         /// the component's name
         component: String,
         /// why
-        #[source]
         error: CallError,
     },
 }

@@ -49,7 +49,7 @@ pub enum CallError {
     Invalid(String),
     /// The instance before was discarded, and no new one could be had.
     #[error("no fresh instance of the guest could be made: {0}")]
-    NoInstance(#[source] Box<ConfigureError>),
+    NoInstance(Box<ConfigureError>),
 }
 
 impl CallError {
@@ -92,7 +92,7 @@ pub enum ConfigureError {
     Refused(String),
     /// It could not be instantiated, or its `configure` did not come back.
     #[error("configuring failed: {0}")]
-    Failed(#[source] CallError),
+    Failed(CallError),
     /// It wants a column that its input does not have.
     #[error("the guest {verb} column `{column}`, and its input has only {there}")]
     MissingColumn {

@@ -65,7 +65,7 @@ pub(crate) fn isolate<T, E>(
         Err(Fault::Rows(_) | Fault::Slow(_)) => {}
     }
 
-    let mut left = vec![0..rows];
+    let mut left: Vec<Range<usize>> = std::iter::once(0..rows).collect();
     let mut in_a_row = 0;
     let mut slow = 0;
     while let Some(range) = left.pop() {

@@ -34,7 +34,6 @@ pub enum LoadError {
         /// the file
         path: PathBuf,
         /// why
-        #[source]
         error: io::Error,
     },
     /// The file holds something else than WebAssembly.

@@ -21,7 +21,7 @@
 //! # Not here
 //!
 //! What becomes of rows that a guest rejects or fails on: [`crate::transform`] and
-//! [`crate::aggregate`], both by way of [`isolate`].
+//! [`crate::aggregate`], both by way of `isolate`.
 
 mod bindings;
 mod limits;
@@ -33,6 +33,7 @@ mod engine;
 mod load;
 mod ticker;
 
+mod changes;
 mod columns;
 mod contract;
 mod error;
@@ -45,10 +46,11 @@ mod transform;
 
 pub use aggregate::{AggregateGuest, Folded};
 pub use batch::{FULL_BATCH_ROWS, call_ranges, lowered_bytes};
+pub use changes::{Changes, RowRejection};
 pub use component::{Component, Description, Kind};
 pub use contract::{AggregateContract, OutputColumn, TransformContract};
 pub use engine::{GuestEngine, GuestError};
 pub use error::{CallError, ConfigureError};
 pub(crate) use isolate::{Fault, isolate};
 pub use load::LoadError;
-pub use transform::{Changes, RowRejection, TransformGuest};
+pub use transform::TransformGuest;

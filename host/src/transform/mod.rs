@@ -9,7 +9,7 @@
 //! 1. No column that the guest leaves alone is copied, unless rows were omitted or repeated.
 //! 2. A record is rejected whole and once: where one of its rows is, this stage passes on none of
 //!    them. Rows that other stages made of it are the caller's to remove.
-//! 3. What a batch may grow to is bounded ([`OUTPUT_GROWTH_MAX`]).
+//! 3. What a batch may grow to is bounded (`OUTPUT_GROWTH_MAX`).
 //!
 //! # Not here
 //!
@@ -39,7 +39,6 @@ const OUTPUT_GROWTH_MAX: u64 = 16;
 #[error("transform `{stage}` cannot go on: {error}")]
 pub struct TransformError {
     stage: String,
-    #[source]
     error: CallError,
 }
 
@@ -216,7 +215,7 @@ impl Growth {
         let returned: usize = changes
             .columns
             .iter()
-            .map(|c| c.get_buffer_memory_size())
+            .map(Array::get_buffer_memory_size)
             .sum();
         let repeated = repeated_bytes(guest.contract(), columns, rows, changes);
         let bytes = repeated.saturating_add(returned as u64);

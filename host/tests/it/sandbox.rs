@@ -1,5 +1,7 @@
 //! What the sandbox must survive: a guest that does everything wrong on request.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 

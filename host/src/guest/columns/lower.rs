@@ -99,7 +99,7 @@ fn expand(bits: &BooleanBuffer, bytes: &mut Vec<u8>) {
     bytes.reserve(bits.len());
     let words = bits.bit_chunks();
     let expand_word = |word: u64, len: usize| (0..len).map(move |bit| (word >> bit) as u8 & 1);
-    for word in words.iter() {
+    for word in &words {
         bytes.extend(expand_word(word, 64));
     }
     bytes.extend(expand_word(words.remainder_bits(), words.remainder_len()));

@@ -196,123 +196,72 @@ fn texts(offsets: Vec<u32>, bytes: &[u8]) -> ValuesResult {
     })
 }
 
+/// Two rows of a column that is not nullable.
+fn assert_refused(ty: DataType, values: ValuesResult, validity: Option<Vec<u8>>, due: &str) {
+    let wrong = lift_one(ty, false, column(values, validity), 2).unwrap_err();
+    assert!(wrong.starts_with("in column `c`, "), "{wrong}");
+    assert!(wrong.contains(due), "{wrong} lacks {due}");
+}
+
 #[test]
-fn nonsense_is_named() {
-    use DataType::{Boolean, Date, Decimal, Int64, Utf8};
-    let cases: Vec<(DataType, ValuesResult, Option<Vec<u8>>, &str)> = vec![
+fn values_that_break_the_contract_are_named() {
+    let long = || ValuesResult::I64s(vec![1, 2]);
+    let cases = [
         (
-            Int64,
             ValuesResult::I64s(vec![1]),
             None,
             "there are 1 values where 2 were due",
         ),
         (
-            Int64,
             ValuesResult::I32s(vec![1, 2]),
             None,
             "values are i32s and its type is int64",
         ),
-        (
-            Date,
-            ValuesResult::I64s(vec![1, 2]),
+        (long(), Some(vec![1]), "1 entries of `validity` where 2"),
+        (long(), Some(vec![1, 3]), "`validity` of row 1 is 3"),
+        (long(), Some(vec![1, 0]), "row 1 is null, and the column"),
+    ];
+    for (values, validity, due) in cases {
+        assert_refused(DataType::Int64, values, validity, due);
+    }
+    let mistyped = "values are i64s and its type is date";
+    assert_refused(DataType::Date, long(), None, mistyped);
+    let two = ValuesResult::Bools(vec![1, 2]);
+    assert_refused(DataType::Boolean, two, None, "row 1 is 2, neither 0 nor 1");
+    for (row, unscaled) in [(0, vec![i64::MIN, 0]), (1, vec![0, 10_i64.pow(18)])] {
+        let due = format!("row {row} has more than 18 digits");
+        assert_refused(
+            DataType::Decimal(2),
+            ValuesResult::I64s(unscaled),
             None,
-            "values are i64s and its type is date",
-        ),
+            &due,
+        );
+    }
+}
+
+#[test]
+fn texts_that_break_the_contract_are_named() {
+    let cases: [(&[u32], &[u8], &str); 9] = [
+        (&[0, 1], b"ab", "there are 2 offsets where 3 were due"),
+        (&[], b"", "there are 0 offsets where 3 were due"),
+        (&[1, 1, 2], b"ab", "the first offset is 1"),
+        (&[0, 2, 1], b"a", "offsets fall from 2 to 1 at row 1"),
         (
-            Boolean,
-            ValuesResult::Bools(vec![1, 2]),
-            None,
-            "row 1 is 2, neither 0 nor 1",
-        ),
-        (
-            Int64,
-            ValuesResult::I64s(vec![1, 2]),
-            Some(vec![1]),
-            "1 entries of `validity` where 2",
-        ),
-        (
-            Int64,
-            ValuesResult::I64s(vec![1, 2]),
-            Some(vec![1, 3]),
-            "`validity` of row 1 is 3",
-        ),
-        (
-            Int64,
-            ValuesResult::I64s(vec![1, 2]),
-            Some(vec![1, 0]),
-            "row 1 is null, and the column",
-        ),
-        (
-            Decimal(2),
-            ValuesResult::I64s(vec![0, 10_i64.pow(18)]),
-            None,
-            "row 1 has more than 18 digits",
-        ),
-        (
-            Decimal(2),
-            ValuesResult::I64s(vec![i64::MIN, 0]),
-            None,
-            "row 0 has more than 18 digits",
-        ),
-        (
-            Utf8,
-            texts(vec![0, 1], b"ab"),
-            None,
-            "there are 2 offsets where 3 were due",
-        ),
-        (
-            Utf8,
-            texts(vec![], b""),
-            None,
-            "there are 0 offsets where 3 were due",
-        ),
-        (
-            Utf8,
-            texts(vec![1, 1, 2], b"ab"),
-            None,
-            "the first offset is 1",
-        ),
-        (
-            Utf8,
-            texts(vec![0, 2, 1], b"a"),
-            None,
-            "offsets fall from 2 to 1 at row 1",
-        ),
-        (
-            Utf8,
-            texts(vec![0, 1, 3], b"ab"),
-            None,
+            &[0, 1, 3],
+            b"ab",
             "the last offset is 3 and there are 2 bytes",
         ),
+        (&[0, 1, u32::MAX], b"ab", "the last offset is 4294967295"),
         (
-            Utf8,
-            texts(vec![0, 1, u32::MAX], b"ab"),
-            None,
-            "the last offset is 4294967295",
-        ),
-        (
-            Utf8,
-            texts(vec![0, 1, 1], b"ab"),
-            None,
+            &[0, 1, 1],
+            b"ab",
             "the last offset is 1 and there are 2 bytes",
         ),
-        (
-            Utf8,
-            texts(vec![0, 1, 2], b"a\xff"),
-            None,
-            "row 1 is not UTF-8",
-        ),
-        (
-            Utf8,
-            texts(vec![0, 1, 2], "é".as_bytes()),
-            None,
-            "row 0 is not UTF-8",
-        ),
+        (&[0, 1, 2], b"a\xff", "row 1 is not UTF-8"),
+        (&[0, 1, 2], "é".as_bytes(), "row 0 is not UTF-8"),
     ];
-    for (ty, values, validity, expected) in cases {
-        let wrong = lift_one(ty, false, column(values, validity), 2).unwrap_err();
-        assert!(wrong.starts_with("in column `c`, "), "{wrong}");
-        assert!(wrong.contains(expected), "{wrong} lacks {expected}");
+    for (offsets, bytes, due) in cases {
+        assert_refused(DataType::Utf8, texts(offsets.to_vec(), bytes), None, due);
     }
 }
 

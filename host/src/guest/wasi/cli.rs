@@ -45,7 +45,7 @@ pub(super) fn stdio(
     };
     match name {
         "get-stdin" => {
-            linker.func_wrap(name, |_, ()| Ok((Resource::<InputStream>::new_own(0),)))?
+            linker.func_wrap(name, |_, ()| Ok((Resource::<InputStream>::new_own(0),)))?;
         }
         "get-stdout" => linker.func_wrap(name, output(Stream::Stdout))?,
         "get-stderr" => linker.func_wrap(name, output(Stream::Stderr))?,

@@ -90,7 +90,7 @@ pub(super) fn streams(
             })?;
         }
         "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush" => {
-            linker.func_wrap(name, write)?;
+            linker.func_wrap(name, |store, call| Ok(write(store, call)))?;
         }
         "[method]output-stream.flush" | "[method]output-stream.blocking-flush" => {
             linker.func_wrap(
@@ -108,8 +108,8 @@ pub(super) fn streams(
 fn write(
     mut store: StoreContextMut<'_, HostState>,
     (stream, bytes): (Resource<OutputStream>, Vec<u8>),
-) -> wasmtime::Result<Done> {
+) -> Done {
     let stream = Stream::from_handle(stream.rep());
     store.data_mut().console.write(stream, &bytes);
-    Ok((Ok(()),))
+    (Ok(()),)
 }
