@@ -158,8 +158,12 @@ fn transforms(pipeline: &Pipeline, engine: &GuestEngine) -> anyhow::Result<(u64,
             .get(&transform.component)
             .context("a validated pipeline has its components")?;
         let loaded = engine.load(&transform.component, &component.path)?;
-        let guest =
-            loaded.transform(&transform.name, &schema, &transform.config, &component.limits)?;
+        let guest = loaded.transform(
+            &transform.name,
+            &schema,
+            &transform.config,
+            &component.limits,
+        )?;
         schema = guest.contract().output.clone();
         chain.push(TransformStage::new(&transform.name, guest));
     }

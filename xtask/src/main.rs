@@ -14,12 +14,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod demo;
 mod guests;
 mod test;
 
 mod services;
 
+mod database;
 mod group;
 mod http;
 mod interrupt;
@@ -43,6 +45,8 @@ struct Cli {
 enum Task {
     /// Run the whole job on generated sales until Ctrl-C, with its totals in the terminal
     Demo(demo::Options),
+    /// Measure the sales job stage by stage, and print a table
+    Bench(bench::Options),
     /// Build the guests for wasm32-wasip2 into target/guests
     Guests,
     /// Real Kafka, PostgreSQL and Elasticsearch on free ports of 127.0.0.1
@@ -71,6 +75,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     };
     match cli.task {
         Task::Demo(options) => demo::run(&options, &services_dir),
+        Task::Bench(options) => bench::run(&options, &services_dir),
         Task::Guests => guests::build().map(|()| ExitCode::SUCCESS),
         Task::Services(command) => services::run(&command, &services_dir),
         Task::Test(options) => Ok(test::run(&options, &services_dir)),

@@ -160,7 +160,10 @@ impl StateTable {
         let known = self.read_states(known.into_iter())?;
         let parts = concat_batches(
             self.layout.state.arrow(),
-            partials.iter().map(|partial| &partial.states).chain([&known]),
+            partials
+                .iter()
+                .map(|partial| &partial.states)
+                .chain([&known]),
         )
         .expect("partials and states have the state's schema, checked at the border");
         let merged = self
@@ -254,8 +257,8 @@ impl StateTable {
         &self,
         states: impl Iterator<Item = &'a [u8]>,
     ) -> Result<RecordBatch, AggregateError> {
-        let columns = read_rows(self.layout.state.fields(), states)
-            .map_err(|source| self.corrupt(source))?;
+        let columns =
+            read_rows(self.layout.state.fields(), states).map_err(|source| self.corrupt(source))?;
         Ok(
             RecordBatch::try_new(Arc::clone(self.layout.state.arrow()), columns)
                 .expect("the codec builds what the state's schema says"),

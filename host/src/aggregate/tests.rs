@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{
-    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 
 use super::*;
@@ -117,12 +115,24 @@ fn layout() -> Layout {
         time: "at".into(),
     };
     let sum = Sum::new();
-    Layout::new(&input(), &["product".into()], &window, &sum.state, &sum.output)
-        .expect("the columns are there")
+    Layout::new(
+        &input(),
+        &["product".into()],
+        &window,
+        &sum.state,
+        &sum.output,
+    )
+    .expect("the columns are there")
 }
 
 fn stage() -> AggregateStage {
-    AggregateStage::new("sums".into(), Box::new(Sum::new()), vec![2], &layout(), 1 << 20)
+    AggregateStage::new(
+        "sums".into(),
+        Box::new(Sum::new()),
+        vec![2],
+        &layout(),
+        1 << 20,
+    )
 }
 
 fn table() -> StateTable {
@@ -252,7 +262,9 @@ fn damaged_states_are_refused() {
         key: vec![1, 2, 3].into(),
         state: vec![].into(),
     };
-    let error = table().restore(vec![change]).expect_err("three bytes are no group");
+    let error = table()
+        .restore(vec![change])
+        .expect_err("three bytes are no group");
     assert!(matches!(error, AggregateError::Corrupt { .. }));
 }
 
@@ -279,4 +291,3 @@ fn a_row_that_makes_calls_fail_is_found_among_its_neighbours() {
     assert_eq!(rejected.len(), 1);
     assert_eq!((rejected[0].record, rejected[0].by_guest), (123, true));
 }
-

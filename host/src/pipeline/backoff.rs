@@ -37,6 +37,10 @@ mod tests {
         let mut backoff = Backoff::new();
         let waits: Vec<Duration> = (0..20).map(|_| backoff.wait()).collect();
         assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
-        assert!(waits[10..].iter().all(|w| *w >= LONGEST / 2 && *w <= LONGEST));
+        assert!(
+            waits[10..]
+                .iter()
+                .all(|w| *w >= LONGEST / 2 && *w <= LONGEST)
+        );
     }
 }

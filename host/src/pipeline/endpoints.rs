@@ -42,8 +42,8 @@ impl Endpoints {
             SourceKind::Kafka(kafka) => kafka.topic.as_str(),
             SourceKind::File { .. } => "",
         };
-        let dead_letters = dead_letter::open(&pipeline.dead_letters, topic)
-            .map_err(sink_error("dead letters"))?;
+        let dead_letters =
+            dead_letter::open(&pipeline.dead_letters, topic).map_err(sink_error("dead letters"))?;
         let mut ledger: Option<Box<dyn Ledger>> = None;
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         for sink in &pipeline.sinks {

@@ -107,7 +107,9 @@ pub enum PipelineError {
         reason: String,
     },
     /// A partition that was read before does not exist any more.
-    #[error("partition {0} was read before and is not there any more: is it another topic of the same name?")]
+    #[error(
+        "partition {0} was read before and is not there any more: is it another topic of the same name?"
+    )]
     PartitionGone(Partition),
     /// The journal lacks the epoch that a sink goes on from.
     #[error("the journal has no epoch {0} any more, and a sink has to go on from there")]
@@ -124,7 +126,9 @@ pub enum PipelineError {
     #[error("stopped while waiting for {0}")]
     StoppedWhileStarting(String),
     /// Told to stop, and the sinks did not take the last epochs in time.
-    #[error("stopped after {STOP_DEADLINE:?} without the last epochs: they are not committed and will be read again")]
+    #[error(
+        "stopped after {STOP_DEADLINE:?} without the last epochs: they are not committed and will be read again"
+    )]
     StopDeadline,
 }
 
@@ -162,8 +166,9 @@ pub async fn run(
 
     // The queues, from the source to the sinks.
     let counters = Arc::new(counters(pipeline, &*ledger, &others));
-    let (workers_out, workers_in): (Vec<_>, Vec<_>) =
-        (0..pipeline.workers).map(|_| sync_channel(WORKER_QUEUE)).unzip();
+    let (workers_out, workers_in): (Vec<_>, Vec<_>) = (0..pipeline.workers)
+        .map(|_| sync_channel(WORKER_QUEUE))
+        .unzip();
     let (part_out, part_in) = sync_channel(pipeline.workers);
     let in_flight = pipeline.commit.in_flight;
     let (epoch_out, epoch_in) = mpsc::channel(in_flight.saturating_sub(1).max(1));
@@ -221,7 +226,11 @@ pub async fn run(
         epoch: beginning.epoch,
         replay: beginning.replay,
         live: beginning.live,
-        until: if options.once { beginning.ends } else { Default::default() },
+        until: if options.once {
+            beginning.ends
+        } else {
+            Default::default()
+        },
         stop: reading.clone(),
         counters: Arc::clone(&counters),
     };

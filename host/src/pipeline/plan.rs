@@ -243,8 +243,7 @@ impl<'a> Builder<'a> {
                 Err(error) => {
                     let place = self.pipeline.places.find(&component.span, "path");
                     let message = format!("component `{name}`: {error}");
-                    self.diagnostics
-                        .push(Diagnostic::error(message).at(&place));
+                    self.diagnostics.push(Diagnostic::error(message).at(&place));
                 }
             }
         }

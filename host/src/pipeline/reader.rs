@@ -157,7 +157,8 @@ impl Reader {
             }
             Err(error) => return Err(PipelineError::Source(error)),
         }
-        self.counters.add(Stage::Read, batch.len(), started.elapsed());
+        self.counters
+            .add(Stage::Read, batch.len(), started.elapsed());
         self.counters.add_read(batch.len(), batch.byte_len());
         Ok(batch)
     }

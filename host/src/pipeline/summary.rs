@@ -201,7 +201,11 @@ impl fmt::Display for Summary {
             self.records as f64 / cpu.max(1e-9),
             self.process.memory_peak as f64 / 1e6
         )?;
-        writeln!(f, "{:<32}{:>12}{:>12}{:>12}", "stage", "rows", "ms", "ns/row")?;
+        writeln!(
+            f,
+            "{:<32}{:>12}{:>12}{:>12}",
+            "stage", "rows", "ms", "ns/row"
+        )?;
         for stage in &self.stages {
             let per_row = stage.time.as_nanos() as f64 / (stage.rows.max(1)) as f64;
             writeln!(

@@ -97,11 +97,7 @@ impl Worker {
         Ok(())
     }
 
-    fn process(
-        &mut self,
-        raw: &RawBatch,
-        skip: &BTreeSet<Origin>,
-    ) -> Result<(), PipelineError> {
+    fn process(&mut self, raw: &RawBatch, skip: &BTreeSet<Origin>) -> Result<(), PipelineError> {
         let mut rejected = Rejected::of(raw.len());
         let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
         let decoder = &mut self.chain.decoder;
@@ -138,7 +134,10 @@ impl Worker {
                     columns: rows.columns.clone(),
                     origins: origins.collect(),
                 };
-                self.streams.entry(Arc::clone(name)).or_default().push(batch);
+                self.streams
+                    .entry(Arc::clone(name))
+                    .or_default()
+                    .push(batch);
             }
         }
         Ok(())
@@ -156,9 +155,9 @@ impl Worker {
             for (index, aggregate) in self.chain.aggregates.iter_mut().enumerate() {
                 let rows = &streams[aggregate.from];
                 let count = rows.columns.num_rows();
-                let folded = self.counters.time(Stage::Fold(index), count, || {
-                    aggregate.stage.fold(rows)
-                });
+                let folded = self
+                    .counters
+                    .time(Stage::Fold(index), count, || aggregate.stage.fold(rows));
                 let folded = folded.map_err(|source| PipelineError::Fold {
                     aggregate: Arc::clone(&aggregate.names.stage),
                     source,

@@ -46,14 +46,27 @@ async fn files_are_read_like_a_topic() {
         ..Settings::default()
     };
     let job = Job::new("files", |text| {
-        let text = text.replace("type = \"kafka\"\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\ntopic", "type = \"file\"\npaths = [\"sales/part-0.ndjson\", \"sales/part-1.ndjson\"]\n# topic");
+        let text = text.replace(
+            "type = \"kafka\"\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\ntopic",
+            "type = \"file\"\npaths = [\"sales/part-0.ndjson\", \"sales/part-1.ndjson\"]\n# topic",
+        );
         let text = text.replace("start = \"earliest\"", "# start =");
-        let (text, _) = text.split_once("[dead_letters]").expect("the shipped pipeline has them");
+        let (text, _) = text
+            .split_once("[dead_letters]")
+            .expect("the shipped pipeline has them");
         format!("{text}[dead_letters]\ntype = \"file\"\npath = \"dead.ndjson\"\n")
     })
     .await;
     succeed(job.wasmill(&[
-        "generate", "--output", "sales/", "--partitions", "2", "--count", "5000", "--seed", "7",
+        "generate",
+        "--output",
+        "sales/",
+        "--partitions",
+        "2",
+        "--count",
+        "5000",
+        "--seed",
+        "7",
     ]));
     job.run_once();
     let expected = truth::expected(&settings, 2, 5_000);
@@ -78,8 +91,13 @@ async fn a_changed_aggregate_is_refused_by_name() {
     let job = Job::new("changed", |text| text).await;
     job.generate(&settings, 1, 100);
     job.run_once();
-    job.edit(|text| text.replace("key = [\"product_category\"]", "key = [\"product_brand\"]")
-        .replace("category = \"product_category\"", "category = \"product_brand\""));
+    job.edit(|text| {
+        text.replace("key = [\"product_category\"]", "key = [\"product_brand\"]")
+            .replace(
+                "category = \"product_category\"",
+                "category = \"product_brand\"",
+            )
+    });
     let output = job
         .wasmill(&["run", "pipeline.toml", "--once"])
         .output()
@@ -111,7 +129,13 @@ pub(crate) async fn compare(job: &Job, expected: &truth::Outcome) {
 
 /// The records have what is easily got wrong.
 fn assert_covers_the_calendar(expected: &truth::Outcome) {
-    for day in ["2024-02-29", "2023-12-31", "2024-01-01", "2024-12-31", "2025-01-01"] {
+    for day in [
+        "2024-02-29",
+        "2023-12-31",
+        "2024-01-01",
+        "2024-12-31",
+        "2025-01-01",
+    ] {
         assert!(expected.per_day.contains_key(day), "no sale on {day}");
     }
     let foreign = |row: &Vec<String>| row.iter().any(|text| !text.is_ascii());

@@ -12,21 +12,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::database::Database;
 use crate::group::{self, Group};
 use crate::services::Session;
 use crate::signal::Signal;
 use crate::workspace::{self, Metadata, cargo};
 use crate::{guests, http, interrupt, tools};
 
-use database::Database;
 use totals::Totals;
 
-mod database;
 mod totals;
 
 /// Names in the shipped `pipeline.toml`.
 const TOPIC: &str = "financial_transactions";
 const DEAD_LETTER_TOPIC: &str = "financial_transactions.dead";
+const DATABASE: &str = "wasmill_demo";
 const INDEX: &str = "transactions";
 
 /// Sales that are in the topic before the job starts.
@@ -93,7 +93,7 @@ struct Demo {
 
 impl Demo {
     fn new(wasmill: PathBuf, session: Session) -> Result<Self> {
-        let database = Database::new(session.postgres())?;
+        let database = Database::new(session.postgres(), DATABASE)?;
         let logs = workspace::root().join("target/demo");
         fs::create_dir_all(&logs)
             .with_context(|| format!("failed to create {}", logs.display()))?;
@@ -148,7 +148,7 @@ impl Demo {
             job.ensure_running()?;
             generator.ensure_running()?;
             let now = Instant::now();
-            match self.database.totals() {
+            match self.totals() {
                 Ok(Some(totals)) => {
                     always_equal &= totals.are_equal();
                     let rate = last
@@ -173,7 +173,7 @@ impl Demo {
         let begin = Instant::now();
         let status = job.group.stop(Signal::Terminate, STOP_DEADLINE)?;
         let seconds = begin.elapsed().as_secs_f64();
-        let totals = self.database.totals()?;
+        let totals = self.totals()?;
         let ends_equal = totals.as_ref().is_none_or(Totals::are_equal);
         if let Some(totals) = totals {
             println!("{}", totals.render(None, self.indexed()));
@@ -205,6 +205,12 @@ impl Demo {
             bail!("failed to delete index {INDEX}: {}", response.body);
         }
         Ok(())
+    }
+
+    /// The totals, none while the job has not created its tables.
+    fn totals(&self) -> Result<Option<Totals>> {
+        let rows = self.database.query(totals::QUERY)?;
+        rows.map(|rows| totals::parse(&rows)).transpose()
     }
 
     fn generate(&self, seed: u64) -> Command {

@@ -127,7 +127,9 @@ pub(crate) fn succeed(mut command: Command) -> String {
         status,
         stdout,
         stderr,
-    } = command.output().expect("the binary was built with the tests");
+    } = command
+        .output()
+        .expect("the binary was built with the tests");
     let (stdout, stderr) = (
         String::from_utf8_lossy(&stdout),
         String::from_utf8_lossy(&stderr),

@@ -1,63 +1,61 @@
-//! The demo's own database, asked by `psql`: it comes with the server, and a client library would be
-//! most of what xtask compiles.
+//! A database of our own on the servers, asked by `psql`: it comes with the server, and a client library
+//! would be most of what xtask compiles.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::totals::{self, Totals};
 use crate::tools;
-
-/// Its name.
-const NAME: &str = "wasmill_demo";
 
 /// `psql` reports errors as codes; this one is "undefined table".
 const UNDEFINED_TABLE: &str = "42P01";
 
 /// A database on a server.
-pub(super) struct Database {
+pub(crate) struct Database {
     psql: PathBuf,
+    name: &'static str,
     server_url: String,
     url: String,
 }
 
 impl Database {
-    /// The demo's database on the server at `server_url`.
-    pub(super) fn new(server_url: &str) -> Result<Self> {
-        let url = with_database(server_url, NAME);
+    /// The database `name` on the server at `server_url`; it need not exist yet.
+    pub(crate) fn new(server_url: &str, name: &'static str) -> Result<Self> {
+        let url = with_database(server_url, name);
         Ok(Self {
             psql: tools::postgres("psql")?,
+            name,
             server_url: server_url.to_owned(),
             url: url.with_context(|| format!("{server_url} is no postgres:// URL"))?,
         })
     }
 
     /// Where clients find it.
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// Creates it; returns whether it was missing.
-    pub(super) fn create(&self) -> Result<bool> {
-        let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{NAME}'");
+    pub(crate) fn create(&self) -> Result<bool> {
+        let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{}'", self.name);
         if !self.psql(&self.server_url, &exists)?.is_empty() {
             return Ok(false);
         }
-        self.psql(&self.server_url, &format!("CREATE DATABASE {NAME}"))?;
+        self.psql(&self.server_url, &format!("CREATE DATABASE {}", self.name))?;
         Ok(true)
     }
 
     /// Deletes it, if it is there.
-    pub(super) fn drop(&self) -> Result<()> {
-        let drop = format!("DROP DATABASE IF EXISTS {NAME} WITH (FORCE)");
+    pub(crate) fn drop(&self) -> Result<()> {
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         self.psql(&self.server_url, &drop).map(|_| ())
     }
 
-    /// The totals, none while the job has not created its tables.
-    pub(super) fn totals(&self) -> Result<Option<Totals>> {
-        match self.psql(&self.url, totals::QUERY) {
-            Ok(text) => totals::parse(&text).map(Some),
+    /// The rows of a query, lines of fields with tabs between them; none while a table is missing.
+    pub(crate) fn query(&self, statement: &str) -> Result<Option<String>> {
+        match self.psql(&self.url, statement) {
+            Ok(text) => Ok(Some(text)),
             Err(error) if error.to_string().contains(UNDEFINED_TABLE) => Ok(None),
             Err(error) => Err(error),
         }
