@@ -23,7 +23,7 @@ const PROGRESS_STEP: u64 = 1_000;
         wasmill generate --output sales/ --partitions 4 --count 200000 --seed 7\n\n\
         A topic is written on at its end: a second run makes the records after those of the first."
 )]
-pub struct Args {
+pub(super) struct Args {
     /// Write to this Kafka topic, which is created if it is missing
     #[arg(long)]
     topic: Option<String>,
@@ -79,7 +79,7 @@ pub struct Args {
 /// # Errors
 ///
 /// When they cannot be written, or not all of them were delivered.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let generator = Generator::new(Settings {
         seed: args.seed,
         days: args.days,
@@ -122,7 +122,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let plan = plan(vec![args.start.unwrap_or(0); paths.len()]);
             let report = Report::begin(args.count);
             let made = file::write(&generator, &plan, &paths, &stop, |count| {
-                report.progress(count)
+                report.progress(count);
             })?;
             report.end(made, &output.display().to_string());
         }
