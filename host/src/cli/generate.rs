@@ -122,7 +122,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             let plan = plan(vec![args.start.unwrap_or(0); paths.len()]);
             let report = Report::begin(args.count);
             let made = file::write(&generator, &plan, &paths, &stop, |count| {
-                report.progress(count)
+                report.progress(count);
             })?;
             report.end(made, &output.display().to_string());
         }

@@ -1,5 +1,9 @@
 //! Walks over a JSON text once, strictly by its grammar (RFC 8259), without building anything.
 //!
+//! Why not a library: a number's own text and strictness in what is skipped are needed, without an
+//! allocation and without recursion. `sonic-rs`, tried first, gives the text only through its lazy
+//! values, skips by recursion and past malformed `\u`; guarded against both it took twice as long.
+//!
 //! # Invariants
 //!
 //! 1. What is skipped is checked as strictly as what is read.

@@ -39,12 +39,10 @@ pub enum KafkaWriteError {
     #[error("failed to set up the Kafka client")]
     Client(#[source] KafkaError),
     /// No broker answers, or it refuses.
-    #[error("failed to ask Kafka at {brokers} about topic `{topic}`")]
+    #[error("failed to ask Kafka about {what}")]
     Ask {
-        /// as they were given
-        brokers: String,
-        /// as it was given
-        topic: String,
+        /// topic and brokers
+        what: String,
         /// what the client says
         source: KafkaError,
     },
@@ -156,8 +154,7 @@ impl Topic {
             .set("batch.num.messages", "10000")
             .set("queue.buffering.max.kbytes", "65536");
         let ask = |source| KafkaWriteError::Ask {
-            brokers: brokers.to_owned(),
-            topic: name.to_owned(),
+            what: format!("topic `{name}` at {brokers}"),
             source,
         };
         let producer: ThreadedProducer<Deliveries> = config
