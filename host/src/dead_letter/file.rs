@@ -170,9 +170,10 @@ impl Open {
 
 #[async_trait]
 impl DeadLetterSink for DeadLetterFile {
-    async fn recover(&mut self, bytes: u64) -> Result<(), SinkError> {
+    async fn recover(&mut self, committed: Option<u64>) -> Result<Option<u64>, SinkError> {
         let path = self.path.clone();
         let open = self.opened().await?;
+        let bytes = committed.unwrap_or(open.durable);
         if open.durable < bytes {
             return Err(SinkError::Permanent(format!(
                 "the dead-letter file {} has {} bytes, and {bytes} were committed: it was cut or \
@@ -188,10 +189,10 @@ impl DeadLetterSink for DeadLetterFile {
                 .await
                 .map_err(|error| Self::failed(&path, "cut", &error))?;
         }
-        Ok(())
+        Ok(Some(open.durable))
     }
 
-    async fn write(&mut self, letters: &[DeadLetter]) -> Result<u64, SinkError> {
+    async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError> {
         let mut lines = Vec::new();
         for letter in letters {
             write_line(letter, &self.topic, &mut lines);
@@ -207,7 +208,7 @@ impl DeadLetterSink for DeadLetterFile {
                     reason: error.to_string(),
                 })?;
         }
-        Ok(open.durable)
+        Ok(Some(open.durable))
     }
 }
 
@@ -260,7 +261,7 @@ mod tests {
             ..letter(5, Some("{\"é\n".as_bytes()))
         };
         let length = file.write(&[full, letter(6, None)]).await.unwrap();
-        assert_eq!(length, std::fs::metadata(&path).unwrap().len());
+        assert_eq!(length, Some(std::fs::metadata(&path).unwrap().len()));
         assert_eq!(
             lines(&path),
             [
@@ -282,7 +283,7 @@ mod tests {
     async fn letters_beyond_the_committed_length_are_forgotten() {
         let folder = TempDir::new().unwrap();
         let (path, mut first) = file(&folder);
-        first.recover(0).await.unwrap();
+        first.recover(Some(0)).await.unwrap();
         let committed = first.write(&[letter(1, Some(b"a"))]).await.unwrap();
         let more = first.write(&[letter(2, Some(b"b"))]).await.unwrap();
         assert!(more > committed);
@@ -296,10 +297,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn letters_of_an_earlier_pipeline_stay() {
+        let folder = TempDir::new().unwrap();
+        let (path, mut first) = file(&folder);
+        let length = first.write(&[letter(1, Some(b"a"))]).await.unwrap();
+
+        let (_, mut second) = file(&folder);
+        assert_eq!(second.recover(None).await.unwrap(), length);
+        assert_eq!(lines(&path).len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_file_that_lacks_committed_letters_is_refused() {
         let folder = TempDir::new().unwrap();
         let (path, mut file) = file(&folder);
-        let error = file.recover(10).await.unwrap_err();
+        let error = file.recover(Some(10)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
@@ -330,14 +342,14 @@ mod tests {
         let longer = file.write(&[letter(2, None)]).await.unwrap();
         assert!(longer > length);
         assert_eq!(lines(&path).len(), 2);
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), longer);
+        assert_eq!(Some(std::fs::metadata(&path).unwrap().len()), longer);
     }
 
     #[tokio::test]
     async fn a_path_that_cannot_be_a_file_is_refused_by_name() {
         let folder = TempDir::new().unwrap();
         let mut file = DeadLetterFile::new(folder.path(), "sales");
-        let error = file.recover(0).await.unwrap_err().to_string();
+        let error = file.recover(None).await.unwrap_err().to_string();
         assert!(
             error.starts_with("failed to open the dead-letter file /"),
             "{error}"

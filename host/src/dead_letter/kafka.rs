@@ -316,20 +316,21 @@ fn headers(letter: &DeadLetter, source_topic: &str, body: Body) -> OwnedHeaders 
 
 #[async_trait]
 impl DeadLetterSink for DeadLetterTopic {
-    async fn recover(&mut self, _bytes: u64) -> Result<(), SinkError> {
-        self.connect().await
+    async fn recover(&mut self, _committed: Option<u64>) -> Result<Option<u64>, SinkError> {
+        self.connect().await?;
+        Ok(None)
     }
 
-    async fn write(&mut self, letters: &[DeadLetter]) -> Result<u64, SinkError> {
+    async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError> {
         if letters.is_empty() {
-            return Ok(0);
+            return Ok(None);
         }
         self.connect().await?;
         let written = self.write_all(letters).await;
         if written.is_err() {
             self.producer = None;
         }
-        written.map(|()| 0)
+        written.map(|()| None)
     }
 }
 

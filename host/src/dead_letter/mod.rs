@@ -37,21 +37,21 @@ pub struct DeadLetter {
 /// Where dead letters go.
 #[async_trait]
 pub trait DeadLetterSink: Send {
-    /// Forgets letters beyond the first `bytes`: those of epochs that were never committed. Called
-    /// once, before the first [`write`](Self::write). Only a file can do it.
+    /// Forgets letters beyond the first `committed` bytes: those of epochs that were never
+    /// committed. With `None` nothing is known to be committed, and whatever is there stays. Called
+    /// once, before the first [`write`](Self::write). Returns the bytes that there are, for a file.
     ///
     /// # Errors
     ///
     /// [`SinkError`].
-    async fn recover(&mut self, bytes: u64) -> Result<(), SinkError>;
+    async fn recover(&mut self, committed: Option<u64>) -> Result<Option<u64>, SinkError>;
 
-    /// Appends the letters and returns once they are durable: the bytes written in all so far for a
-    /// file, 0 otherwise.
+    /// Appends the letters and returns once they are durable: for a file, the bytes that there are.
     ///
     /// # Errors
     ///
     /// On `Err` some may be written; writing them again may then repeat these.
-    async fn write(&mut self, letters: &[DeadLetter]) -> Result<u64, SinkError>;
+    async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError>;
 }
 
 /// The sink that `[dead_letters]` asks for; it connects when it is first used. Letters name

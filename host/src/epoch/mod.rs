@@ -64,8 +64,8 @@ pub struct EpochOutput {
     pub excluded: BTreeSet<Origin>,
     /// every record that was left out, decoding included
     pub dead_letters: Vec<DeadLetter>,
-    /// Bytes in the dead-letter file after this epoch's were appended; 0 when it is no file.
-    pub dead_letter_bytes: u64,
+    /// bytes in the dead-letter file after this epoch's were appended; `None` when it is no file
+    pub dead_letter_bytes: Option<u64>,
 }
 
 /// An epoch as the journal remembers it.

@@ -170,7 +170,7 @@ fn rows_of(output: &EpochOutput) -> usize {
 async fn write_dead_letters(
     sink: &SharedDeadLetters,
     letters: &[DeadLetter],
-) -> Result<u64, PipelineError> {
+) -> Result<Option<u64>, PipelineError> {
     let mut sink = sink.lock().await;
     let mut backoff = Backoff::new();
     loop {

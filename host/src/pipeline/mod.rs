@@ -159,9 +159,10 @@ pub async fn run(
         start::prepare(&mut **sink, stop).await?;
     }
     let dead_letters = Arc::new(Mutex::new(dead_letters));
-    start::recover_dead_letters(&dead_letters, claim.dead_letter_bytes, stop).await?;
+    let committed = claim.dead_letter_bytes;
+    let bytes = start::recover_dead_letters(&dead_letters, committed, stop).await?;
     let kind = &pipeline.source.kind;
-    let (source, beginning) = start::begin(source, kind, &mut *ledger, &claim, stop).await?;
+    let (source, beginning) = start::begin(source, kind, &mut *ledger, &claim, bytes, stop).await?;
     let coordinator = coordinator(pipeline, plan, &mut claim)?;
 
     // The queues, from the source to the sinks.

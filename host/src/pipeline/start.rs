@@ -82,15 +82,14 @@ pub(super) async fn prepare(
     Ok(())
 }
 
-/// Makes the dead letters ready, without those of epochs that were never committed.
+/// Makes the dead letters ready, without those of epochs that were never committed; their bytes.
 pub(super) async fn recover_dead_letters(
     dead_letters: &super::commit::SharedDeadLetters,
-    bytes: u64,
+    committed: Option<u64>,
     stop: &CancellationToken,
-) -> Result<(), PipelineError> {
+) -> Result<Option<u64>, PipelineError> {
     let mut sink = dead_letters.lock().await;
-    wait_for!(stop, "dead letters", sink.recover(bytes));
-    Ok(())
+    Ok(wait_for!(stop, "dead letters", sink.recover(committed)))
 }
 
 /// Finds out where to read on, and moves the source there. The first run of a pipeline commits an
@@ -100,6 +99,7 @@ pub(super) async fn begin(
     kind: &SourceKind,
     ledger: &mut dyn Ledger,
     claim: &Claim,
+    dead_letter_bytes: Option<u64>,
     stop: &CancellationToken,
 ) -> Result<(Box<dyn Source>, Beginning), PipelineError> {
     let ranges;
@@ -132,6 +132,7 @@ pub(super) async fn begin(
         let beginning = EpochOutput {
             epoch,
             positions: live.clone(),
+            dead_letter_bytes,
             ..EpochOutput::default()
         };
         let _ = wait_for!(stop, &name, ledger.write(&beginning));

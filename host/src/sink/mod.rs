@@ -112,8 +112,9 @@ pub struct Claim {
     pub positions: Positions,
     /// the last epoch that each other sink has confirmed
     pub confirmed: BTreeMap<String, EpochId>,
-    /// how much of the dead-letter file belongs to committed epochs
-    pub dead_letter_bytes: u64,
+    /// bytes of the dead-letter file that belong to committed epochs; `None` when there are none, or
+    /// the last one had no such file
+    pub dead_letter_bytes: Option<u64>,
     /// the state of every aggregate as of `epoch`
     pub state: Vec<StateChange>,
 }

@@ -110,7 +110,7 @@ async fn read(topic: &str, count: usize) -> Vec<Letter> {
 async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() {
     let topic = support::unique("dead");
     let mut sink = sink(&support::kafka(), &topic);
-    sink.recover(0).await.unwrap();
+    sink.recover(None).await.unwrap();
     let full = DeadLetter {
         component: Some("currency".into()),
         column: Some("währung".into()),
@@ -119,8 +119,8 @@ async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() 
         ..letter(7, Some(b"\xff not UTF-8"))
     };
     let written = sink.write(&[full, letter(8, None)]).await.unwrap();
-    assert_eq!(written, 0, "only a file has a length");
-    assert_eq!(sink.write(&[]).await.unwrap(), 0);
+    assert_eq!(written, None, "only a file has a length");
+    assert_eq!(sink.write(&[]).await.unwrap(), None);
 
     let letters = read(&topic, 2).await;
     let headers = |pairs: &[(&str, &[u8])]| -> BTreeMap<String, Vec<u8>> {
@@ -188,7 +188,7 @@ async fn a_record_that_the_topic_does_not_take_is_named_without_its_value() {
     let options = AdminOptions::new();
     admin().create_topics([&small], &options).await.unwrap();
     let mut sink = sink(&support::kafka(), &topic);
-    sink.recover(0).await.unwrap();
+    sink.recover(None).await.unwrap();
     let (large, fitting) = ([b'x'; 5_000], [b'y'; 900]);
     let letters: Vec<_> = [&fitting[..], &large, &fitting, &fitting]
         .iter()
@@ -212,7 +212,7 @@ async fn a_record_that_the_topic_does_not_take_is_named_without_its_value() {
 
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_unavailable() {
-    let error = sink("127.0.0.1:9", "dead").recover(0).await.unwrap_err();
+    let error = sink("127.0.0.1:9", "dead").recover(None).await.unwrap_err();
     assert!(matches!(error, SinkError::Unavailable { .. }), "{error}");
     assert!(error.to_string().contains("127.0.0.1:9"), "{error}");
 }
@@ -220,7 +220,7 @@ async fn a_broker_that_is_not_there_is_unavailable() {
 #[tokio::test]
 async fn a_topic_name_that_kafka_does_not_take_is_refused() {
     let error = sink(&support::kafka(), "dead letters")
-        .recover(0)
+        .recover(None)
         .await
         .unwrap_err();
     assert!(matches!(error, SinkError::Permanent(_)), "{error}");

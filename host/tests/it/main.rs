@@ -18,6 +18,8 @@ mod sink_contract;
 
 mod dead_letters;
 
+mod generator;
+
 mod command_line;
 
 mod end_to_end;

@@ -167,7 +167,7 @@ async fn a_new_pipeline_stands_before_the_first_epoch(harness: &impl LedgerHarne
     assert_eq!(found.epoch, EpochId(0));
     assert!(found.positions.is_empty());
     assert_eq!(confirmed(&found), EpochId(0));
-    assert_eq!(found.dead_letter_bytes, 0);
+    assert_eq!(found.dead_letter_bytes, None);
     assert!(found.state.is_empty());
     assert!(ledger.journal(EpochId(0)).await.unwrap().is_empty());
 }
@@ -204,7 +204,7 @@ async fn progress_comes_back(harness: &impl LedgerHarness) {
     claim(&mut *ledger).await;
     for number in 1..=3 {
         let output = EpochOutput {
-            dead_letter_bytes: 10 * number,
+            dead_letter_bytes: Some(10 * number),
             ..epoch(number, vec![batch(&[row("a", 1)])])
         };
         write(&mut *ledger, &output).await;
@@ -213,7 +213,7 @@ async fn progress_comes_back(harness: &impl LedgerHarness) {
     let found = claim(&mut *harness.open_ledger().await).await;
     assert_eq!(found.epoch, EpochId(3));
     assert_eq!(found.positions, epoch(3, vec![]).positions);
-    assert_eq!(found.dead_letter_bytes, 30);
+    assert_eq!(found.dead_letter_bytes, Some(30));
 }
 
 async fn the_journal_has_every_epoch_after_the_one_asked_for(harness: &impl LedgerHarness) {

@@ -21,7 +21,7 @@ pub(super) struct Books {
     generation: u64,
     journal: Vec<JournalEntry>,
     confirmed: BTreeMap<String, EpochId>,
-    dead_letter_bytes: u64,
+    dead_letter_bytes: Option<u64>,
     /// the newest state of each group
     state: BTreeMap<Group, Box<[u8]>>,
 }

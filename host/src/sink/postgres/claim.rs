@@ -200,7 +200,7 @@ async fn take(
 #[derive(Default)]
 struct End {
     positions: Positions,
-    dead_letter_bytes: u64,
+    dead_letter_bytes: Option<u64>,
     /// the oldest epoch in the journal
     oldest: EpochId,
 }
@@ -221,7 +221,7 @@ async fn read_end(client: &Client, pipeline: &str, epoch: EpochId) -> Result<End
         .ok_or_else(damaged)?;
     Ok(End {
         positions: parse_offsets(column(&row, 0)?).ok_or_else(damaged)?,
-        dead_letter_bytes: unsigned(&row, 1)?,
+        dead_letter_bytes: column::<Option<i64>>(&row, 1)?.map(i64::cast_unsigned),
         oldest: EpochId(unsigned(&row, 2)?),
     })
 }

@@ -36,7 +36,7 @@ pub(super) const TABLES: [(&str, &str); 4] = [
         "wasmill_epochs",
         "CREATE TABLE wasmill_epochs (
             pipeline text, epoch bigint, offsets jsonb NOT NULL, excluded jsonb NOT NULL,
-            dead_letter_bytes bigint NOT NULL, PRIMARY KEY (pipeline, epoch))",
+            dead_letter_bytes bigint, PRIMARY KEY (pipeline, epoch))",
     ),
     (
         "wasmill_state",
@@ -212,7 +212,7 @@ impl Owner {
         let id = epoch.epoch.0.cast_signed();
         let offsets = offsets_json(&epoch.positions);
         let excluded = excluded_json(&epoch.excluded);
-        let dead_letter_bytes = epoch.dead_letter_bytes.cast_signed();
+        let dead_letter_bytes = epoch.dead_letter_bytes.map(u64::cast_signed);
         let entry: [&(dyn ToSql + Sync); 5] =
             [&self.pipeline, &id, &offsets, &excluded, &dead_letter_bytes];
         let needed_by: [&(dyn ToSql + Sync); 2] = [&self.pipeline, &self.sinks];

@@ -111,7 +111,7 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
     for id in 1..=3 {
         let mut epoch = epoch(id, vec![]);
         epoch.excluded.clone_from(&excluded);
-        epoch.dead_letter_bytes = id * 100;
+        epoch.dead_letter_bytes = Some(id * 100);
         write(&mut ledger, &epoch).await;
     }
     let ids = |journal: &[JournalEntry]| -> Vec<u64> {
@@ -152,7 +152,7 @@ async fn the_newest_state_of_every_group_is_restored() {
         state: state.into(),
     };
     let mut first = epoch(1, vec![]);
-    first.dead_letter_bytes = 7;
+    first.dead_letter_bytes = Some(7);
     first.state = vec![
         change("day", b"\0key", b"old"),
         change("day", b"", b""),
@@ -160,7 +160,7 @@ async fn the_newest_state_of_every_group_is_restored() {
     ];
     write(&mut ledger, &first).await;
     let mut second = epoch(2, vec![]);
-    second.dead_letter_bytes = 8;
+    second.dead_letter_bytes = Some(8);
     second.state = vec![change("day", b"\0key", b"new")];
     write(&mut ledger, &second).await;
     // Another pipeline in the same database has its own state.
@@ -179,6 +179,6 @@ async fn the_newest_state_of_every_group_is_restored() {
             change("day", b"\0key", b"new"),
         ]
     );
-    assert_eq!(claim.dead_letter_bytes, 8);
+    assert_eq!(claim.dead_letter_bytes, Some(8));
     assert_eq!(claim.generation, 3);
 }
