@@ -1,11 +1,12 @@
 //! What every [`Source`] has to do, run on all of them.
 //!
-//! `contract` has the cases, `benches` what writes to each kind of source. What only Kafka has
+//! `contract` and `seeking` have the cases, `benches` what writes to each kind of source. What only Kafka has
 //! (transactions, deleted records, brokers that are not there) is in `kafka_only`.
 
 mod benches;
 mod contract;
 mod kafka_only;
+mod seeking;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

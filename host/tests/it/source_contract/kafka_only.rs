@@ -255,3 +255,40 @@ fn seeks_and_closings_in_quick_succession_are_survived() {
         }
     });
 }
+
+/// More is deleted than librdkafka can have fetched ahead, so it has to ask for what is gone.
+#[test]
+fn deletion_of_what_was_not_fetched_yet_is_an_error_until_sought() {
+    let topic = Topic::create("source_kafka", 1);
+    // 30 MB that no compression makes small.
+    let mut state = 1u32;
+    let noise: Vec<u8> = (0..500_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    topic.append(0, &[noise.as_slice(); 60]);
+    let mut source = topic.source();
+    source.seek(&positions(&[(0, 0)])).expect("in range");
+    poll(source.as_mut(), &positions(&[(0, 1)]), LIMIT);
+    topic.delete_before(0, 55);
+    let started = Instant::now();
+    let mut errors = 0;
+    while errors < 2 {
+        assert!(started.elapsed() < PATIENCE, "no error came");
+        let mut batch = RawBatch::default();
+        match source.poll(&no_bound(), LIMIT, &mut batch) {
+            Ok(()) => assert_eq!(errors, 0, "it stays an error"),
+            Err(SourceError::OutOfRange { begin, end, .. }) => {
+                assert_eq!((begin, end), (55, 60));
+                errors += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(source.positions().get(Partition(0)).expect("sought") < 55);
+    source.seek(&positions(&[(0, 55)])).expect("in range");
+    let read = read_count(source.as_mut(), 5);
+    assert_eq!(offsets(&read[&0]), [55, 56, 57, 58, 59]);
+}

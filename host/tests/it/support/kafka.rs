@@ -89,7 +89,12 @@ impl Topic {
                 .fetch_watermarks(&self.name, partition, PATIENCE)
                 .is_ok()
         };
-        while !(0..partitions).all(leads) {
+        loop {
+            // This also tells the client of new partitions.
+            let metadata = client.fetch_metadata(Some(&self.name), PATIENCE);
+            if metadata.is_ok() && (0..partitions).all(leads) {
+                return;
+            }
             assert!(started.elapsed() < PATIENCE, "{} has no leaders", self.name);
             thread::sleep(Duration::from_millis(20));
         }
