@@ -12,7 +12,7 @@ pub(crate) struct Discard {
 
 #[async_trait]
 impl Sink for Discard {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "discard"
     }
 

@@ -199,6 +199,10 @@ impl StateTable {
     /// # Errors
     ///
     /// [`AggregateError`].
+    ///
+    /// # Panics
+    ///
+    /// When the guest's output has other columns than its contract, which the border checks.
     pub fn rows(&mut self, touched: &Touched) -> Result<Vec<RecordBatch>, AggregateError> {
         let groups: Vec<(&[u8], &[u8])> = self.of(touched).collect();
         let bytes: usize = groups.iter().map(|(_, state)| state.len()).sum();

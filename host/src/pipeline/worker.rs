@@ -101,13 +101,11 @@ impl Worker {
         let mut rejected = Rejected::of(raw.len());
         let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
         let decoder = &mut self.chain.decoder;
-        let decoded = self.counters.time(Stage::Decode, raw.len(), || {
-            let mut found = Vec::new();
-            let rows = decoder.decode(raw, skip, &mut found);
-            (rows, found)
-        });
-        rejected.note(&StageNames::decode(), decoded.1, raw, &mut self.left_out);
-        streams.push(decoded.0);
+        let mut found = Vec::new();
+        streams.push(self.counters.time(Stage::Decode, raw.len(), || {
+            decoder.decode(raw, skip, &mut found)
+        }));
+        rejected.note(&StageNames::decode(), found, raw, &mut self.left_out);
         for (index, transform) in self.chain.transforms.iter_mut().enumerate() {
             let from = &streams[transform.from];
             let count = from.columns.num_rows();
