@@ -20,6 +20,10 @@ impl Sink for Discard {
         Ok(())
     }
 
+    async fn check(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
         self.last = Some(JournalEntry {
             epoch: epoch.epoch,
@@ -38,6 +42,14 @@ impl Ledger for Discard {
         _others: &[String],
     ) -> Result<Claim, SinkError> {
         Ok(Claim::default())
+    }
+
+    async fn check_claim(
+        &mut self,
+        _definition: &serde_json::Value,
+        _others: &[String],
+    ) -> Result<(), SinkError> {
+        Ok(())
     }
 
     async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
