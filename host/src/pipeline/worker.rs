@@ -2,9 +2,10 @@
 //!
 //! # Invariants
 //!
-//! A record that any stage rejects is in no stream and no aggregate: transforms run first, what they
-//! reject leaves all streams, then the aggregates fold; as long as one of them rejects something, it
-//! leaves all streams too and every aggregate folds again.
+//! A record that any stage rejects is in no stream and no aggregate: transforms run first, then the
+//! screens look for what a sink cannot hold; what they reject leaves all streams, then the aggregates
+//! fold; as long as one of them rejects something, it leaves all streams too and every aggregate
+//! folds again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::dead_letter::DeadLetter;
 use crate::decode::Decoder;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
 use crate::record::{Origin, RawBatch, Rejection, Rows};
+use crate::sink::postgres::Screen;
 use crate::transform::TransformStage;
 
 /// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.
@@ -27,6 +29,8 @@ pub(super) struct Chain {
     pub(super) decoder: Decoder,
     pub(super) transforms: Vec<Transform>,
     pub(super) aggregates: Vec<Aggregate>,
+    /// at most one for each stream
+    pub(super) screens: Vec<Screening>,
     /// streams that some sink takes, with their names
     pub(super) shown: Vec<(usize, Arc<str>)>,
 }
@@ -40,6 +44,13 @@ pub(super) struct Transform {
 pub(super) struct Aggregate {
     pub(super) from: usize,
     pub(super) stage: AggregateStage,
+    pub(super) names: StageNames,
+}
+
+/// What a sink cannot hold, of the rows of a stream.
+pub(super) struct Screening {
+    pub(super) from: usize,
+    pub(super) screen: Screen,
     pub(super) names: StageNames,
 }
 
@@ -118,6 +129,16 @@ impl Worker {
                 .map_err(PipelineError::Transform)?;
             rejected.note(&transform.names, found, raw, &mut self.left_out);
             streams.push(rows);
+        }
+        for Screening {
+            from,
+            screen,
+            names,
+        } in &self.chain.screens
+        {
+            let mut found = Vec::new();
+            screen.check(&streams[*from], &mut found);
+            rejected.note(names, found, raw, &mut self.left_out);
         }
         rejected.leave_out_of(&mut streams);
         let partials = self.fold(&mut streams, &mut rejected, raw)?;

@@ -23,6 +23,7 @@ mod encode;
 mod failure;
 mod numeric;
 mod progress;
+mod screen;
 mod session;
 mod setup;
 mod state;
@@ -38,6 +39,7 @@ use tracing::{debug, warn};
 
 use self::failure::Failure;
 use self::progress::Owner;
+pub use self::screen::Screen;
 use self::session::{Server, Session};
 pub use self::table::{TableError, TableTarget};
 use self::write::{TableRows, TableWrite, write_epoch};
