@@ -24,7 +24,7 @@ use crate::guest::{CallError, lowered_bytes};
 #[derive(Debug, Error)]
 pub enum AggregateError {
     /// The guest failed on states, which nobody can leave out.
-    #[error("aggregate `{aggregate}`: its component failed to {call} states: {source}")]
+    #[error("aggregate `{aggregate}`: its component failed to {call} states")]
     Guest {
         /// the aggregate's name
         aggregate: Arc<str>,
@@ -34,7 +34,7 @@ pub enum AggregateError {
         source: CallError,
     },
     /// Stored bytes that are no state of this aggregate.
-    #[error("aggregate `{aggregate}`: {source}")]
+    #[error("aggregate `{aggregate}` cannot read its stored states")]
     Corrupt {
         /// the aggregate's name
         aggregate: Arc<str>,

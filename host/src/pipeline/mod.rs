@@ -68,7 +68,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Source(SourceError),
     /// A sink refused.
-    #[error("sink `{sink}`: {source}")]
+    #[error("sink `{sink}` failed")]
     Sink {
         /// the sink's name
         sink: String,
@@ -82,7 +82,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Transform(TransformError),
     /// An aggregate's guest cannot be called any more.
-    #[error("aggregate `{aggregate}` cannot go on: {source}")]
+    #[error("aggregate `{aggregate}` cannot go on")]
     Fold {
         /// the aggregate's name
         aggregate: Arc<str>,

@@ -71,7 +71,7 @@ pub(super) struct Worker {
 
 struct LeftOut {
     letter: DeadLetter,
-    by_guest: bool,
+    journalled: bool,
 }
 
 impl Worker {
@@ -201,7 +201,7 @@ impl Worker {
     fn hand_over(&mut self, barrier: Barrier) -> Result<EpochPart, PipelineError> {
         let left_out = std::mem::take(&mut self.left_out);
         if barrier.mode == Mode::Replay
-            && let Some(LeftOut { letter, .. }) = left_out.iter().find(|l| l.by_guest)
+            && let Some(LeftOut { letter, .. }) = left_out.iter().find(|l| l.journalled)
         {
             return Err(PipelineError::Diverged {
                 epoch: barrier.epoch,
@@ -210,7 +210,7 @@ impl Worker {
                 reason: letter.reason.clone(),
             });
         }
-        let excluded = left_out.iter().filter(|l| l.by_guest);
+        let excluded = left_out.iter().filter(|l| l.journalled);
         let excluded = excluded.map(|l| l.letter.origin).collect();
         let dead_letters: Vec<DeadLetter> = match barrier.mode {
             Mode::Live => left_out.into_iter().map(|l| l.letter).collect(),
@@ -267,7 +267,7 @@ impl Rejected {
             self.fresh = true;
             let record = raw.get(rejection.record as usize);
             left_out.push(LeftOut {
-                by_guest: rejection.by_guest,
+                journalled: rejection.journalled,
                 letter: DeadLetter {
                     origin: record.origin,
                     stage: names.stage.to_string(),

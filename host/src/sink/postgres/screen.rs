@@ -198,7 +198,7 @@ impl Screen {
                         record,
                         reason: format!("the value {limit} (table `{table}`)"),
                         column: Some(self.stream.fields()[index].name.clone()),
-                        by_guest: false,
+                        journalled: true,
                     });
                 }
             }
@@ -281,7 +281,7 @@ mod tests {
     fn rejected(screen: &Screen, rows: &Rows) -> Vec<(u32, String)> {
         let mut rejected = Vec::new();
         screen.check(rows, &mut rejected);
-        assert!(rejected.iter().all(|rejection| !rejection.by_guest));
+        assert!(rejected.iter().all(|rejection| !rejection.journalled));
         let found = rejected.into_iter();
         found.map(|r| (r.record, r.column.unwrap())).collect()
     }
@@ -304,7 +304,7 @@ mod tests {
                 record: 10,
                 reason: "the value has the character \\u0000, which PostgreSQL cannot store in a text (table `stored`)".into(),
                 column: Some("id".into()),
-                by_guest: false,
+                journalled: true,
             }
         );
         let expected = [(10, "id"), (30, "id"), (30, "note")];
