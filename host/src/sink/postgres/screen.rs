@@ -281,7 +281,7 @@ mod tests {
     fn rejected(screen: &Screen, rows: &Rows) -> Vec<(u32, String)> {
         let mut rejected = Vec::new();
         screen.check(rows, &mut rejected);
-        assert!(rejected.iter().all(|rejection| !rejection.journalled));
+        assert!(rejected.iter().all(|rejection| rejection.journalled));
         let found = rejected.into_iter();
         found.map(|r| (r.record, r.column.unwrap())).collect()
     }
