@@ -49,6 +49,8 @@ use worker::Worker;
 const WORKER_QUEUE: usize = 4;
 /// Epochs that wait for a sink behind the ledger at most.
 const OUTLET_QUEUE: usize = 1;
+/// An epoch ends early once its records hold so many bytes: an epoch is in memory as a whole.
+const EPOCH_BYTES_MAX: usize = 32 << 20;
 /// How long a run may take to finish the epoch and commit it, once it was told to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
 
@@ -215,7 +217,11 @@ fn wire(
     let reader = Reader {
         source: ready.source,
         workers,
-        cutter: EpochCutter::new(pipeline.commit.max_rows, pipeline.commit.max_wait),
+        cutter: EpochCutter::new(
+            pipeline.commit.max_rows,
+            EPOCH_BYTES_MAX,
+            pipeline.commit.max_wait,
+        ),
         epoch: ready.beginning.epoch,
         replay: ready.beginning.replay,
         live: ready.beginning.live,

@@ -127,7 +127,7 @@ impl Reader {
             let wait = self.cutter.wait(Instant::now());
             let wait = wait.unwrap_or(POLL_WAIT).min(POLL_WAIT);
             let read = self.poll(&until, self.cutter.room(), wait)?;
-            self.cutter.add(read.len(), Instant::now());
+            self.cutter.add(read.len(), read.byte_len(), Instant::now());
             if let Err(HungUp) = distribute(read, &none, lanes) {
                 return Ok(Err(HungUp));
             }
