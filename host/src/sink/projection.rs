@@ -1,7 +1,6 @@
 //! The columns of a sink's table or index, computed from those of a stream.
 //!
-//! A plain column is shared, not copied. `date()`, `year()` and `month()` are integer arithmetic on
-//! the proleptic Gregorian calendar in UTC, before 1970 too.
+//! A plain column is shared, not copied. `date()`, `year()` and `month()` are those in UTC.
 //!
 //! # Not here
 //!
@@ -15,10 +14,9 @@ use arrow_array::types::{Date32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, RecordBatchOptions};
 use thiserror::Error;
 
+use crate::calendar::{civil_from_days, day_of};
 use crate::config::{Projection, TableColumn};
 use crate::schema::{DataType, DuplicateColumn, Field, Schema};
-
-const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// A name has to be this close to another one to be suggested, on a scale from 0 to 1.
 const SIMILARITY_MIN: f64 = 0.5;
@@ -214,34 +212,10 @@ fn int64(values: PrimitiveArray<Int64Type>) -> ArrayRef {
     Arc::new(values)
 }
 
-/// Days since 1970-01-01, rounded towards the past.
-fn day_of(micros: i64) -> i64 {
-    micros.div_euclid(MICROS_PER_DAY)
-}
-
-/// Year and month (1 to 12) of a day, counted since 1970-01-01.
-///
-/// Years are counted from March, so that the leap day ends one; 400 of them, an era, have a fixed
-/// number of days. Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// `civil_from_days`.
+/// Year and month (1 to 12) of a day.
 fn year_and_month(day: i64) -> (i64, i64) {
-    const DAYS_PER_ERA: i64 = 146_097;
-    /// days from 0000-03-01 to 1970-01-01
-    const EPOCH: i64 = 719_468;
-    let day = day + EPOCH;
-    let era = day.div_euclid(DAYS_PER_ERA);
-    let day_of_era = day.rem_euclid(DAYS_PER_ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let months_since_march = (5 * day_of_year + 2) / 153;
-    let month = if months_since_march < 10 {
-        months_since_march + 3
-    } else {
-        months_since_march - 9
-    };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    (year, month)
+    let (year, month, _) = civil_from_days(day);
+    (year, i64::from(month))
 }
 
 #[cfg(test)]
