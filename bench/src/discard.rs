@@ -12,11 +12,15 @@ pub(crate) struct Discard {
 
 #[async_trait]
 impl Sink for Discard {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "discard"
     }
 
     async fn prepare(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
 
@@ -38,6 +42,14 @@ impl Ledger for Discard {
         _others: &[String],
     ) -> Result<Claim, SinkError> {
         Ok(Claim::default())
+    }
+
+    async fn check_claim(
+        &mut self,
+        _definition: &serde_json::Value,
+        _others: &[String],
+    ) -> Result<(), SinkError> {
+        Ok(())
     }
 
     async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {

@@ -9,8 +9,8 @@
 //!                                                 aggregate: merge, finish ─► sinks
 //! ```
 //!
-//! [`pipeline`] wires all of it and is the place to start reading. `docs/architecture.md` has the
-//! reasons.
+//! [`pipeline`] wires all of it and is the place to start reading. `docs/architecture.md` says
+//! more, and `docs/decisions` why.
 
 mod calendar;
 pub mod config;

@@ -197,6 +197,7 @@ pub struct Rejection {
     pub reason: String,
     /// the column that is at fault, where there is one
     pub column: Option<String>,
-    /// whether a guest rejected it: then replays follow the journal instead of asking again
-    pub by_guest: bool,
+    /// Whether the journal excludes it, so that a replay leaves it out without asking again. All but
+    /// what decoding rejects, which every replay rejects by itself.
+    pub journalled: bool,
 }

@@ -77,7 +77,7 @@ struct Bench<'a> {
 /// What one run of a stage took.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
-    records: f64,
+    records: u64,
     /// s
     wall: f64,
     /// s
@@ -126,6 +126,7 @@ impl<'a> Bench<'a> {
                 cpu,
                 memory_peak,
             } = runs[runs.len() / 2];
+            let records = records as f64;
             table.push(format!(
                 "{name:<28}{:>14.0}{:>18.0}{:>12.2}{:>12.0}",
                 records / wall,
@@ -175,12 +176,12 @@ impl<'a> Bench<'a> {
             figure.with_context(|| format!("the stage did not print `{name}`"))
         };
         let measured = Measured {
-            records: figure("records")?,
+            records: figure("records")? as u64,
             wall: figure("wall")?,
             cpu: figure("cpu")?,
             memory_peak: figure("memory_peak")?,
         };
-        if measured.records != self.records as f64 {
+        if measured.records != self.records {
             bail!(
                 "{stage} read {} records of {}",
                 measured.records,

@@ -62,8 +62,8 @@ fn ensure_target() -> Result<()> {
     })
 }
 
-/// Copies `built` to `published` if the contents differ, in one step: a running host that watches the
-/// file sees the old or the new one, never a half. Returns whether it copied.
+/// Copies `built` to `published` if the contents differ, in one step: whoever reads the file
+/// meanwhile sees the old or the new one, never a half. Returns whether it copied.
 fn publish(built: &Path, published: &Path) -> Result<bool> {
     let new = fs::read(built).with_context(|| format!("failed to read {}", built.display()))?;
     match fs::read(published) {

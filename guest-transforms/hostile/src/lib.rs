@@ -4,7 +4,7 @@
 //! what goes wrong and when: `{ "mode": "trap", "poison": 13 }` traps whenever a row of the batch
 //! has the value 13; without `poison` every call goes wrong.
 //!
-//! It is written in plain `wit-bindgen`, without the SDK: what the SDK forbids must be said here.
+//! It is written in plain `wit-bindgen`, as what it says must be as wrong as it likes.
 
 mod bindings {
     #![expect(clippy::pedantic, reason = "generated")]

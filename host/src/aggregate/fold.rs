@@ -100,7 +100,7 @@ impl AggregateStage {
                     record: rows.records[row],
                     reason: reason.clone(),
                     column: None,
-                    by_guest: true,
+                    journalled: true,
                 }));
             }
         }
@@ -138,7 +138,7 @@ impl AggregateStage {
                     record: part.records[rejection.row as usize],
                     reason: rejection.reason,
                     column: None,
-                    by_guest: true,
+                    journalled: true,
                 });
                 FoldedRows::Rejected(rejections.collect())
             }

@@ -138,7 +138,7 @@ impl Grouping {
                     record: rows.records[row],
                     reason: "the event time is outside of the years 1 to 9999".into(),
                     column: Some(rows.columns.schema_ref().field(*time).name().clone()),
-                    by_guest: false,
+                    journalled: true,
                 }),
             }
         }

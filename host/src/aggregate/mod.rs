@@ -197,6 +197,12 @@ impl Layout {
         &self.output
     }
 
+    /// The columns of the input that are its key: the first columns of [`output`](Self::output).
+    #[must_use]
+    pub fn key_indices(&self) -> &[usize] {
+        &self.key_indices
+    }
+
     /// What stored states depend on, as it is kept beside them and compared at a start.
     #[must_use]
     pub fn definition(&self, state_version: u32, window: &config::Window) -> serde_json::Value {

@@ -24,7 +24,7 @@ use crate::guest::{CallError, lowered_bytes};
 #[derive(Debug, Error)]
 pub enum AggregateError {
     /// The guest failed on states, which nobody can leave out.
-    #[error("aggregate `{aggregate}`: its component failed to {call} states: {source}")]
+    #[error("aggregate `{aggregate}`: its component failed to {call} states")]
     Guest {
         /// the aggregate's name
         aggregate: Arc<str>,
@@ -34,7 +34,7 @@ pub enum AggregateError {
         source: CallError,
     },
     /// Stored bytes that are no state of this aggregate.
-    #[error("aggregate `{aggregate}`: {source}")]
+    #[error("aggregate `{aggregate}` cannot read its stored states")]
     Corrupt {
         /// the aggregate's name
         aggregate: Arc<str>,
@@ -199,6 +199,10 @@ impl StateTable {
     /// # Errors
     ///
     /// [`AggregateError`].
+    ///
+    /// # Panics
+    ///
+    /// When the guest's output has other columns than its contract, which the border checks.
     pub fn rows(&mut self, touched: &Touched) -> Result<Vec<RecordBatch>, AggregateError> {
         let groups: Vec<(&[u8], &[u8])> = self.of(touched).collect();
         let bytes: usize = groups.iter().map(|(_, state)| state.len()).sum();

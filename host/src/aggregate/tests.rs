@@ -280,7 +280,7 @@ fn rejected_rows_are_named_and_nothing_is_folded() {
     // Time is looked at first; the poison shows when the rest is folded again.
     assert_eq!(records, [3]);
     let rejected = rejections(&[(0, None, 1), (0, None, POISON)]);
-    assert_eq!((rejected[0].record, rejected[0].by_guest), (1, true));
+    assert_eq!((rejected[0].record, rejected[0].journalled), (1, true));
 }
 
 #[test]
@@ -289,5 +289,5 @@ fn a_row_that_makes_calls_fail_is_found_among_its_neighbours() {
     many[123].2 = TRAP;
     let rejected = rejections(&many);
     assert_eq!(rejected.len(), 1);
-    assert_eq!((rejected[0].record, rejected[0].by_guest), (123, true));
+    assert_eq!((rejected[0].record, rejected[0].journalled), (123, true));
 }

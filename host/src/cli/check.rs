@@ -1,10 +1,12 @@
 //! `wasmill check`: everything that would stop a pipeline from starting, without starting it.
 
+mod connect;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::config::{DeadLetters, Every, Pipeline, SinkKind, SourceKind, Window};
 
@@ -24,14 +26,29 @@ pub(super) struct Args {
 /// Prints reports to stderr, and what the pipeline does to stdout when none of them is an error.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let Args { pipeline, connect } = args;
-    let (loaded, _) = super::plan(&pipeline)?;
+    let (loaded, plan, mut diagnostics) = super::plan(&pipeline)?;
     if connect {
-        bail!("reaching the servers is not wired yet");
+        let runtime = super::runtime()?;
+        let checking = connect::check(&loaded, &plan, &mut diagnostics);
+        let fine = runtime.block_on(checking);
+        // What still waits for a server does not hold up the exit.
+        runtime.shutdown_background();
+        for line in fine? {
+            print(&format!("{line}\n"))?;
+        }
+        if diagnostics.has_errors() {
+            return Err(super::refuse(&diagnostics));
+        }
     }
+    super::print(&diagnostics);
     let fine = format!("{} is fine\n\n", pipeline.display());
+    print(&(fine + &summary(&loaded)))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout
-        .write_all((fine + &summary(&loaded)).as_bytes())
+        .write_all(text.as_bytes())
         .context("failed to write to stdout")
 }
 

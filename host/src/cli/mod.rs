@@ -10,8 +10,9 @@ mod run;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::config::{self, Diagnostics, Look, Pipeline};
 use crate::guest::GuestEngine;
@@ -60,13 +61,13 @@ impl Command {
     }
 }
 
-/// Loads the pipeline at `path` with the variables of this process, and its components. Reports are
-/// printed to stderr.
+/// Loads the pipeline at `path` with the variables of this process, and its components. Warnings
+/// come back for the caller to print.
 ///
 /// # Errors
 ///
-/// When something does not fit.
-fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan)> {
+/// When something does not fit; the reports are on stderr then.
+fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan, Diagnostics)> {
     tracing::debug!(path = %path.display(), "reading the pipeline");
     let environment = |name: &str| std::env::var(name).ok();
     let (pipeline, mut diagnostics) =
@@ -74,8 +75,16 @@ fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan)> {
     let engine = GuestEngine::new(cache_folder())?;
     let plan = Plan::build(&pipeline, &engine, &mut diagnostics);
     let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
-    print(&diagnostics);
-    Ok((pipeline, plan))
+    Ok((pipeline, plan, diagnostics))
+}
+
+/// Two threads: for what waits for servers, not for what computes.
+fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")
 }
 
 /// Where compiled components are kept: `WASMILL_CACHE`, or the user's folder for such things.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -30,12 +29,9 @@ pub(super) struct Args {
 /// A faulty pipeline, whose reports go to stderr first, or what ended the run.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let Args { pipeline, once } = args;
-    let (pipeline, plan) = super::plan(&pipeline)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("failed to start the runtime")?;
+    let (pipeline, plan, diagnostics) = super::plan(&pipeline)?;
+    super::print(&diagnostics);
+    let runtime = super::runtime()?;
     let outcome = runtime.block_on(run_until_told(&pipeline, &plan, once));
     // Tasks that hang on a server do not hold up the exit.
     runtime.shutdown_background();

@@ -144,7 +144,7 @@ pub struct Commit {
     pub max_rows: usize,
     /// or after this time since its first record; default 1 s
     pub max_wait: Duration,
-    /// epochs on their way to the sinks at most; default 2
+    /// complete epochs that wait for the ledger or are in its hands at most; default 2, as is 1
     pub in_flight: usize,
 }
 

@@ -147,7 +147,7 @@ impl Decoder {
                         column: reason
                             .column
                             .map(|at| self.schema.fields()[at].name.clone()),
-                        by_guest: false,
+                        journalled: false,
                     });
                 }
             }

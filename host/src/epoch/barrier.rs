@@ -55,7 +55,7 @@ pub struct EpochPart {
     pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     /// for each aggregate, in the order of the pipeline, what the rows add
     pub partials: Vec<Vec<Partial>>,
-    /// records that guests rejected
+    /// records that stages after decoding rejected
     pub excluded: BTreeSet<Origin>,
     /// records that were left out
     pub dead_letters: Vec<DeadLetter>,

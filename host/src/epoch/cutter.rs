@@ -1,4 +1,5 @@
-//! When an epoch ends: after so many records, or so long after its first one. Pure: told the time.
+//! When an epoch ends: after so many records or bytes, or so long after its first record. Pure: told
+//! the time.
 
 use std::time::{Duration, Instant};
 
@@ -6,24 +7,29 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct EpochCutter {
     rows_max: usize,
+    bytes_max: usize,
     wait_max: Duration,
     rows: usize,
+    bytes: usize,
     first: Option<Instant>,
 }
 
 impl EpochCutter {
-    /// Ends epochs after `rows_max` records, or `wait_max` after the first.
+    /// Ends epochs after `rows_max` records, once they hold `bytes_max` bytes, or `wait_max` after
+    /// the first.
     ///
     /// # Panics
     ///
     /// When `rows_max` is 0, which the configuration refuses.
     #[must_use]
-    pub fn new(rows_max: usize, wait_max: Duration) -> Self {
+    pub fn new(rows_max: usize, bytes_max: usize, wait_max: Duration) -> Self {
         assert!(rows_max > 0, "an epoch has records");
         Self {
             rows_max,
+            bytes_max,
             wait_max,
             rows: 0,
+            bytes: 0,
             first: None,
         }
     }
@@ -34,15 +40,16 @@ impl EpochCutter {
         self.rows_max - self.rows
     }
 
-    /// Takes `rows` records into the current epoch.
+    /// Takes `rows` records of so many `bytes` into the current epoch.
     ///
     /// # Panics
     ///
     /// When they are more than there is [`room`](Self::room) for.
-    pub fn add(&mut self, rows: usize, now: Instant) {
+    pub fn add(&mut self, rows: usize, bytes: usize, now: Instant) {
         assert!(rows <= self.room(), "a poll stays within the epoch's room");
         if rows > 0 {
             self.rows += rows;
+            self.bytes = self.bytes.saturating_add(bytes);
             self.first.get_or_insert(now);
         }
     }
@@ -50,7 +57,9 @@ impl EpochCutter {
     /// Whether the current epoch has records and has to end now.
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
-        self.room() == 0 || self.wait(now) == Some(Duration::ZERO)
+        self.room() == 0
+            || (self.rows > 0 && self.bytes >= self.bytes_max)
+            || self.wait(now) == Some(Duration::ZERO)
     }
 
     /// How long until time ends the current epoch; `None` while it is empty.
@@ -69,6 +78,7 @@ impl EpochCutter {
     /// Begins the next epoch.
     pub fn cut(&mut self) {
         self.rows = 0;
+        self.bytes = 0;
         self.first = None;
     }
 }
@@ -80,28 +90,41 @@ mod tests {
     #[test]
     fn an_empty_epoch_never_ends() {
         let start = Instant::now();
-        let cutter = EpochCutter::new(10, Duration::from_secs(1));
-        assert!(!cutter.is_due(start + Duration::from_secs(3600)));
+        let cutter = EpochCutter::new(10, 1_000, Duration::from_secs(1));
+        assert!(!cutter.is_due(start + Duration::from_hours(1)));
         assert_eq!(cutter.wait(start), None);
     }
 
     #[test]
     fn the_wait_counts_from_the_first_record_not_the_last() {
         let start = Instant::now();
-        let mut cutter = EpochCutter::new(10, Duration::from_secs(1));
-        cutter.add(1, start);
-        cutter.add(1, start + Duration::from_millis(900));
+        let mut cutter = EpochCutter::new(10, 1_000, Duration::from_secs(1));
+        cutter.add(1, 1, start);
+        cutter.add(1, 1, start + Duration::from_millis(900));
         assert!(!cutter.is_due(start + Duration::from_millis(999)));
         assert!(cutter.is_due(start + Duration::from_secs(1)));
     }
 
     #[test]
+    fn large_records_end_an_epoch_early() {
+        let start = Instant::now();
+        let mut cutter = EpochCutter::new(10, 1_000, Duration::from_secs(1));
+        cutter.add(1, 999, start);
+        assert!(!cutter.is_due(start));
+        cutter.add(1, 1, start);
+        assert!(cutter.is_due(start));
+        cutter.cut();
+        cutter.add(1, 1, start);
+        assert!(!cutter.is_due(start));
+    }
+
+    #[test]
     fn a_full_epoch_ends_at_once_and_the_next_has_room_again() {
         let start = Instant::now();
-        let mut cutter = EpochCutter::new(10, Duration::from_secs(1));
-        cutter.add(4, start);
+        let mut cutter = EpochCutter::new(10, 1_000, Duration::from_secs(1));
+        cutter.add(4, 4, start);
         assert_eq!(cutter.room(), 6);
-        cutter.add(6, start);
+        cutter.add(6, 6, start);
         assert!(cutter.is_due(start));
         cutter.cut();
         assert_eq!(cutter.room(), 10);

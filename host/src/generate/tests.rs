@@ -243,7 +243,7 @@ fn files_hold_one_record_a_line_and_go_on_where_they_are_told() {
         };
         let mut last = 0;
         let made = file::write(&generator, &plan, &paths, &Stop::default(), |count| {
-            last = count
+            last = count;
         })
         .unwrap();
         assert_eq!((made.records, last), (count, count));
@@ -268,7 +268,7 @@ fn files_hold_one_record_a_line_and_go_on_where_they_are_told() {
 fn one_partition_is_one_file_unless_a_folder_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("new/sales.ndjson");
-    assert_eq!(file::paths(&file, 1), [file.clone()]);
+    assert_eq!(file::paths(&file, 1), std::slice::from_ref(&file));
     assert_eq!(
         file::paths(folder.path(), 1),
         [folder.path().join("part-0.ndjson")]
@@ -281,7 +281,7 @@ fn one_partition_is_one_file_unless_a_folder_is_there() {
     file::write(
         &generator(0.0),
         &plan,
-        &[file.clone()],
+        std::slice::from_ref(&file),
         &Stop::default(),
         |_| (),
     )

@@ -24,7 +24,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use endpoints::Endpoints;
@@ -36,12 +36,13 @@ use crate::config::Pipeline;
 use crate::epoch::{Coordinator, EpochCutter, EpochId};
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
-use crate::sink::{Ledger, SinkError};
+use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
 use commit::{LedgerTask, Outlet, SinkTask};
 use parts::Parts;
 use reader::Reader;
+use start::Ready;
 use summary::{Counters, Stage};
 use worker::Worker;
 
@@ -49,6 +50,8 @@ use worker::Worker;
 const WORKER_QUEUE: usize = 4;
 /// Epochs that wait for a sink behind the ledger at most.
 const OUTLET_QUEUE: usize = 1;
+/// An epoch ends early once its records hold so many bytes: an epoch is in memory as a whole.
+const EPOCH_BYTES_MAX: usize = 32 << 20;
 /// How long a run may take to finish the epoch and commit it, once it was told to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
 
@@ -68,7 +71,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Source(SourceError),
     /// A sink refused.
-    #[error("sink `{sink}`: {source}")]
+    #[error("sink `{sink}` failed")]
     Sink {
         /// the sink's name
         sink: String,
@@ -82,7 +85,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Transform(TransformError),
     /// An aggregate's guest cannot be called any more.
-    #[error("aggregate `{aggregate}` cannot go on: {source}")]
+    #[error("aggregate `{aggregate}` cannot go on")]
     Fold {
         /// the aggregate's name
         aggregate: Arc<str>,
@@ -144,46 +147,34 @@ pub async fn run(
     endpoints: Endpoints,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
-    let Endpoints {
-        source,
-        mut ledger,
-        mut sinks,
-        dead_letters,
-    } = endpoints;
-    let stop = &options.stop;
+    let ready = start::make_ready(pipeline, plan, endpoints, &options.stop).await?;
+    let counters = Arc::new(counters(pipeline, &ready));
+    tracing::info!(pipeline = pipeline.name, epoch = %ready.beginning.epoch, "running");
+    let reading = options.stop.child_token();
+    let parts = wire(pipeline, plan, ready, options, &reading, &counters)?;
+    parts.finish(&options.stop, &reading, STOP_DEADLINE).await?;
+    Ok(counters.summary())
+}
 
-    // Before the first record: everybody is there, and the pipeline is ours.
-    let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
-    let definition = plan.definition();
-    let mut claim = start::claim(&mut *ledger, &definition, &others, stop).await?;
-    for sink in &mut sinks {
-        start::prepare(&mut **sink, stop).await?;
-    }
-    let dead_letters = Arc::new(Mutex::new(dead_letters));
-    let committed = claim.dead_letter_bytes;
-    let bytes = start::recover_dead_letters(&dead_letters, committed, stop).await?;
-    let kind = &pipeline.source.kind;
-    let (source, beginning) = start::begin(source, kind, &mut *ledger, &claim, bytes, stop).await?;
-    let coordinator = coordinator(pipeline, plan, &mut claim)?;
+/// Starts every part: the topology, from the sinks to the source.
+fn wire(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    mut ready: Ready,
+    options: &RunOptions,
+    reading: &CancellationToken,
+    counters: &Arc<Counters>,
+) -> Result<Parts, PipelineError> {
+    let mut parts = Parts::new();
+    let coordinator = coordinator(pipeline, plan, &mut ready.claim)?;
 
-    // The queues, from the source to the sinks.
-    let counters = Arc::new(counters(pipeline, &*ledger, &others));
-    let (workers_out, workers_in): (Vec<_>, Vec<_>) = (0..pipeline.workers)
-        .map(|_| sync_channel(WORKER_QUEUE))
-        .unzip();
-    let (part_out, part_in) = sync_channel(pipeline.workers);
-    let in_flight = pipeline.commit.in_flight;
-    let (epoch_out, epoch_in) = mpsc::channel(in_flight.saturating_sub(1).max(1));
     // Room for all that can be under way: so a sink never waits for the ledger's task to listen
     // while that task waits for the sink's queue.
-    let (confirm_out, confirm_in) = mpsc::channel(sinks.len() * (OUTLET_QUEUE + 2) + 1);
-
-    // The parts, from the sinks to the source.
-    let mut parts = Parts::new();
-    let mut outlets = Vec::with_capacity(sinks.len());
-    for (index, sink) in sinks.into_iter().enumerate() {
+    let (confirm_out, confirm_in) = mpsc::channel(ready.sinks.len() * (OUTLET_QUEUE + 2) + 1);
+    let mut outlets = Vec::with_capacity(ready.sinks.len());
+    for (index, sink) in ready.sinks.into_iter().enumerate() {
         let (outbox, inbox) = mpsc::channel(OUTLET_QUEUE);
-        let confirmed = claim.confirmed.get(sink.name()).copied();
+        let confirmed = ready.claim.confirmed.get(sink.name()).copied();
         outlets.push(Outlet {
             outbox,
             confirmed: confirmed.unwrap_or_default(),
@@ -191,56 +182,56 @@ pub async fn run(
         let task = SinkTask {
             sink,
             index: index + 1,
-            dead_letters: Arc::clone(&dead_letters),
+            dead_letters: Arc::clone(&ready.dead_letters),
             inbox,
             confirmations: confirm_out.clone(),
-            counters: Arc::clone(&counters),
+            counters: Arc::clone(counters),
         };
         parts.task(task.run());
     }
-    drop(confirm_out);
+    let (epoch_out, epoch_in) = mpsc::channel(pipeline.commit.in_flight.saturating_sub(1).max(1));
     let ledger_task = LedgerTask {
-        ledger,
-        dead_letters,
+        ledger: ready.ledger,
+        dead_letters: ready.dead_letters,
         inbox: epoch_in,
         outlets,
         confirmations: confirm_in,
-        counters: Arc::clone(&counters),
+        counters: Arc::clone(counters),
     };
     parts.task(ledger_task.run());
-    let meters = Arc::clone(&counters);
+
+    let (part_out, part_in) = sync_channel(pipeline.workers);
+    let meters = Arc::clone(counters);
     parts.thread("coordinator", move || {
         coordinate(coordinator, &part_in, &epoch_out, &meters)
     });
-    for (index, inbox) in workers_in.into_iter().enumerate() {
-        let worker = Worker::new(plan.chain()?, Arc::clone(&counters));
-        let outbox = part_out.clone();
+    let mut workers = Vec::with_capacity(pipeline.workers);
+    for index in 0..pipeline.workers {
+        let (outbox, inbox) = sync_channel(WORKER_QUEUE);
+        workers.push(outbox);
+        let worker = Worker::new(plan.chain()?, Arc::clone(counters));
+        let part_out = part_out.clone();
         parts.thread(&format!("worker {index}"), move || {
-            worker.run(&inbox, &outbox)
+            worker.run(&inbox, &part_out)
         });
     }
-    drop(part_out);
-    let reading = stop.child_token();
     let reader = Reader {
-        source,
-        workers: workers_out,
-        cutter: EpochCutter::new(pipeline.commit.max_rows, pipeline.commit.max_wait),
-        epoch: beginning.epoch,
-        replay: beginning.replay,
-        live: beginning.live,
-        until: if options.once {
-            beginning.ends
-        } else {
-            Default::default()
-        },
+        source: ready.source,
+        workers,
+        cutter: EpochCutter::new(
+            pipeline.commit.max_rows,
+            EPOCH_BYTES_MAX,
+            pipeline.commit.max_wait,
+        ),
+        epoch: ready.beginning.epoch,
+        replay: ready.beginning.replay,
+        live: ready.beginning.live,
+        until: options.once.then_some(ready.beginning.ends),
         stop: reading.clone(),
-        counters: Arc::clone(&counters),
+        counters: Arc::clone(counters),
     };
     parts.thread("reader", move || reader.run());
-    tracing::info!(pipeline = pipeline.name, epoch = %beginning.epoch, "running");
-
-    parts.finish(stop, &reading, STOP_DEADLINE).await?;
-    Ok(counters.summary())
+    Ok(parts)
 }
 
 /// The coordinator with the states as they were stored.
@@ -259,10 +250,11 @@ fn coordinator(
     Ok(Coordinator::new(pipeline.workers, tables))
 }
 
-fn counters(pipeline: &Pipeline, ledger: &dyn Ledger, others: &[String]) -> Counters {
+fn counters(pipeline: &Pipeline, ready: &Ready) -> Counters {
     let transforms = pipeline.transforms.iter().map(|t| t.name.as_str());
     let aggregates = pipeline.aggregates.iter().map(|a| a.name.as_str());
-    let sinks = std::iter::once(ledger.name()).chain(others.iter().map(String::as_str));
+    let others = ready.sinks.iter().map(|sink| sink.name());
+    let sinks = std::iter::once(ready.ledger.name()).chain(others);
     Counters::new(
         &transforms.collect::<Vec<_>>(),
         &aggregates.collect::<Vec<_>>(),

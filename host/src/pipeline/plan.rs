@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::blame;
-use super::worker::{self, Chain, StageNames};
+use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
 use crate::config::{
     self, Diagnostic, Diagnostics, Pipeline, SinkKind, SourceKind, Span, TableColumn,
@@ -17,7 +17,7 @@ use crate::decode::Decoder;
 use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
 use crate::schema::Schema;
 use crate::sink::elasticsearch::IndexTarget;
-use crate::sink::postgres::TableTarget;
+use crate::sink::postgres::{Screen, TableTarget};
 use crate::sink::projection::Projector;
 use crate::transform::TransformStage;
 
@@ -30,6 +30,8 @@ pub struct Plan {
     streams: Vec<Stream>,
     transforms: Vec<Stage>,
     aggregates: Vec<(Stage, Aggregation)>,
+    /// the name of the sink that has the tables
+    ledger: String,
     tables: Vec<TableTarget>,
     indices: HashMap<String, Vec<IndexTarget>>,
     /// names of the streams that some sink takes
@@ -78,6 +80,7 @@ impl Plan {
                 streams: Vec::new(),
                 transforms: Vec::new(),
                 aggregates: Vec::new(),
+                ledger: String::new(),
                 tables: Vec::new(),
                 indices: HashMap::new(),
                 shown: BTreeSet::new(),
@@ -168,8 +171,42 @@ impl Plan {
             decoder: Decoder::new(&self.source.columns),
             transforms,
             aggregates,
+            screens: self.screens(),
             shown: shown.collect(),
         })
+    }
+
+    /// What keeps the tables' rows storable, for each stream that reaches one of them: as its rows,
+    /// or as the key of an aggregate that reads it.
+    fn screens(&self) -> Vec<Screening> {
+        let row_streams = &self.streams[..=self.transforms.len()];
+        let mut screens: Vec<Screen> = row_streams
+            .iter()
+            .map(|stream| Screen::new(&stream.schema))
+            .collect();
+        for target in &self.tables {
+            let mut aggregates = self.aggregates.iter();
+            if let Some(from) = row_streams.iter().position(|s| *s.name == *target.from()) {
+                screens[from].add(target, 0..row_streams[from].schema.fields().len());
+            } else if let Some((stage, aggregation)) =
+                aggregates.find(|(stage, _)| *stage.name == *target.from())
+            {
+                let key = aggregation.layout.key_indices();
+                screens[stage.from].add(target, key.iter().copied());
+            }
+        }
+        let needed = screens.into_iter().enumerate();
+        let needed = needed.filter(|(_, screen)| !screen.is_empty());
+        needed
+            .map(|(from, screen)| Screening {
+                from,
+                screen,
+                names: StageNames {
+                    stage: self.ledger.as_str().into(),
+                    component: None,
+                },
+            })
+            .collect()
     }
 
     /// The tables of states, with guests of their own, and whether a sink takes their rows.
@@ -360,6 +397,7 @@ impl<'a> Builder<'a> {
         let places = &self.pipeline.places;
         match &sink.kind {
             SinkKind::Postgres { tables, .. } => {
+                self.plan.ledger.clone_from(&sink.name);
                 for table in tables {
                     let columns = table.columns.as_deref();
                     let Some(stream) = self.taken(&table.from, &table.span, columns) else {

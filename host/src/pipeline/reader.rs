@@ -33,8 +33,8 @@ pub(super) struct Reader {
     pub(super) replay: VecDeque<JournalEntry>,
     /// where the live epochs begin
     pub(super) live: Positions,
-    /// where to stop; empty: never
-    pub(super) until: Positions,
+    /// where to stop, if anywhere
+    pub(super) until: Option<Positions>,
     pub(super) stop: CancellationToken,
     pub(super) counters: Arc<Counters>,
 }
@@ -98,15 +98,17 @@ impl Reader {
             positions: Arc::new(entry.positions),
             mode: Mode::Replay,
         };
-        Ok(cut(barrier, &excluded, lanes))
+        Ok(cut(&barrier, &excluded, lanes))
     }
 
     fn live(&mut self, lanes: &mut [Lane]) -> Result<Result<(), HungUp>, PipelineError> {
         let none = Arc::new(BTreeSet::<Origin>::new());
         debug_assert!(self.source.positions().reached(&self.live));
+        let until = self.until.clone().unwrap_or_default();
         loop {
+            let end = self.until.as_ref();
             let stop = self.stop.is_cancelled()
-                || (!self.until.is_empty() && self.source.positions().reached(&self.until));
+                || end.is_some_and(|end| self.source.positions().reached(end));
             if !self.cutter.is_empty() && (stop || self.cutter.is_due(Instant::now())) {
                 self.epoch = self.epoch.next();
                 self.cutter.cut();
@@ -115,7 +117,7 @@ impl Reader {
                     positions: Arc::new(self.source.positions().clone()),
                     mode: Mode::Live,
                 };
-                if let Err(HungUp) = cut(barrier, &none, lanes) {
+                if let Err(HungUp) = cut(&barrier, &none, lanes) {
                     return Ok(Err(HungUp));
                 }
             }
@@ -124,11 +126,8 @@ impl Reader {
             }
             let wait = self.cutter.wait(Instant::now());
             let wait = wait.unwrap_or(POLL_WAIT).min(POLL_WAIT);
-            let until = std::mem::take(&mut self.until);
-            let read = self.poll(&until, self.cutter.room(), wait);
-            self.until = until;
-            let read = read?;
-            self.cutter.add(read.len(), Instant::now());
+            let read = self.poll(&until, self.cutter.room(), wait)?;
+            self.cutter.add(read.len(), read.byte_len(), Instant::now());
             if let Err(HungUp) = distribute(read, &none, lanes) {
                 return Ok(Err(HungUp));
             }
@@ -188,7 +187,7 @@ fn distribute(
 
 /// Ends an epoch: sends what the lanes hold, and the barrier behind it.
 fn cut(
-    barrier: Barrier,
+    barrier: &Barrier,
     excluded: &Arc<BTreeSet<Origin>>,
     lanes: &mut [Lane],
 ) -> Result<(), HungUp> {

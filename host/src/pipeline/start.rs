@@ -2,14 +2,16 @@
 //! where to read on.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::PipelineError;
 use super::backoff::Backoff;
-use super::commit::least_confirmed;
-use crate::config::{SourceKind, Start};
+use super::commit::{SharedDeadLetters, least_confirmed};
+use super::{Endpoints, PipelineError, Plan};
+use crate::config::{Pipeline, SourceKind, Start};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
 use crate::sink::{Claim, Ledger, Remedy, Sink};
@@ -26,6 +28,48 @@ pub(super) struct Beginning {
     pub(super) live: Positions,
     /// the ends of all partitions as they are now
     pub(super) ends: Positions,
+}
+
+/// Everybody is there, and the pipeline is ours.
+pub(super) struct Ready {
+    pub(super) source: Box<dyn Source>,
+    pub(super) ledger: Box<dyn Ledger>,
+    pub(super) sinks: Vec<Box<dyn Sink>>,
+    pub(super) dead_letters: SharedDeadLetters,
+    pub(super) claim: Claim,
+    pub(super) beginning: Beginning,
+}
+
+/// Waits for the servers, claims the pipeline, and moves the source to where reading begins.
+pub(super) async fn make_ready(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    endpoints: Endpoints,
+    stop: &CancellationToken,
+) -> Result<Ready, PipelineError> {
+    let Endpoints {
+        source,
+        mut ledger,
+        mut sinks,
+        dead_letters,
+    } = endpoints;
+    let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
+    let claim = claim(&mut *ledger, &plan.definition(), &others, stop).await?;
+    for sink in &mut sinks {
+        prepare(&mut **sink, stop).await?;
+    }
+    let dead_letters = Arc::new(Mutex::new(dead_letters));
+    let bytes = recover_dead_letters(&dead_letters, claim.dead_letter_bytes, stop).await?;
+    let kind = &pipeline.source.kind;
+    let (source, beginning) = begin(source, kind, &mut *ledger, &claim, bytes, stop).await?;
+    Ok(Ready {
+        source,
+        ledger,
+        sinks,
+        dead_letters,
+        claim,
+        beginning,
+    })
 }
 
 /// Tries `$step` until it works; gives up where waiting would not help, or when told to stop.
@@ -61,7 +105,7 @@ async fn pause(
 }
 
 /// Connects the ledger and claims the pipeline.
-pub(super) async fn claim(
+async fn claim(
     ledger: &mut dyn Ledger,
     definition: &serde_json::Value,
     others: &[String],
@@ -73,18 +117,15 @@ pub(super) async fn claim(
 }
 
 /// Connects a sink.
-pub(super) async fn prepare(
-    sink: &mut dyn Sink,
-    stop: &CancellationToken,
-) -> Result<(), PipelineError> {
+async fn prepare(sink: &mut dyn Sink, stop: &CancellationToken) -> Result<(), PipelineError> {
     let name = sink.name().to_owned();
     wait_for!(stop, &name, sink.prepare());
     Ok(())
 }
 
 /// Makes the dead letters ready, without those of epochs that were never committed; their bytes.
-pub(super) async fn recover_dead_letters(
-    dead_letters: &super::commit::SharedDeadLetters,
+async fn recover_dead_letters(
+    dead_letters: &SharedDeadLetters,
     committed: Option<u64>,
     stop: &CancellationToken,
 ) -> Result<Option<u64>, PipelineError> {
@@ -94,7 +135,7 @@ pub(super) async fn recover_dead_letters(
 
 /// Finds out where to read on, and moves the source there. The first run of a pipeline commits an
 /// epoch without records, so that the journal has the positions that everything began at.
-pub(super) async fn begin(
+async fn begin(
     mut source: Box<dyn Source>,
     kind: &SourceKind,
     ledger: &mut dyn Ledger,

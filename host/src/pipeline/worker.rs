@@ -2,9 +2,10 @@
 //!
 //! # Invariants
 //!
-//! A record that any stage rejects is in no stream and no aggregate: transforms run first, what they
-//! reject leaves all streams, then the aggregates fold; as long as one of them rejects something, it
-//! leaves all streams too and every aggregate folds again.
+//! A record that any stage rejects is in no stream and no aggregate: transforms run first, then the
+//! screens look for what a sink cannot hold; what they reject leaves all streams, then the aggregates
+//! fold; as long as one of them rejects something, it leaves all streams too and every aggregate
+//! folds again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::dead_letter::DeadLetter;
 use crate::decode::Decoder;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
 use crate::record::{Origin, RawBatch, Rejection, Rows};
+use crate::sink::postgres::Screen;
 use crate::transform::TransformStage;
 
 /// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.
@@ -27,6 +29,8 @@ pub(super) struct Chain {
     pub(super) decoder: Decoder,
     pub(super) transforms: Vec<Transform>,
     pub(super) aggregates: Vec<Aggregate>,
+    /// at most one for each stream
+    pub(super) screens: Vec<Screening>,
     /// streams that some sink takes, with their names
     pub(super) shown: Vec<(usize, Arc<str>)>,
 }
@@ -40,6 +44,13 @@ pub(super) struct Transform {
 pub(super) struct Aggregate {
     pub(super) from: usize,
     pub(super) stage: AggregateStage,
+    pub(super) names: StageNames,
+}
+
+/// What a sink cannot hold, of the rows of a stream.
+pub(super) struct Screening {
+    pub(super) from: usize,
+    pub(super) screen: Screen,
     pub(super) names: StageNames,
 }
 
@@ -60,7 +71,7 @@ pub(super) struct Worker {
 
 struct LeftOut {
     letter: DeadLetter,
-    by_guest: bool,
+    journalled: bool,
 }
 
 impl Worker {
@@ -101,13 +112,11 @@ impl Worker {
         let mut rejected = Rejected::of(raw.len());
         let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
         let decoder = &mut self.chain.decoder;
-        let decoded = self.counters.time(Stage::Decode, raw.len(), || {
-            let mut found = Vec::new();
-            let rows = decoder.decode(raw, skip, &mut found);
-            (rows, found)
-        });
-        rejected.note(&StageNames::decode(), decoded.1, raw, &mut self.left_out);
-        streams.push(decoded.0);
+        let mut found = Vec::new();
+        streams.push(self.counters.time(Stage::Decode, raw.len(), || {
+            decoder.decode(raw, skip, &mut found)
+        }));
+        rejected.note(&StageNames::decode(), found, raw, &mut self.left_out);
         for (index, transform) in self.chain.transforms.iter_mut().enumerate() {
             let from = &streams[transform.from];
             let count = from.columns.num_rows();
@@ -120,6 +129,16 @@ impl Worker {
                 .map_err(PipelineError::Transform)?;
             rejected.note(&transform.names, found, raw, &mut self.left_out);
             streams.push(rows);
+        }
+        for Screening {
+            from,
+            screen,
+            names,
+        } in &self.chain.screens
+        {
+            let mut found = Vec::new();
+            screen.check(&streams[*from], &mut found);
+            rejected.note(names, found, raw, &mut self.left_out);
         }
         rejected.leave_out_of(&mut streams);
         let partials = self.fold(&mut streams, &mut rejected, raw)?;
@@ -182,7 +201,7 @@ impl Worker {
     fn hand_over(&mut self, barrier: Barrier) -> Result<EpochPart, PipelineError> {
         let left_out = std::mem::take(&mut self.left_out);
         if barrier.mode == Mode::Replay
-            && let Some(LeftOut { letter, .. }) = left_out.iter().find(|l| l.by_guest)
+            && let Some(LeftOut { letter, .. }) = left_out.iter().find(|l| l.journalled)
         {
             return Err(PipelineError::Diverged {
                 epoch: barrier.epoch,
@@ -191,7 +210,7 @@ impl Worker {
                 reason: letter.reason.clone(),
             });
         }
-        let excluded = left_out.iter().filter(|l| l.by_guest);
+        let excluded = left_out.iter().filter(|l| l.journalled);
         let excluded = excluded.map(|l| l.letter.origin).collect();
         let dead_letters: Vec<DeadLetter> = match barrier.mode {
             Mode::Live => left_out.into_iter().map(|l| l.letter).collect(),
@@ -248,7 +267,7 @@ impl Rejected {
             self.fresh = true;
             let record = raw.get(rejection.record as usize);
             left_out.push(LeftOut {
-                by_guest: rejection.by_guest,
+                journalled: rejection.journalled,
                 letter: DeadLetter {
                     origin: record.origin,
                     stage: names.stage.to_string(),

@@ -179,7 +179,7 @@ impl MemorySink {
         })
     }
 
-    fn create_tables(&self, tables: &mut BTreeMap<String, MemoryTable>) -> Result<(), SinkError> {
+    fn compare_tables(&self, tables: &BTreeMap<String, MemoryTable>) -> Result<(), SinkError> {
         let differing: Vec<String> = self
             .targets
             .iter()
@@ -190,9 +190,14 @@ impl MemorySink {
             })
             .map(|target| format!("table `{}` has other columns", target.table))
             .collect();
-        if !differing.is_empty() {
-            return Err(SinkError::Permanent(differing.join("; ")));
+        if differing.is_empty() {
+            return Ok(());
         }
+        Err(SinkError::Permanent(differing.join("; ")))
+    }
+
+    fn create_tables(&self, tables: &mut BTreeMap<String, MemoryTable>) -> Result<(), SinkError> {
+        self.compare_tables(tables)?;
         for target in &self.targets {
             tables
                 .entry(target.table.clone())
@@ -230,6 +235,10 @@ impl Sink for MemorySink {
 
     async fn prepare(&mut self) -> Result<(), SinkError> {
         self.create_tables(&mut self.store.lock().tables)
+    }
+
+    async fn check(&mut self) -> Result<(), SinkError> {
+        self.compare_tables(&self.store.lock().tables)
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {

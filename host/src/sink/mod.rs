@@ -14,6 +14,7 @@ pub mod postgres;
 pub mod projection;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
@@ -22,6 +23,9 @@ use crate::checkpoint::StateChange;
 use crate::dead_letter::DeadLetter;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
+
+/// How long a check may take, of a sink or of the source.
+pub const CHECK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +96,15 @@ pub trait Sink: Send {
     /// [`SinkError::Permanent`] names every difference between what is there and what is needed.
     async fn prepare(&mut self) -> Result<(), SinkError>;
 
+    /// Connects and compares what is there with what is needed, and changes nothing: what
+    /// [`prepare`](Self::prepare) would create may be missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`prepare`](Self::prepare). [`SinkError::Unavailable`] after [`CHECK_TIME_MAX`] at
+    /// the latest.
+    async fn check(&mut self) -> Result<(), SinkError>;
+
     /// Writes one epoch and returns once it is durable.
     ///
     /// # Errors
@@ -136,6 +149,19 @@ pub trait Ledger: Sink {
         definition: &serde_json::Value,
         others: &[String],
     ) -> Result<Claim, SinkError>;
+
+    /// What [`claim`](Self::claim) would refuse, without claiming or changing anything; nobody who
+    /// owns the pipeline notices. Needs no [`prepare`](Sink::prepare).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`claim`](Self::claim). [`SinkError::Unavailable`] after [`CHECK_TIME_MAX`] at the
+    /// latest.
+    async fn check_claim(
+        &mut self,
+        definition: &serde_json::Value,
+        others: &[String],
+    ) -> Result<(), SinkError>;
 
     /// The committed epochs after `after`, in order.
     ///

@@ -95,6 +95,11 @@ impl Projector {
         &self.schema
     }
 
+    /// For each of the sink's columns the index of the stream's column that it is computed from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = usize> + '_ {
+        self.columns.iter().map(|&(index, _)| index)
+    }
+
     /// The same rows with the sink's columns.
     ///
     /// # Panics

@@ -36,7 +36,7 @@ const OUTPUT_GROWTH_MAX: u64 = 16;
 
 /// A transform cannot go on at all: the pipeline stops.
 #[derive(Debug, Error)]
-#[error("transform `{stage}` cannot go on: {error}")]
+#[error("transform `{stage}` cannot go on")]
 pub struct TransformError {
     stage: String,
     error: CallError,
@@ -171,7 +171,7 @@ fn reject(rows: &Rows, mut refused: Vec<Refused>, rejected: &mut Vec<Rejection>)
         record: rows.records[refused.row],
         reason: refused.reason,
         column: None,
-        by_guest: true,
+        journalled: true,
     }));
 }
 

@@ -1,5 +1,7 @@
 //! The binary as people call it: help, exit codes, what goes to stdout and what to stderr.
 
+mod connect;
+
 use std::fs;
 use std::path::Path;
 use std::process::Output;

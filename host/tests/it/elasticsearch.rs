@@ -162,12 +162,11 @@ async fn an_index_of_another_mapping_is_refused_with_every_difference_and_left_a
     }
     let body = json!({ "mappings": mappings });
     index.server.ok(Method::Put, &index.name, Some(body)).await;
-    let error = sink(&support::elasticsearch(), &index.name)
-        .prepare()
-        .await
-        .unwrap_err();
+    let mut sink = sink(&support::elasticsearch(), &index.name);
+    let error = sink.prepare().await.unwrap_err();
     assert!(matches!(error, SinkError::Permanent(_)), "{error}");
     let message = error.to_string();
+    assert_eq!(sink.check().await.unwrap_err().to_string(), message);
     for difference in [
         "has field `id` as text, and keyword is needed",
         "has field `count` as keyword, and long is needed",
@@ -364,6 +363,16 @@ async fn what_would_befall_every_document_stops_the_pipeline() {
         );
         assert_eq!(requests.len(), 1, "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn another_server_is_not_taken_for_one_that_lacks_the_index() {
+    let server = ScriptedHttp::start(|_| Answer::Json(404, "not found".into())).await;
+    let error = sink(&server.url(), "sales").check().await.unwrap_err();
+    assert!(matches!(error, SinkError::Permanent(_)), "{error}");
+    assert!(error.to_string().contains("status 404"), "{error}");
+    let targets = server.requests().into_iter().map(|request| request.target);
+    assert_eq!(targets.collect::<Vec<_>>(), ["GET /sales/_mapping"]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod exactly_once;
 mod ownership;
+mod screen;
 mod tables;
 mod values;
 

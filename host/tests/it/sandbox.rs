@@ -121,7 +121,7 @@ fn assert_innocents_survive(mode: &str, count: u32, poison: &[u32]) -> Vec<Rejec
         records,
         poison.iter().map(|row| row + 1000).collect::<Vec<_>>()
     );
-    assert!(rejected.iter().all(|rejection| rejection.by_guest));
+    assert!(rejected.iter().all(|rejection| rejection.journalled));
     rejected
 }
 

@@ -149,6 +149,15 @@ async fn preparing_again_is_harmless(harness: &impl SinkHarness) {
     assert_eq!(harness.rows().await, stored(&[row("a", 1), row("b", 2)]));
 }
 
+async fn a_check_changes_nothing(harness: &impl SinkHarness) {
+    let mut sink = harness.open().await;
+    sink.check().await.unwrap();
+    write(&mut *sink, &epoch(1, vec![batch(&[row("a", 1)])])).await;
+    sink.check().await.unwrap();
+    harness.open().await.check().await.unwrap();
+    assert_eq!(harness.rows().await, stored(&[row("a", 1)]));
+}
+
 // ---- every ledger ----
 
 async fn claim(ledger: &mut (impl Ledger + ?Sized)) -> Claim {
@@ -270,6 +279,24 @@ async fn another_definition_is_refused_and_fences_nobody(harness: &impl LedgerHa
     write(&mut *running, &epoch(1, vec![batch(&[row("a", 1)])])).await;
 }
 
+async fn a_checked_claim_is_refused_like_a_claim_and_fences_nobody(harness: &impl LedgerHarness) {
+    let same = json!({ "source": "sales", "aggregates": ["per_day"] });
+    let other = json!({ "source": "purchases", "aggregates": ["per_day"] });
+    let search = ["search".to_owned()];
+    let mut checking = harness.open_ledger().await;
+    checking.check_claim(&other, &search).await.unwrap();
+
+    let mut running = harness.open_ledger().await;
+    let generation = claim(&mut *running).await.generation;
+    checking.check_claim(&same, &search).await.unwrap();
+    let error = checking.check_claim(&other, &search).await.unwrap_err();
+    assert!(matches!(error, SinkError::Permanent(_)), "{error}");
+    assert!(error.to_string().contains("source"), "{error}");
+    write(&mut *running, &epoch(1, vec![batch(&[row("a", 1)])])).await;
+    checking.check_claim(&same, &search).await.unwrap();
+    assert_eq!(claim(&mut *running).await.generation, generation + 1);
+}
+
 async fn the_newest_state_of_each_group_comes_back(harness: &impl LedgerHarness) {
     let change = |aggregate: &str, key: &[u8], state: &[u8]| StateChange {
         aggregate: aggregate.into(),
@@ -350,6 +377,7 @@ macro_rules! sink_contract {
                 every_type_keeps_its_values,
                 a_large_epoch_is_written_whole,
                 preparing_again_is_harmless,
+                a_check_changes_nothing,
             ]
         );
     };
@@ -368,6 +396,7 @@ macro_rules! ledger_contract {
                 the_journal_has_every_epoch_after_the_one_asked_for,
                 confirmations_of_other_sinks_are_kept,
                 another_definition_is_refused_and_fences_nobody,
+                a_checked_claim_is_refused_like_a_claim_and_fences_nobody,
                 the_newest_state_of_each_group_comes_back,
                 an_epoch_whose_answer_was_lost_is_not_doubled,
             ]

@@ -30,12 +30,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::timeout;
 
 use self::backoff::Waiting;
 use self::bulk::{RequestLimit, Requests, Survivors, Unusable};
 use self::client::{Client, NoAnswer, Reply};
 use super::latest::{self, KeyedBatch, Winner};
-use super::{Durable, Sink, SinkError};
+use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
 use crate::config::Secret;
 use crate::dead_letter::DeadLetter;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
@@ -100,7 +101,12 @@ impl ElasticsearchSink {
             .get(&format!("{}/_mapping", encoded(&target.index)))
             .await;
         let reply = match reply {
-            Ok(Reply { status: 404, .. }) => return Ok(None),
+            // Another server's 404 says nothing about an index.
+            Ok(Reply { status: 404, body })
+                if outcome::describe(404, &body).contains("index_not_found_exception") =>
+            {
+                return Ok(None);
+            }
             reply => self.accepted(reply, &format!("read the mapping of `{}`", target.index))?,
         };
         template::differences(target.schema(), &reply)
@@ -109,6 +115,19 @@ impl ElasticsearchSink {
                 self.client
                     .unavailable(format!("the answer is not Elasticsearch's: {error}"))
             })
+    }
+
+    /// The error that names these differences, if there are any.
+    fn refuse(&self, differences: &[String]) -> Result<(), SinkError> {
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(SinkError::Permanent(format!(
+            "{} does not fit sink `{}`: {}; name another index, or delete this one",
+            self.client.place(),
+            self.name,
+            differences.join("; ")
+        )))
     }
 
     async fn put_template(&self, target: &IndexTarget) -> Result<(), SinkError> {
@@ -251,15 +270,25 @@ impl Sink for ElasticsearchSink {
                 }
             }
         }
-        if differences.is_empty() {
-            return Ok(());
-        }
-        Err(SinkError::Permanent(format!(
-            "{} does not fit sink `{}`: {}; name another index, or delete this one",
-            self.client.place(),
-            self.name,
-            differences.join("; ")
-        )))
+        self.refuse(&differences)
+    }
+
+    async fn check(&mut self) -> Result<(), SinkError> {
+        let this = &*self;
+        let comparing = async {
+            let mut differences = Vec::new();
+            for target in &this.indices {
+                differences.extend(this.differences(target).await?.unwrap_or_default());
+            }
+            this.refuse(&differences)
+        };
+        timeout(CHECK_TIME_MAX, comparing)
+            .await
+            .unwrap_or_else(|_| {
+                let limit = CHECK_TIME_MAX.as_secs();
+                let reason = format!("no answer within {limit} s");
+                Err(this.client.unavailable(reason))
+            })
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {

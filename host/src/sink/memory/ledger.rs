@@ -34,6 +34,19 @@ impl Books {
             .map_or(EpochId::default(), |entry| entry.epoch)
     }
 
+    fn check_definition(&self, pipeline: &str, new: &serde_json::Value) -> Result<(), SinkError> {
+        let stored = self.definition.as_ref().unwrap_or(new);
+        let differing = differing_keys(stored, new);
+        if differing.is_empty() {
+            return Ok(());
+        }
+        Err(SinkError::Permanent(format!(
+            "pipeline `{pipeline}` was started with other settings: {} changed; go back to the old ones, \
+             or give the pipeline another name",
+            differing.join(", ")
+        )))
+    }
+
     fn check_generation(&self, pipeline: &str, ours: u64) -> Result<(), SinkError> {
         if self.generation == ours {
             return Ok(());
@@ -88,6 +101,10 @@ impl Sink for MemoryLedger {
         self.sink.prepare().await
     }
 
+    async fn check(&mut self) -> Result<(), SinkError> {
+        self.sink.check().await
+    }
+
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
         self.as_owner(|books, tables| {
             if epoch.epoch <= books.epoch() {
@@ -127,16 +144,8 @@ impl Ledger for MemoryLedger {
     ) -> Result<Claim, SinkError> {
         let mut contents = self.sink.store.lock();
         let books = contents.pipelines.entry(self.pipeline.clone()).or_default();
-        let stored = books.definition.get_or_insert_with(|| definition.clone());
-        let differing = differing_keys(stored, definition);
-        if !differing.is_empty() {
-            return Err(SinkError::Permanent(format!(
-                "pipeline `{}` was started with other settings: {} changed; go back to the old ones, \
-                 or give the pipeline another name",
-                self.pipeline,
-                differing.join(", ")
-            )));
-        }
+        books.check_definition(&self.pipeline, definition)?;
+        books.definition.get_or_insert_with(|| definition.clone());
         books.generation += 1;
         self.generation = books.generation;
         Ok(Claim {
@@ -164,6 +173,17 @@ impl Ledger for MemoryLedger {
                 })
                 .collect(),
         })
+    }
+
+    async fn check_claim(
+        &mut self,
+        definition: &serde_json::Value,
+        _others: &[String],
+    ) -> Result<(), SinkError> {
+        match self.sink.store.lock().pipelines.get(&self.pipeline) {
+            Some(books) => books.check_definition(&self.pipeline, definition),
+            None => Ok(()),
+        }
     }
 
     async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {

@@ -1,4 +1,4 @@
-//! Becoming the owner of a pipeline.
+//! Becoming the owner of a pipeline, and what stands in the way of it.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,9 @@ use bytes::BytesMut;
 use serde_json::Value;
 use tokio_postgres::Client;
 
+use super::catalog::Existing;
 use super::failure::Failure;
-use super::progress::{Owner, check_definition, forget_sql, parse_offsets};
+use super::progress::{Owner, TABLES, check_definition, forget_sql, parse_offsets};
 use super::session::{Server, Session, column, unsigned};
 use super::state::StateTable;
 use crate::checkpoint::StateStore;
@@ -24,12 +25,14 @@ const KEEP_DEFINITION: &str = "\
 
 /// Both sides as the server prints them: it may write a number in another way than we do.
 const DEFINITIONS: &str = "\
-    SELECT definition::text, $2::text::jsonb::text FROM wasmill_pipelines
-    WHERE pipeline = $1 FOR UPDATE";
+    SELECT definition::text, $2::text::jsonb::text FROM wasmill_pipelines WHERE pipeline = $1";
 
-/// Waits for a commit of the previous owner that is on its way.
 const PROGRESS: &str = "\
-    SELECT sink, epoch, generation FROM wasmill_progress WHERE pipeline = $1 FOR UPDATE";
+    SELECT sink, epoch, generation FROM wasmill_progress WHERE pipeline = $1";
+
+/// A claim locks the rows that it reads, and so waits for another claim or for a commit of the
+/// previous owner that is on its way.
+const LOCK: &str = " FOR UPDATE";
 
 const ADD_SINKS: &str = "\
     INSERT INTO wasmill_progress (pipeline, sink, epoch, generation)
@@ -55,26 +58,20 @@ pub(super) async fn claim(
         .batch_execute(BEGIN)
         .await
         .map_err(Failure::to("begin a transaction"))?;
-    compare_definition(client, pipeline, definition).await?;
-
-    let progress = read_progress(client, pipeline).await?;
-    let sinks: Vec<String> = others
-        .iter()
-        .map(String::as_str)
-        .chain([ledger])
-        .map(str::to_owned)
-        .collect();
+    client
+        .execute(KEEP_DEFINITION, &[&pipeline, &definition.to_string()])
+        .await
+        .map_err(Failure::to("write to wasmill_pipelines"))?;
+    compare_definition(client, pipeline, definition, LOCK).await?;
+    let progress = read_progress(client, pipeline, LOCK).await?;
+    let sinks = all_sinks(ledger, others);
     refuse_late_sinks(pipeline, &sinks, &progress)?;
     let generation = progress.values().map(|row| row.generation).max();
     let generation = generation.unwrap_or(0) + 1;
     take(client, pipeline, &sinks, generation).await?;
 
-    let last = |sink: &str| progress.get(sink).map_or(EpochId(0), |row| row.epoch);
-    let epoch = last(ledger);
-    let confirmed: BTreeMap<String, EpochId> = others
-        .iter()
-        .map(|sink| (sink.clone(), last(sink)))
-        .collect();
+    let epoch = last_epoch(&progress, ledger);
+    let confirmed = confirmed(&progress, others);
     let end = read_end(client, pipeline, epoch).await?;
     refuse_pruned_journal(pipeline, &confirmed, end.oldest)?;
     let state = StateTable {
@@ -108,21 +105,46 @@ pub(super) async fn claim(
     Ok((owner, claim))
 }
 
+/// Everything that a claim would refuse, in a transaction that changes and locks nothing.
+pub(super) async fn check(
+    client: &Client,
+    (pipeline, ledger): (&str, &str),
+    definition: &Value,
+    others: &[String],
+) -> Result<(), Failure> {
+    for (table, _) in TABLES {
+        if Existing::find(client, table).await?.is_none() {
+            return Ok(());
+        }
+    }
+    compare_definition(client, pipeline, definition, "").await?;
+    let progress = read_progress(client, pipeline, "").await?;
+    refuse_late_sinks(pipeline, &all_sinks(ledger, others), &progress)?;
+    let end = read_end(client, pipeline, last_epoch(&progress, ledger)).await?;
+    refuse_pruned_journal(pipeline, &confirmed(&progress, others), end.oldest)
+}
+
+fn all_sinks(ledger: &str, others: &[String]) -> Vec<String> {
+    let ledger = ledger.to_owned();
+    others.iter().cloned().chain([ledger]).collect()
+}
+
+/// Compares with the stored definition, if there is one.
 async fn compare_definition(
     client: &Client,
     pipeline: &str,
     definition: &Value,
+    lock: &str,
 ) -> Result<(), Failure> {
-    let definition = definition.to_string();
-    client
-        .execute(KEEP_DEFINITION, &[&pipeline, &definition])
-        .await
-        .map_err(Failure::to("write to wasmill_pipelines"))?;
-    let row = client
-        .query_one(DEFINITIONS, &[&pipeline, &definition])
+    let sql = format!("{DEFINITIONS}{lock}");
+    let stored = client
+        .query_opt(&sql, &[&pipeline, &definition.to_string()])
         .await
         .map_err(Failure::to("read wasmill_pipelines"))?;
-    check_definition(pipeline, column(&row, 0)?, column(&row, 1)?)
+    match stored {
+        Some(row) => check_definition(pipeline, column(&row, 0)?, column(&row, 1)?),
+        None => Ok(()),
+    }
 }
 
 /// How far a sink has come, and under whom.
@@ -134,9 +156,10 @@ struct Progress {
 async fn read_progress(
     client: &Client,
     pipeline: &str,
+    lock: &str,
 ) -> Result<BTreeMap<String, Progress>, Failure> {
     client
-        .query(PROGRESS, &[&pipeline])
+        .query(&format!("{PROGRESS}{lock}"), &[&pipeline])
         .await
         .map_err(Failure::to("read wasmill_progress"))?
         .iter()
@@ -147,6 +170,20 @@ async fn read_progress(
             };
             Ok((column(row, 0)?, progress))
         })
+        .collect()
+}
+
+fn last_epoch(progress: &BTreeMap<String, Progress>, sink: &str) -> EpochId {
+    progress.get(sink).map_or(EpochId(0), |row| row.epoch)
+}
+
+fn confirmed(
+    progress: &BTreeMap<String, Progress>,
+    others: &[String],
+) -> BTreeMap<String, EpochId> {
+    let others = others.iter();
+    others
+        .map(|sink| (sink.clone(), last_epoch(progress, sink)))
         .collect()
 }
 

@@ -15,9 +15,9 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_buffer::NullBuffer;
 use bytes::{BufMut, BytesMut};
-use thiserror::Error;
 
 use super::numeric::put_numeric;
+use super::screen::Limit;
 use crate::schema::{DataType, Schema};
 
 /// What a COPY begins with: signature, flags, length of the header's extension.
@@ -32,29 +32,12 @@ const EPOCH_DAYS: i32 = 10_957;
 /// The same in µs.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// The dates that PostgreSQL can hold, in days since 2000-01-01: 4714-11-24 BC to 5874897-12-31.
-const DATES: std::ops::Range<i32> = -2_451_545..2_145_031_949;
-
-/// The timestamps that PostgreSQL can hold, in µs since 2000-01-01: 4714-11-24 BC to 294276-12-31.
-const TIMESTAMPS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
-
-/// A value that no PostgreSQL column of its type can hold.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub(super) enum Unstorable {
-    #[error("has the character \\u0000, which PostgreSQL cannot store in a text")]
-    Nul,
-    #[error("is beyond PostgreSQL's timestamps (4714 BC to 294276 AD)")]
-    Timestamp,
-    #[error("is beyond PostgreSQL's dates (4714 BC to 5874897 AD)")]
-    Date,
-}
-
-/// Where an [`Unstorable`] value stands.
+/// Where a value stands that no PostgreSQL column of its type can hold.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) row: usize,
     pub(super) column: usize,
-    pub(super) reason: Unstorable,
+    pub(super) limit: Limit,
 }
 
 /// Encodes rows of one batch.
@@ -85,13 +68,14 @@ impl<'a> Encoder<'a> {
             rows: batch.num_rows(),
             staying,
         };
-        for (column, values) in encoder.columns.iter().enumerate() {
-            if let Some((row, reason)) = values.first_unstorable(&encoder) {
-                return Err(Refusal {
-                    row,
-                    column,
-                    reason,
-                });
+        for (column, (field, values)) in schema.fields().iter().zip(batch.columns()).enumerate() {
+            let Some(limit) = Limit::of(field.ty) else {
+                continue;
+            };
+            if limit.may_be_exceeded(values)
+                && let Some(row) = encoder.rows().find(|&row| limit.is_exceeded(values, row))
+            {
+                return Err(Refusal { row, column, limit });
             }
         }
         Ok(encoder)
@@ -141,15 +125,8 @@ enum Values<'a> {
     Boolean(&'a BooleanArray),
     Int64(&'a [i64]),
     Float64(&'a [f64]),
-    Decimal {
-        unscaled: &'a [i64],
-        scale: u8,
-    },
-    Bytes {
-        offsets: &'a [i32],
-        bytes: &'a [u8],
-        text: bool,
-    },
+    Decimal { unscaled: &'a [i64], scale: u8 },
+    Bytes { offsets: &'a [i32], bytes: &'a [u8] },
     Timestamp(&'a [i64]),
     Date(&'a [i32]),
 }
@@ -169,7 +146,6 @@ impl<'a> Column<'a> {
                 Values::Bytes {
                     offsets: array.value_offsets(),
                     bytes: array.value_data(),
-                    text: true,
                 }
             }
             DataType::Binary => {
@@ -177,7 +153,6 @@ impl<'a> Column<'a> {
                 Values::Bytes {
                     offsets: array.value_offsets(),
                     bytes: array.value_data(),
-                    text: false,
                 }
             }
             DataType::Timestamp => {
@@ -193,49 +168,6 @@ impl<'a> Column<'a> {
 
     fn is_null(&self, row: usize) -> bool {
         self.nulls.is_some_and(|nulls| nulls.is_null(row))
-    }
-
-    /// Looks at the whole column at once first, which is cheap and nearly always enough.
-    fn first_unstorable(&self, encoder: &Encoder<'_>) -> Option<(usize, Unstorable)> {
-        let first = |bad: &dyn Fn(usize) -> bool| {
-            encoder.rows().find(|&row| !self.is_null(row) && bad(row))
-        };
-        match self.values {
-            Values::Bytes {
-                offsets,
-                bytes,
-                text: true,
-            } => {
-                let (Some(&start), Some(&end)) = (offsets.first(), offsets.last()) else {
-                    return None;
-                };
-                memchr::memchr(0, &bytes[start as usize..end as usize])?;
-                first(&|row| memchr::memchr(0, slice(offsets, bytes, row)).is_some())
-                    .map(|row| (row, Unstorable::Nul))
-            }
-            Values::Timestamp(values) => {
-                let bad = |micros: &i64| {
-                    micros
-                        .checked_sub(EPOCH_MICROS)
-                        .is_none_or(|micros| !TIMESTAMPS.contains(&micros))
-                };
-                values.iter().find(|&micros| bad(micros))?;
-                first(&|row| bad(&values[row])).map(|row| (row, Unstorable::Timestamp))
-            }
-            Values::Date(values) => {
-                let bad = |days: &i32| {
-                    days.checked_sub(EPOCH_DAYS)
-                        .is_none_or(|days| !DATES.contains(&days))
-                };
-                values.iter().find(|&days| bad(days))?;
-                first(&|row| bad(&values[row])).map(|row| (row, Unstorable::Date))
-            }
-            Values::Boolean(_)
-            | Values::Int64(_)
-            | Values::Float64(_)
-            | Values::Decimal { .. }
-            | Values::Bytes { text: false, .. } => None,
-        }
     }
 
     fn encode(&self, row: usize, out: &mut BytesMut) {
@@ -257,7 +189,7 @@ impl<'a> Column<'a> {
                 out.put_f64(values[row]);
             }
             Values::Decimal { unscaled, scale } => put_numeric(unscaled[row], scale, out),
-            Values::Bytes { offsets, bytes, .. } => put_bytes(slice(offsets, bytes, row), out),
+            Values::Bytes { offsets, bytes } => put_bytes(slice(offsets, bytes, row), out),
             Values::Timestamp(values) => {
                 out.put_i32(8);
                 out.put_i64(values[row] - EPOCH_MICROS);
@@ -316,7 +248,7 @@ mod tests {
             Some(Refusal {
                 row: 1,
                 column: 1,
-                reason: Unstorable::Nul
+                limit: Limit::Text
             })
         );
         assert!(Encoder::new(&schema, &rows, Some(&[0, 2])).is_ok());
@@ -332,16 +264,16 @@ mod tests {
                 &fields,
                 vec![Arc::new(times), Arc::new(Date32Array::from(vec![days]))],
             );
-            Encoder::new(&fields, &rows, None).err().map(|r| r.reason)
+            Encoder::new(&fields, &rows, None).err().map(|r| r.limit)
         };
         assert_eq!(refusal(0, 0), None);
-        assert_eq!(refusal(i64::MIN, 0), Some(Unstorable::Timestamp));
+        assert_eq!(refusal(i64::MIN, 0), Some(Limit::Timestamp));
         let last_of_4715_bc = -210_866_803_200_000_001;
-        assert_eq!(refusal(last_of_4715_bc, 0), Some(Unstorable::Timestamp));
+        assert_eq!(refusal(last_of_4715_bc, 0), Some(Limit::Timestamp));
         assert_eq!(refusal(last_of_4715_bc + 1, 0), None);
         assert_eq!(refusal(i64::MAX, 0), None, "the year 294247");
-        assert_eq!(refusal(0, i32::MIN), Some(Unstorable::Date));
-        assert_eq!(refusal(0, i32::MAX), Some(Unstorable::Date));
+        assert_eq!(refusal(0, i32::MIN), Some(Limit::Date));
+        assert_eq!(refusal(0, i32::MAX), Some(Limit::Date));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod encode;
 mod failure;
 mod numeric;
 mod progress;
+mod screen;
 mod session;
 mod setup;
 mod state;
@@ -38,11 +39,11 @@ use tracing::{debug, warn};
 
 use self::failure::Failure;
 use self::progress::Owner;
+pub use self::screen::Screen;
 use self::session::{Server, Session};
-use self::setup::set_up;
 pub use self::table::{TableError, TableTarget};
 use self::write::{TableRows, TableWrite, write_epoch};
-use super::{Claim, Durable, Ledger, Sink, SinkError};
+use super::{CHECK_TIME_MAX, Claim, Durable, Ledger, Sink, SinkError};
 use crate::config::Secret;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 
@@ -109,6 +110,41 @@ impl PostgresLedger {
             Ok(Err(failure)) => Err(self.give_up(session, failure).await),
             Err(limit) => Err(self.server.silent("prepare statements", limit)),
         }
+    }
+
+    /// A session of its own for looking around.
+    async fn look(&self) -> Result<Session, SinkError> {
+        let session = Session::open(&self.server).await?;
+        match session.read_only().await {
+            Ok(()) => Ok(session),
+            Err(failure) => Err(self.give_up(session, failure).await),
+        }
+    }
+
+    /// Ends what [`look`](Self::look) began.
+    async fn looked(
+        &self,
+        session: Session,
+        outcome: Result<(), Failure>,
+    ) -> Result<(), SinkError> {
+        match outcome {
+            Ok(()) => {
+                session.close().await;
+                Ok(())
+            }
+            Err(failure) => Err(self.give_up(session, failure).await),
+        }
+    }
+
+    /// Ends a check that takes too long.
+    async fn in_time(
+        &self,
+        doing: &str,
+        checking: impl Future<Output = Result<(), SinkError>>,
+    ) -> Result<(), SinkError> {
+        let limit = CHECK_TIME_MAX;
+        let checked = timeout(limit, checking).await;
+        checked.unwrap_or_else(|_| Err(self.server.silent(doing, limit)))
     }
 
     /// Keeps the session after a success, and ends it after anything else.
@@ -180,12 +216,22 @@ impl Sink for PostgresLedger {
         }
         let mut session = Session::open(&self.server).await?;
         let work = async {
-            set_up(&session, self.server.what(), &self.targets).await?;
+            setup::set_up(&session, self.server.what(), &self.targets).await?;
             session.stage(&self.targets).await
         };
         let outcome = within(CALL_TIME_MAX, work).await;
         self.settle(session, "create and compare tables", outcome)
             .await
+    }
+
+    async fn check(&mut self) -> Result<(), SinkError> {
+        let this = &*self;
+        let checking = async {
+            let session = this.look().await?;
+            let outcome = setup::check(&session, this.server.what(), &this.targets).await;
+            this.looked(session, outcome).await
+        };
+        this.in_time("connect and compare tables", checking).await
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
@@ -212,6 +258,22 @@ impl Ledger for PostgresLedger {
         let (owner, claim) = self.settle(session, "claim the pipeline", outcome).await?;
         self.owner = Some(owner);
         Ok(claim)
+    }
+
+    async fn check_claim(
+        &mut self,
+        definition: &serde_json::Value,
+        others: &[String],
+    ) -> Result<(), SinkError> {
+        let this = &*self;
+        let checking = async {
+            let session = this.look().await?;
+            let names = (this.pipeline.as_str(), this.name.as_str());
+            let outcome = claim::check(session.client(), names, definition, others).await;
+            this.looked(session, outcome).await
+        };
+        this.in_time("compare the stored definition", checking)
+            .await
     }
 
     async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {

@@ -147,6 +147,15 @@ impl Session {
         &self.client
     }
 
+    /// Begins a transaction that sees one state of the database and cannot change any. It ends with
+    /// the session.
+    pub(super) async fn read_only(&self) -> Result<(), Failure> {
+        self.client
+            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
+            .map_err(Failure::to("begin a transaction"))
+    }
+
     /// Creates the temporary tables and prepares the statements. The real tables have to be there.
     pub(super) async fn stage(&mut self, targets: &[TableTarget]) -> Result<(), Failure> {
         let stages: Vec<String> = (0..targets.len())

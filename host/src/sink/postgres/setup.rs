@@ -1,16 +1,25 @@
 //! Creates what is missing and compares what is there.
 
+use std::collections::BTreeMap;
+
+use tokio_postgres::Client;
 use tracing::info;
 
 use super::catalog::Existing;
 use super::failure::Failure;
 use super::progress::TABLES;
-use super::session::Session;
+use super::session::{Session, column};
 use super::table::TableTarget;
 
 /// Two hosts that start at once create tables one after the other: the key of an advisory lock,
 /// "wasmill" in ASCII.
 const SETUP_LOCK: i64 = 0x0077_6173_6d69_6c6c;
+
+/// The schema, whether it is there and takes new tables from this user (null: it is not there), and
+/// the user. `$1` is a schema as SQL, null for the first one of the `search_path` that is there.
+const MAY_CREATE: &str = "\
+    SELECT s, has_schema_privilege(to_regnamespace(s)::oid, 'CREATE'), quote_ident(current_user)
+    FROM coalesce($1::text, quote_ident(current_schema())) s";
 
 /// Creates wasmill's own tables and those of `targets` where they are missing, and compares those
 /// that are there. All of it happens or nothing.
@@ -35,30 +44,102 @@ pub(super) async fn set_up(
     }
     let mut misfits = Vec::new();
     for target in targets {
-        let Some(existing) = Existing::find(client, target.quoted()).await? else {
-            create(session, target.quoted(), &target.create_sql()).await?;
-            continue;
-        };
-        let differences = existing.differences(target);
-        if !differences.is_empty() {
-            misfits.push(format!(
-                "table `{}` does not fit stream `{}`:\n  - {}",
-                target.name(),
-                target.from(),
-                differences.join("\n  - ")
-            ));
+        match Existing::find(client, target.quoted()).await? {
+            Some(existing) => misfits.extend(misfit(target, &existing)),
+            None => create(session, target.quoted(), &target.create_sql()).await?,
         }
     }
-    if !misfits.is_empty() {
-        return Err(Failure::permanent(format!(
-            "{what}: {}\nChange the table as shown, name another one in pipeline.toml, or drop it and let wasmill create it",
-            misfits.join("\n")
-        )));
-    }
+    refuse(what, &misfits, &[])?;
     client
         .batch_execute("COMMIT")
         .await
         .map_err(Failure::to("create tables"))
+}
+
+/// Compares the tables that are there, and asks whether those that are missing could be created.
+pub(super) async fn check(
+    session: &Session,
+    what: &str,
+    targets: &[TableTarget],
+) -> Result<(), Failure> {
+    let client = session.client();
+    let mut misfits = Vec::new();
+    // By schema, `None` for where names without a schema lead.
+    let mut missing: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
+    for (table, _) in TABLES {
+        if Existing::find(client, table).await?.is_none() {
+            missing.entry(None).or_default().push(table);
+        }
+    }
+    for target in targets {
+        match Existing::find(client, target.quoted()).await? {
+            Some(existing) => misfits.extend(misfit(target, &existing)),
+            None => missing
+                .entry(target.quoted_schema())
+                .or_default()
+                .push(target.name()),
+        }
+    }
+    let mut obstacles = Vec::new();
+    for (schema, tables) in missing {
+        obstacles.extend(obstacle(client, schema, &tables).await?);
+    }
+    refuse(what, &misfits, &obstacles)
+}
+
+/// Why these tables, which are missing, cannot be created.
+async fn obstacle(
+    client: &Client,
+    schema: Option<&str>,
+    tables: &[&str],
+) -> Result<Option<String>, Failure> {
+    let row = client
+        .query_one(MAY_CREATE, &[&schema])
+        .await
+        .map_err(Failure::to("look up where tables are created"))?;
+    let schema: Option<&str> = column(&row, 0)?;
+    let may_create: Option<bool> = column(&row, 1)?;
+    let user: &str = column(&row, 2)?;
+    let tables = tables.join(", ");
+    Ok(match (schema, may_create) {
+        (Some(_), Some(true)) => None,
+        (Some(schema), Some(false)) => Some(format!(
+            "{user} may not create tables in schema {schema}, and {tables} would be created there: GRANT CREATE ON SCHEMA {schema} TO {user}"
+        )),
+        (Some(schema), None) => Some(format!(
+            "there is no schema {schema}, and {tables} would be created there: CREATE SCHEMA {schema}"
+        )),
+        (None, _) => Some(format!(
+            "no schema of the search_path is there, and {tables} would be created in the first one: create one that SHOW search_path names"
+        )),
+    })
+}
+
+fn misfit(target: &TableTarget, existing: &Existing) -> Option<String> {
+    let differences = existing.differences(target);
+    (!differences.is_empty()).then(|| {
+        format!(
+            "table `{}` does not fit stream `{}`:\n  - {}",
+            target.name(),
+            target.from(),
+            differences.join("\n  - ")
+        )
+    })
+}
+
+fn refuse(what: &str, misfits: &[String], obstacles: &[String]) -> Result<(), Failure> {
+    if misfits.is_empty() && obstacles.is_empty() {
+        return Ok(());
+    }
+    let advice = (!misfits.is_empty()).then(|| {
+        "Change the table as shown, name another one in pipeline.toml, or drop it and let wasmill create it".to_owned()
+    });
+    let lines: Vec<String> = [obstacles, misfits]
+        .concat()
+        .into_iter()
+        .chain(advice)
+        .collect();
+    Err(Failure::permanent(format!("{what}: {}", lines.join("\n"))))
 }
 
 async fn create(session: &Session, table: &str, sql: &str) -> Result<(), Failure> {

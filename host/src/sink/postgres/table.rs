@@ -157,6 +157,12 @@ impl TableTarget {
         &self.quoted
     }
 
+    /// The schema in its name as SQL, where the name has one.
+    pub(super) fn quoted_schema(&self) -> Option<&str> {
+        // No part of a name has a point.
+        self.quoted.split_once('.').map(|(schema, _)| schema)
+    }
+
     /// Its key columns as SQL, with commas.
     pub(super) fn quoted_key(&self) -> String {
         let fields = self.schema().fields();

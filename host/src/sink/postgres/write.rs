@@ -141,7 +141,7 @@ impl<'a> TableRows<'a> {
         SinkError::Permanent(format!(
             "table `{}`, column `{column}`: the value from {origin} {}; let a transform mend or reject it",
             self.target.name(),
-            refusal.reason
+            refusal.limit
         ))
     }
 }

@@ -1,8 +1,8 @@
 //! A Kafka topic, through librdkafka.
 //!
 //! Partitions are assigned by hand (`assign`, never `subscribe`): which host reads what is decided
-//! where the rows are stored, and Kafka's groups have no say in it. The group id is there for tools
-//! that show how far a pipeline has come.
+//! where the rows are stored, and Kafka's groups have no say in it. The group id only names the
+//! pipeline to the brokers: no offsets are committed under it.
 //!
 //! ```text
 //! librdkafka's queue ─► BatchConsumer (thousands a call) ─► RawBatch

@@ -6,10 +6,10 @@ use arrow_array::{ArrayRef, Decimal64Array, RecordBatch, TimestampMicrosecondArr
 use chrono::DateTime;
 use serde_json::json;
 use wasmill::checkpoint::StateChange;
-use wasmill::config::{OnConflict, Projection, TableColumn};
+use wasmill::config::{OnConflict, Projection, Secret, TableColumn};
 use wasmill::epoch::OutputBatch;
 use wasmill::schema::{DataType, Schema};
-use wasmill::sink::postgres::TableTarget;
+use wasmill::sink::postgres::{PostgresLedger, TableTarget};
 use wasmill::sink::{Ledger, Sink};
 
 use super::{
@@ -66,6 +66,57 @@ async fn a_table_that_does_not_fit_is_refused_with_every_difference() {
     ledger.claim(&json!({}), &[]).await.unwrap();
     write(&mut ledger, &epoch(1, vec![batch(&[("a", 100, 0)])])).await;
     assert_eq!(stored_sales(&database).await, [["a", "1.00"]]);
+}
+
+#[tokio::test]
+async fn a_check_names_the_same_differences_and_creates_nothing() {
+    let database = Database::fresh().await;
+    let tables = || vec![sales_table(OnConflict::Update)];
+    let count = format!(
+        "SELECT count(*) FROM pg_tables WHERE schemaname = '{}'",
+        database.schema()
+    );
+    ledger(&database, &unique("sales"), tables())
+        .check()
+        .await
+        .unwrap();
+    assert_eq!(database.value(&count).await, "0");
+
+    database
+        .rows("CREATE TABLE sales (id text PRIMARY KEY, amount double precision)")
+        .await;
+    let mut ledger = ledger(&database, &unique("sales"), tables());
+    let message = permanent(ledger.check().await);
+    assert_eq!(message, permanent(ledger.prepare().await));
+    assert_eq!(database.value(&count).await, "1");
+}
+
+#[tokio::test]
+async fn a_check_says_where_tables_cannot_be_created() {
+    let database = Database::fresh().await;
+    let role = unique("reader");
+    let schema = database.schema();
+    database
+        .rows(&format!(
+            "CREATE ROLE {role}; GRANT USAGE ON SCHEMA {schema} TO {role}"
+        ))
+        .await;
+    let url = format!("{}%20-c%20role%3D{role}", database.secret().reveal());
+    let tables = ["sales", "no_such_schema.sales"]
+        .map(|name| TableTarget::new(&table(name, &["id"], OnConflict::Update), &sales()).unwrap());
+    let url = Secret::new(url);
+    let mut ledger = PostgresLedger::new("postgres", "sales", &url, tables.into()).unwrap();
+    let message = permanent(ledger.check().await);
+    database
+        .rows(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
+    for part in [
+        format!("{role} may not create tables in schema {schema}, and wasmill_pipelines, "),
+        format!(", sales would be created there: GRANT CREATE ON SCHEMA {schema} TO {role}"),
+        r#"there is no schema "no_such_schema", and no_such_schema.sales would be created there: CREATE SCHEMA "no_such_schema""#.to_owned(),
+    ] {
+        assert!(message.contains(&part), "{part} is not in: {message}");
+    }
 }
 
 #[tokio::test]

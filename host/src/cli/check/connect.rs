@@ -1,0 +1,135 @@
+//! `wasmill check --connect`: whether the servers are there and fit, without changing anything.
+//!
+//! All of them are asked at the same time, and every answer that is a failure is reported.
+//!
+//! # Not here
+//!
+//! The dead letters: opening them would change them.
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::config::{Diagnostic, Diagnostics, Pipeline, Places, SinkKind, SourceKind};
+use crate::pipeline::{Endpoints, PipelineError, Plan};
+use crate::sink::{CHECK_TIME_MAX, Ledger, Remedy, Sink, SinkError};
+use crate::source::{Source, SourceError};
+
+/// What the servers say of a pipeline.
+struct Answers {
+    source: Result<usize, PipelineError>,
+    /// by name of the sink
+    sinks: Vec<(String, Vec<SinkError>)>,
+}
+
+/// Asks all servers: a line for each that is fine, and in `diagnostics` what is wrong with the
+/// others.
+///
+/// # Errors
+///
+/// When nobody can be asked, because an address or a setting can never work.
+pub(super) async fn check(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    diagnostics: &mut Diagnostics,
+) -> Result<Vec<String>, PipelineError> {
+    let answers = ask(Endpoints::open(pipeline, plan)?, &plan.definition()).await;
+    let mut fine = Vec::new();
+    match answers.source {
+        Ok(1) => fine.push("source: reached, 1 partition".to_owned()),
+        Ok(count) => fine.push(format!("source: reached, {count} partitions")),
+        Err(error) => diagnostics.push(faulty_source(pipeline, &error)),
+    }
+    for sink in &pipeline.sinks {
+        let what = match sink.kind {
+            SinkKind::Postgres { .. } => "tables",
+            SinkKind::Elasticsearch { .. } => "indices",
+        };
+        let faults = answers.sinks.iter().filter(|(name, _)| *name == sink.name);
+        let mut faults = faults.flat_map(|(_, faults)| faults).peekable();
+        if faults.peek().is_none() {
+            let name = &sink.name;
+            fine.push(format!("{name}: reached, {what} fit or will be created"));
+        }
+        let place = pipeline.places.find(&sink.span, "url");
+        for fault in faults {
+            let message = format!("sink `{}`: {fault}", sink.name);
+            let diagnostic = Diagnostic::error(message).at(&place);
+            diagnostics.push(match fault.remedy() {
+                Remedy::Retry => diagnostic.help(
+                    "see that the server runs, and that `url` is its address as seen from here",
+                ),
+                Remedy::Stop => diagnostic,
+            });
+        }
+    }
+    Ok(fine)
+}
+
+async fn ask(endpoints: Endpoints, definition: &Value) -> Answers {
+    let Endpoints {
+        source,
+        ledger,
+        sinks,
+        ..
+    } = endpoints;
+    let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
+    let (source, ledger, mut sinks) = tokio::join!(
+        ask_source(source),
+        ask_ledger(ledger, definition, &others),
+        join_all(sinks.into_iter().map(ask_sink))
+    );
+    sinks.push(ledger);
+    Answers { source, sinks }
+}
+
+/// How many partitions the source has.
+async fn ask_source(mut source: Box<dyn Source>) -> Result<usize, PipelineError> {
+    let asking = tokio::task::spawn_blocking(move || source.partitions());
+    match timeout(CHECK_TIME_MAX, asking).await {
+        Ok(Ok(Ok(partitions))) => Ok(partitions.len()),
+        Ok(Ok(Err(error))) => Err(PipelineError::Source(error)),
+        Ok(Err(error)) => Err(PipelineError::Panicked {
+            part: "the source".into(),
+            message: error.to_string(),
+        }),
+        Err(_) => Err(PipelineError::Source(SourceError::Unavailable {
+            what: "the source".into(),
+            reason: format!("no answer within {} s", CHECK_TIME_MAX.as_secs()),
+        })),
+    }
+}
+
+async fn ask_sink(mut sink: Box<dyn Sink>) -> (String, Vec<SinkError>) {
+    let answer = sink.check().await;
+    (sink.name().to_owned(), answer.err().into_iter().collect())
+}
+
+async fn ask_ledger(
+    mut ledger: Box<dyn Ledger>,
+    definition: &Value,
+    others: &[String],
+) -> (String, Vec<SinkError>) {
+    let mut faults: Vec<SinkError> = ledger.check().await.err().into_iter().collect();
+    // Who cannot be reached needs not be asked twice.
+    if faults.iter().all(|fault| fault.remedy() == Remedy::Stop) {
+        faults.extend(ledger.check_claim(definition, others).await.err());
+    }
+    (ledger.name().to_owned(), faults)
+}
+
+fn faulty_source(pipeline: &Pipeline, error: &PipelineError) -> Diagnostic {
+    let (key, help) = match pipeline.source.kind {
+        SourceKind::Kafka(_) => (
+            "source.brokers",
+            "see that the brokers run, that `brokers` are their addresses as seen from here, and that the topic exists",
+        ),
+        SourceKind::File { .. } => ("source.paths", "see that the files are there"),
+    };
+    let place = pipeline.places.find(&Places::ROOT, key);
+    let diagnostic = Diagnostic::error(format!("source: {error}")).at(&place);
+    match error {
+        PipelineError::Source(SourceError::Unavailable { .. }) => diagnostic.help(help),
+        _ => diagnostic,
+    }
+}

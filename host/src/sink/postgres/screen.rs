@@ -1,0 +1,404 @@
+//! What PostgreSQL cannot hold, and the screen that keeps it out of the stream.
+//!
+//! A row that cannot be stored would hold its epoch up for ever. So it is found as soon as there are
+//! columns: its record is left out of everything and goes to the dead letters.
+//!
+//! # Invariants
+//!
+//! 1. Whether a record passes depends on its values alone: a replay rejects the same ones.
+//! 2. A screen and the encoder, which looks again, ask the same [`Limit`].
+//!
+//! # Not here
+//!
+//! What an aggregate's guest returns comes from no single record; the encoder refuses it.
+
+use std::fmt;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, TimestampMicrosecondType};
+
+use super::table::TableTarget;
+use crate::record::{Rejection, Rows};
+use crate::schema::{DataType, Schema};
+
+/// 4714-11-24 BC, PostgreSQL's first day, in µs since 1970. Its last timestamp, in the year 294276,
+/// is later than all of ours.
+const FIRST_MICROS: i64 = -210_866_803_200_000_000;
+
+/// PostgreSQL's dates, in days since 1970: 4714-11-24 BC to 5874897-12-31.
+const DATES: std::ops::Range<i32> = -2_440_588..2_145_042_906;
+
+/// What bounds the values of a column in PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// no zero byte
+    Text,
+    /// the range of timestamps
+    Timestamp,
+    /// the range of dates
+    Date,
+}
+
+impl Limit {
+    /// The limit of values of this type; `None` where PostgreSQL can hold all of them.
+    pub(super) fn of(ty: DataType) -> Option<Self> {
+        match ty {
+            DataType::Utf8 => Some(Self::Text),
+            DataType::Timestamp => Some(Self::Timestamp),
+            DataType::Date => Some(Self::Date),
+            DataType::Boolean
+            | DataType::Int64
+            | DataType::Float64
+            | DataType::Decimal(_)
+            | DataType::Binary => None,
+        }
+    }
+
+    /// The limit of values of one type that become another one on their way into a table.
+    fn between(from: DataType, to: DataType) -> Option<Self> {
+        match (from, to) {
+            // Timestamps and dates begin on the same day.
+            (DataType::Timestamp, DataType::Date) => Some(Self::Timestamp),
+            (_, to) => Self::of(to),
+        }
+    }
+
+    /// Whether some value may be beyond the limit, perhaps one under a null: one pass over all
+    /// values at once, which is nearly always the only one.
+    pub(super) fn may_be_exceeded(self, column: &dyn Array) -> bool {
+        match self {
+            Self::Text => {
+                let column = column.as_string::<i32>();
+                let offsets = column.value_offsets();
+                let (first, last) = (offsets[0], offsets[column.len()]);
+                let bytes = &column.value_data()[first as usize..last as usize];
+                memchr::memchr(0, bytes).is_some()
+            }
+            Self::Timestamp => column
+                .as_primitive::<TimestampMicrosecondType>()
+                .values()
+                .iter()
+                .any(|&micros| micros < FIRST_MICROS),
+            Self::Date => column
+                .as_primitive::<Date32Type>()
+                .values()
+                .iter()
+                .any(|days| !DATES.contains(days)),
+        }
+    }
+
+    /// Whether the value of a row is beyond the limit.
+    pub(super) fn is_exceeded(self, column: &dyn Array, row: usize) -> bool {
+        if column.is_null(row) {
+            return false;
+        }
+        match self {
+            Self::Text => {
+                let text = column.as_string::<i32>().value(row);
+                memchr::memchr(0, text.as_bytes()).is_some()
+            }
+            Self::Timestamp => {
+                let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);
+                micros < FIRST_MICROS
+            }
+            Self::Date => !DATES.contains(&column.as_primitive::<Date32Type>().value(row)),
+        }
+    }
+}
+
+/// What is wrong with a value beyond the limit: completes "the value …".
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "has the character \\u0000, which PostgreSQL cannot store in a text",
+            Self::Timestamp => "is beyond PostgreSQL's timestamps (4714 BC to 294276 AD)",
+            Self::Date => "is beyond PostgreSQL's dates (4714 BC to 5874897 AD)",
+        })
+    }
+}
+
+/// Finds the rows of a stream that PostgreSQL cannot hold, in the columns that reach a table.
+#[derive(Debug, Clone)]
+pub struct Screen {
+    stream: Schema,
+    columns: Vec<Screened>,
+}
+
+#[derive(Debug, Clone)]
+struct Screened {
+    index: usize,
+    limit: Limit,
+    /// the first table that it reaches
+    table: String,
+}
+
+impl Screen {
+    /// A screen of a stream with these columns, that lets everything pass.
+    #[must_use]
+    pub fn new(stream: &Schema) -> Self {
+        Self {
+            stream: stream.clone(),
+            columns: Vec::new(),
+        }
+    }
+
+    /// Looks also at what goes into `target`. The first columns of the target's own stream are these
+    /// columns of the screened one, unchanged; what the others hold is not known here.
+    ///
+    /// # Panics
+    ///
+    /// When one of them is no column of the screened stream.
+    pub fn add(&mut self, target: &TableTarget, unchanged: impl IntoIterator<Item = usize>) {
+        let unchanged: Vec<usize> = unchanged.into_iter().collect();
+        let sources = target.projector().sources();
+        for (source, field) in sources.zip(target.schema().fields()) {
+            let Some(&index) = unchanged.get(source) else {
+                continue;
+            };
+            let Some(limit) = Limit::between(self.stream.fields()[index].ty, field.ty) else {
+                continue;
+            };
+            let mut known = self.columns.iter();
+            if !known.any(|column| (column.index, column.limit) == (index, limit)) {
+                self.columns.push(Screened {
+                    index,
+                    limit,
+                    table: target.name().to_owned(),
+                });
+            }
+        }
+    }
+
+    /// Whether everything passes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// Appends a rejection for each value that PostgreSQL cannot hold, column by column.
+    ///
+    /// # Panics
+    ///
+    /// When `rows` has other columns than the stream.
+    pub fn check(&self, rows: &Rows, rejected: &mut Vec<Rejection>) {
+        for &Screened {
+            index,
+            limit,
+            ref table,
+        } in &self.columns
+        {
+            let column = rows.columns.column(index);
+            if !limit.may_be_exceeded(column) {
+                continue;
+            }
+            for (row, &record) in rows.records.iter().enumerate() {
+                if limit.is_exceeded(column, row) {
+                    rejected.push(Rejection {
+                        record,
+                        reason: format!("the value {limit} (table `{table}`)"),
+                        column: Some(self.stream.fields()[index].name.clone()),
+                        journalled: true,
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{
+        ArrayRef, BinaryArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    };
+    use arrow_buffer::NullBuffer;
+
+    use super::*;
+    use crate::config::{OnConflict, Projection, Table, TableColumn};
+    use crate::schema::Field;
+
+    fn schema(fields: &[(&str, DataType)]) -> Schema {
+        let field = |&(name, ty): &(&str, DataType)| Field {
+            name: name.to_owned(),
+            ty,
+            nullable: name != "id",
+        };
+        Schema::new(fields.iter().map(field).collect()).unwrap()
+    }
+
+    fn sales() -> Schema {
+        schema(&[
+            ("id", DataType::Utf8),
+            ("note", DataType::Utf8),
+            ("raw", DataType::Binary),
+            ("at", DataType::Timestamp),
+            ("day", DataType::Date),
+        ])
+    }
+
+    fn table(stream: &Schema, columns: Option<Vec<(&str, Projection)>>) -> TableTarget {
+        let columns = columns.map(|columns| {
+            let column = |(name, value): (&str, Projection)| TableColumn {
+                name: name.to_owned(),
+                value,
+            };
+            columns.into_iter().map(column).collect()
+        });
+        let table = Table {
+            from: "sales".into(),
+            table: "stored".into(),
+            key: vec!["id".into()],
+            columns,
+            on_conflict: OnConflict::Update,
+            span: 0..0,
+        };
+        TableTarget::new(&table, stream).unwrap()
+    }
+
+    fn same(name: &str) -> (&str, Projection) {
+        (name, Projection::Column(name.to_owned()))
+    }
+
+    /// Rows of `sales`, of the records 10, 20, 30, ...
+    fn rows(ids: &[&str], notes: &[Option<&str>], micros: &[i64], days: &[i32]) -> Rows {
+        let raw: Vec<&[u8]> = ids.iter().map(|_| &b"\0"[..]).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(ids.to_vec())),
+            Arc::new(StringArray::from(notes.to_vec())),
+            Arc::new(BinaryArray::from(raw)),
+            Arc::new(TimestampMicrosecondArray::from(micros.to_vec()).with_timezone("UTC")),
+            Arc::new(Date32Array::from(days.to_vec())),
+        ];
+        Rows {
+            columns: RecordBatch::try_new(Arc::clone(sales().arrow()), columns).unwrap(),
+            records: (1..=ids.len() as u32).map(|n| n * 10).collect(),
+        }
+    }
+
+    /// Record and column of each rejection.
+    fn rejected(screen: &Screen, rows: &Rows) -> Vec<(u32, String)> {
+        let mut rejected = Vec::new();
+        screen.check(rows, &mut rejected);
+        assert!(rejected.iter().all(|rejection| rejection.journalled));
+        let found = rejected.into_iter();
+        found.map(|r| (r.record, r.column.unwrap())).collect()
+    }
+
+    #[test]
+    fn a_zero_byte_rejects_the_records_that_have_it() {
+        let mut screen = Screen::new(&sales());
+        screen.add(&table(&sales(), None), 0..5);
+        let rows = rows(
+            &["a\0", "b", "\0", ""],
+            &[Some("x"), None, Some("\0"), Some("y")],
+            &[0; 4],
+            &[0; 4],
+        );
+        let mut found = Vec::new();
+        screen.check(&rows, &mut found);
+        assert_eq!(
+            found[0],
+            Rejection {
+                record: 10,
+                reason: "the value has the character \\u0000, which PostgreSQL cannot store in a text (table `stored`)".into(),
+                column: Some("id".into()),
+                journalled: true,
+            }
+        );
+        let expected = [(10, "id"), (30, "id"), (30, "note")];
+        assert_eq!(
+            rejected(&screen, &rows),
+            expected.map(|(record, column)| (record, column.to_owned()))
+        );
+    }
+
+    #[test]
+    fn columns_that_reach_no_table_may_hold_anything() {
+        let mut screen = Screen::new(&sales());
+        assert!(screen.is_empty());
+        let rows = rows(&["a"], &[Some("\0")], &[i64::MIN], &[i32::MIN]);
+        assert_eq!(rejected(&screen, &rows), []);
+        let year = ("year", Projection::Year("at".into()));
+        let month = ("month", Projection::Month("day".into()));
+        screen.add(&table(&sales(), Some(vec![same("id"), year, month])), 0..5);
+        assert_eq!(rejected(&screen, &rows), []);
+    }
+
+    #[test]
+    fn times_beyond_the_servers_range_are_rejected() {
+        let mut screen = Screen::new(&sales());
+        screen.add(&table(&sales(), Some(vec![same("id"), same("at")])), 0..5);
+        screen.add(&table(&sales(), Some(vec![same("id"), same("day")])), 0..5);
+        let rows = rows(
+            &["a", "b", "c", "d"],
+            &[None; 4],
+            &[FIRST_MICROS, FIRST_MICROS - 1, i64::MIN, i64::MAX],
+            &[i32::MIN, DATES.start, DATES.end - 1, DATES.end],
+        );
+        let expected = [(20, "at"), (30, "at"), (10, "day"), (40, "day")];
+        assert_eq!(
+            rejected(&screen, &rows),
+            expected.map(|(record, column)| (record, column.to_owned()))
+        );
+    }
+
+    #[test]
+    fn the_date_of_a_timestamp_is_looked_at_before_it_is_taken() {
+        let mut screen = Screen::new(&sales());
+        let date = ("date", Projection::Date("at".into()));
+        screen.add(&table(&sales(), Some(vec![same("id"), date])), 0..5);
+        let micros = [FIRST_MICROS - 1, FIRST_MICROS, i64::MAX];
+        let rows = rows(&["a", "b", "c"], &[None; 3], &micros, &[i32::MIN; 3]);
+        assert_eq!(rejected(&screen, &rows), [(10, "at".to_owned())]);
+    }
+
+    #[test]
+    fn the_key_of_an_aggregate_is_looked_at_in_the_stream_that_it_reads() {
+        let totals = schema(&[
+            ("note", DataType::Utf8),
+            ("id", DataType::Utf8),
+            ("comment", DataType::Utf8),
+        ]);
+        let mut screen = Screen::new(&sales());
+        // The columns `note` and `id` are its key, `comment` is what its guest returns.
+        screen.add(&table(&totals, None), [1, 0]);
+        let rows = rows(&["a", "b\0"], &[Some("\0"), None], &[0; 2], &[0; 2]);
+        assert_eq!(
+            rejected(&screen, &rows),
+            [(10, "note".to_owned()), (20, "id".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_column_that_reaches_two_tables_is_looked_at_once() {
+        let mut screen = Screen::new(&sales());
+        screen.add(&table(&sales(), None), 0..5);
+        screen.add(&table(&sales(), None), 0..5);
+        let rows = rows(&["\0"], &[None], &[0], &[0]);
+        assert_eq!(rejected(&screen, &rows), [(10, "id".to_owned())]);
+    }
+
+    #[test]
+    fn what_stands_under_a_null_or_outside_of_a_slice_passes() {
+        let nulls = NullBuffer::from(vec![true, false]);
+        let (offsets, bytes) = (vec![0, 1, 2], b"x\0".to_vec());
+        let offsets = arrow_buffer::OffsetBuffer::new(offsets.into());
+        let notes = StringArray::new(offsets, bytes.into(), Some(nulls.clone()));
+        let micros = TimestampMicrosecondArray::new(vec![0, i64::MIN].into(), Some(nulls.clone()));
+        let days = Date32Array::new(vec![0, i32::MIN].into(), Some(nulls));
+        for (limit, column) in [
+            (Limit::Text, &notes as &dyn Array),
+            (Limit::Timestamp, &micros),
+            (Limit::Date, &days),
+        ] {
+            assert!(limit.may_be_exceeded(column), "{limit:?}");
+            assert!(!limit.is_exceeded(column, 0), "{limit:?}");
+            assert!(!limit.is_exceeded(column, 1), "{limit:?}");
+            let slice = column.slice(0, 1);
+            assert!(!limit.may_be_exceeded(&slice), "{limit:?}");
+            assert!(!limit.may_be_exceeded(&column.slice(0, 0)), "{limit:?}");
+        }
+    }
+}
