@@ -12,6 +12,7 @@
 //! [`pipeline`] wires all of it and is the place to start reading. `docs/architecture.md` says
 //! more, and `docs/decisions` why.
 
+mod calendar;
 pub mod config;
 pub mod schema;
 

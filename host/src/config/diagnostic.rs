@@ -76,6 +76,13 @@ impl Diagnostic {
         self
     }
 
+    /// Says something under that place, where there is something to say.
+    #[must_use]
+    pub fn label_if(mut self, label: Option<String>) -> Self {
+        self.label = label;
+        self
+    }
+
     /// Points at a second place that explains the first.
     #[must_use]
     pub fn also(mut self, span: &Span, label: impl Into<String>) -> Self {

@@ -43,6 +43,7 @@ pub use self::pipeline::{
 };
 pub use self::places::Places;
 use self::reader::Reader;
+pub(crate) use self::suggest::{did_you_mean, list};
 
 /// Bytes in the text of `pipeline.toml`, for messages that point there.
 pub type Span = Range<usize>;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::Every;
+use crate::calendar::DAY_MICROS;
 
 /// Text that is no duration, size or window length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -33,8 +34,6 @@ pub(super) enum UnitError {
 
 /// A century, the longest window, in days.
 const WINDOW_DAYS_MAX: u32 = 36_500;
-
-const MICROS_PER_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// Reads `500ms`, `1s`, `2m`, `1h`; the unit may be written out and set apart (`30 seconds`).
 pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
@@ -95,7 +94,7 @@ fn fixed(text: &str) -> Result<Every, UnitError> {
     })?;
     let micros = i64::try_from(length.as_micros())
         .ok()
-        .filter(|micros| *micros <= i64::from(WINDOW_DAYS_MAX) * MICROS_PER_DAY)
+        .filter(|micros| *micros <= i64::from(WINDOW_DAYS_MAX) * DAY_MICROS)
         .ok_or(UnitError::TooLarge)?;
     if micros == 0 {
         return Err(UnitError::Zero);
@@ -178,7 +177,7 @@ mod tests {
         assert_eq!(every("2 weeks"), Ok(Every::Weeks(2)));
         assert_eq!(every("1 month"), Ok(Every::Months(1)));
         assert_eq!(every("1 year"), Ok(Every::Years(1)));
-        assert_eq!(every("24h"), Ok(Every::Micros(MICROS_PER_DAY)));
+        assert_eq!(every("24h"), Ok(Every::Micros(DAY_MICROS)));
         assert_eq!(every("15m"), Ok(Every::Micros(900_000_000)));
         assert_eq!(every("30s"), Ok(Every::Micros(30_000_000)));
         assert_eq!(every("1 hour"), Ok(Every::Micros(3_600_000_000)));

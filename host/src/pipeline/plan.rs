@@ -2,18 +2,23 @@
 //! tables. Everything that can be wrong before the first record is found here.
 
 use std::collections::{BTreeSet, HashMap};
+use std::slice;
 use std::sync::Arc;
 
 use serde_json::json;
 
+use super::blame;
 use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
-use crate::config::{self, Diagnostic, Diagnostics, Pipeline, SinkKind, SourceKind, Span};
+use crate::config::{
+    self, Diagnostic, Diagnostics, Pipeline, SinkKind, SourceKind, Span, TableColumn,
+};
 use crate::decode::Decoder;
 use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
 use crate::schema::Schema;
 use crate::sink::elasticsearch::IndexTarget;
 use crate::sink::postgres::{Screen, TableTarget};
+use crate::sink::projection::Projector;
 use crate::transform::TransformStage;
 
 /// The stream that the source makes.
@@ -278,9 +283,9 @@ impl<'a> Builder<'a> {
                     self.components.insert(name, loaded);
                 }
                 Err(error) => {
-                    let place = self.pipeline.places.find(&component.span, "path");
-                    let message = format!("component `{name}`: {error}");
-                    self.diagnostics.push(Diagnostic::error(message).at(&place));
+                    let places = &self.pipeline.places;
+                    self.diagnostics
+                        .push(blame::component(places, name, component, &error));
                 }
             }
         }
@@ -292,11 +297,6 @@ impl<'a> Builder<'a> {
             name: name.into(),
             schema,
         });
-    }
-
-    fn error(&mut self, place: &Span, message: impl std::fmt::Display) {
-        self.diagnostics
-            .push(Diagnostic::error(message.to_string()).at(place));
     }
 
     /// The stage, if its component is loaded and the stream that it reads fits.
@@ -316,16 +316,6 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// A component and a stage that do not go together.
-    fn refused(&mut self, span: &Span, stage: &str, error: &ConfigureError) {
-        let key = match error {
-            ConfigureError::WrongKind { .. } => "component",
-            _ => "config",
-        };
-        let place = self.pipeline.places.find(span, key);
-        self.error(&place, format!("{stage}: {error}"));
-    }
-
     fn transform(&mut self, transform: &'a config::Transform) -> Option<()> {
         let config::Transform {
             name,
@@ -341,7 +331,9 @@ impl<'a> Builder<'a> {
                 self.plan.transforms.push(stage);
             }
             Err(error) => {
-                self.refused(span, &format!("transform `{name}`"), &error);
+                let (places, what) = (&self.pipeline.places, format!("transform `{name}`"));
+                self.diagnostics
+                    .push(blame::stage(places, &what, component, span, &error));
             }
         }
         Some(())
@@ -356,26 +348,35 @@ impl<'a> Builder<'a> {
             span,
             ..
         } = aggregate;
+        let places = &self.pipeline.places;
         let stage = self.stage(name, from, component, config)?;
         if stage.from > self.plan.transforms.len() {
-            let place = self.pipeline.places.find(span, "from");
-            self.error(
-                &place,
-                format!("aggregate `{name}` reads aggregate `{from}`: an aggregate can read the source or a transform"),
+            let message = format!(
+                "aggregate `{name}` reads aggregate `{from}`: an aggregate can read the source or a transform"
             );
+            self.diagnostics
+                .push(Diagnostic::error(message).at(&places.find(span, "from")));
             return None;
         }
-        let input = &self.plan.streams[stage.from].schema;
-        let guest = match stage.aggregate(input) {
+        let input = &self.plan.streams[stage.from];
+        let guest = match stage.aggregate(&input.schema) {
             Ok(guest) => guest,
             Err(error) => {
-                self.refused(span, &format!("aggregate `{name}`"), &error);
+                let what = format!("aggregate `{name}`");
+                self.diagnostics
+                    .push(blame::stage(places, &what, component, span, &error));
                 return None;
             }
         };
         let contract = guest.contract();
         let (key, window) = (&aggregate.key, &aggregate.window);
-        match Layout::new(input, key, window, &contract.state, &contract.output) {
+        match Layout::new(
+            &input.schema,
+            key,
+            window,
+            &contract.state,
+            &contract.output,
+        ) {
             Ok(layout) => {
                 self.add_stream(name, layout.output().clone());
                 let aggregation = Aggregation {
@@ -385,40 +386,39 @@ impl<'a> Builder<'a> {
                 };
                 self.plan.aggregates.push((stage, aggregation));
             }
-            Err(error) => self.error(span, format!("aggregate `{name}`: {error}")),
+            Err(error) => self
+                .diagnostics
+                .push(blame::layout(places, aggregate, input, &error)),
         }
         Some(())
     }
 
     fn sink(&mut self, sink: &'a config::Sink) {
+        let places = &self.pipeline.places;
         match &sink.kind {
             SinkKind::Postgres { tables, .. } => {
                 self.plan.ledger.clone_from(&sink.name);
                 for table in tables {
-                    let Some(schema) = self.taken(&table.from) else {
+                    let columns = table.columns.as_deref();
+                    let Some(stream) = self.taken(&table.from, &table.span, columns) else {
                         continue;
                     };
-                    match TableTarget::new(table, &schema) {
+                    match TableTarget::new(table, &stream.schema) {
                         Ok(target) => self.plan.tables.push(target),
-                        Err(error) => {
-                            let message = format!("table `{}`: {error}", table.table);
-                            self.error(&table.span, message);
-                        }
+                        Err(error) => self.diagnostics.push(blame::table(places, table, &error)),
                     }
                 }
             }
             SinkKind::Elasticsearch { indices, .. } => {
                 let mut targets = Vec::with_capacity(indices.len());
                 for index in indices {
-                    let Some(schema) = self.taken(&index.from) else {
+                    let columns = index.columns.as_deref();
+                    let Some(stream) = self.taken(&index.from, &index.span, columns) else {
                         continue;
                     };
-                    match IndexTarget::new(index, &schema) {
+                    match IndexTarget::new(index, &stream.schema) {
                         Ok(target) => targets.push(target),
-                        Err(error) => {
-                            let message = format!("index `{}`: {error}", index.index);
-                            self.error(&index.span, message);
-                        }
+                        Err(error) => self.diagnostics.push(blame::index(places, index, &error)),
                     }
                 }
                 self.plan.indices.insert(sink.name.clone(), targets);
@@ -426,10 +426,25 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The schema of a stream that a sink takes, if the stream fits.
-    fn taken(&mut self, from: &str) -> Option<Schema> {
+    /// The stream that a table or index at `span` takes, if the stream fits, and every one of the
+    /// table's columns can be computed from it.
+    fn taken(
+        &mut self,
+        from: &str,
+        span: &Span,
+        columns: Option<&[TableColumn]>,
+    ) -> Option<Stream> {
         let stream = &self.plan.streams[*self.streams.get(from)?];
         self.plan.shown.insert(from.to_owned());
-        Some(stream.schema.clone())
+        let mut fits = true;
+        for column in columns.unwrap_or_default() {
+            if let Err(error) = Projector::new(&stream.schema, Some(slice::from_ref(column))) {
+                let places = &self.pipeline.places;
+                self.diagnostics
+                    .push(blame::column(places, span, column, stream, &error));
+                fits = false;
+            }
+        }
+        fits.then(|| stream.clone())
     }
 }

@@ -1,13 +1,11 @@
 //! The columns of a sink's table or index, computed from those of a stream.
 //!
-//! A plain column is shared, not copied. `date()`, `year()` and `month()` are integer arithmetic on
-//! the proleptic Gregorian calendar in UTC, before 1970 too.
+//! A plain column is shared, not copied. `date()`, `year()` and `month()` are those in UTC.
 //!
 //! # Not here
 //!
 //! Which rows are written: [`super::latest`].
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -15,27 +13,16 @@ use arrow_array::types::{Date32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, RecordBatchOptions};
 use thiserror::Error;
 
+use crate::calendar::{civil_from_days, day_of};
 use crate::config::{Projection, TableColumn};
 use crate::schema::{DataType, DuplicateColumn, Field, Schema};
-
-const MICROS_PER_DAY: i64 = 86_400_000_000;
-
-/// A name has to be this close to another one to be suggested, on a scale from 0 to 1.
-const SIMILARITY_MIN: f64 = 0.5;
 
 /// Why a sink's columns cannot be computed.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ProjectionError {
     /// The stream has no such column.
-    #[error("no column is called `{name}`{}: there are {}", Suggestion(.nearest.as_deref()), .known.join(", "))]
-    UnknownColumn {
-        /// the name that was asked for
-        name: String,
-        /// the most similar name, where one is similar
-        nearest: Option<String>,
-        /// every column of the stream, in order
-        known: Vec<String>,
-    },
+    #[error("the stream has no column `{0}`")]
+    UnknownColumn(String),
     /// `date()`, `year()` or `month()` of something else than they take.
     #[error("{function}() takes {takes}, but column `{column}` is {ty}")]
     WrongType {
@@ -51,17 +38,6 @@ pub enum ProjectionError {
     /// Two columns of the sink have one name.
     #[error(transparent)]
     Duplicate(#[from] DuplicateColumn),
-}
-
-struct Suggestion<'a>(Option<&'a str>);
-
-impl fmt::Display for Suggestion<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(name) => write!(f, " (did you mean `{name}`?)"),
-            None => Ok(()),
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -152,7 +128,7 @@ fn resolve(
     | Projection::Month(name)) = value;
     let index = stream
         .index_of(name)
-        .ok_or_else(|| unknown_column(stream, name))?;
+        .ok_or_else(|| ProjectionError::UnknownColumn(name.clone()))?;
     let ty = stream.fields()[index].ty;
     let wrong = |function, takes| ProjectionError::WrongType {
         function,
@@ -176,21 +152,6 @@ fn resolve(
         (Projection::Month(_), _) => return Err(wrong("month", "a timestamp or a date")),
     };
     Ok((index, derivation, ty))
-}
-
-fn unknown_column(stream: &Schema, name: &str) -> ProjectionError {
-    let known: Vec<String> = stream.fields().iter().map(|f| f.name.clone()).collect();
-    let nearest = known
-        .iter()
-        .map(|other| (strsim::normalized_damerau_levenshtein(name, other), other))
-        .filter(|&(similarity, _)| similarity >= SIMILARITY_MIN)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, other)| other.clone());
-    ProjectionError::UnknownColumn {
-        name: name.to_owned(),
-        nearest,
-        known,
-    }
 }
 
 fn derive(column: &ArrayRef, derivation: Derivation) -> ArrayRef {
@@ -219,34 +180,10 @@ fn int64(values: PrimitiveArray<Int64Type>) -> ArrayRef {
     Arc::new(values)
 }
 
-/// Days since 1970-01-01, rounded towards the past.
-fn day_of(micros: i64) -> i64 {
-    micros.div_euclid(MICROS_PER_DAY)
-}
-
-/// Year and month (1 to 12) of a day, counted since 1970-01-01.
-///
-/// Years are counted from March, so that the leap day ends one; 400 of them, an era, have a fixed
-/// number of days. Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// `civil_from_days`.
+/// Year and month (1 to 12) of a day.
 fn year_and_month(day: i64) -> (i64, i64) {
-    const DAYS_PER_ERA: i64 = 146_097;
-    /// days from 0000-03-01 to 1970-01-01
-    const EPOCH: i64 = 719_468;
-    let day = day + EPOCH;
-    let era = day.div_euclid(DAYS_PER_ERA);
-    let day_of_era = day.rem_euclid(DAYS_PER_ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let months_since_march = (5 * day_of_year + 2) / 153;
-    let month = if months_since_march < 10 {
-        months_since_march + 3
-    } else {
-        months_since_march - 9
-    };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    (year, month)
+    let (year, month, _) = civil_from_days(day);
+    (year, i64::from(month))
 }
 
 #[cfg(test)]
@@ -324,24 +261,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_column_is_named_with_its_nearest_neighbour() {
-        let columns = [column("id", Projection::Column("transactoin_id".into()))];
-        let error = Projector::new(&stream(), Some(&columns)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "no column is called `transactoin_id` (did you mean `transaction_id`?): \
-             there are transaction_id, window_start, day"
-        );
-    }
-
-    #[test]
-    fn nothing_similar_means_no_suggestion() {
+    fn an_unknown_column_is_named() {
         let columns = [column("id", Projection::Column("zzz".into()))];
         let error = Projector::new(&stream(), Some(&columns)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "no column is called `zzz`: there are transaction_id, window_start, day"
-        );
+        assert_eq!(error.to_string(), "the stream has no column `zzz`");
     }
 
     #[test]

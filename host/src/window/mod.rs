@@ -9,15 +9,8 @@
 //!
 //! Which rows share a window and a key: [`crate::aggregate`].
 
-pub(crate) mod calendar;
-
+use crate::calendar::{DAY_MICROS, PRINTABLE, civil_from_days, day_of, days_from_civil};
 use crate::config::Every;
-use calendar::{DAY_MICROS, civil_from_days, days_from_civil};
-
-/// 0001-01-01T00:00:00Z: nothing earlier is given a window, no sink could show it.
-const EARLIEST: i64 = -719_162 * DAY_MICROS;
-/// 10000-01-01T00:00:00Z, exclusive.
-const LATEST: i64 = 2_932_897 * DAY_MICROS;
 
 /// Tumbling windows of one length, in UTC.
 ///
@@ -52,7 +45,7 @@ impl Tumbling {
         {
             return Some(start);
         }
-        if !(EARLIEST..LATEST).contains(&instant) {
+        if !PRINTABLE.contains(&instant) {
             return None;
         }
         let start = start(self.every, instant);
@@ -68,7 +61,7 @@ impl Tumbling {
 }
 
 fn start(every: Every, instant: i64) -> i64 {
-    let day = instant.div_euclid(DAY_MICROS);
+    let day = day_of(instant);
     match every {
         Every::Micros(length) => instant.div_euclid(length).saturating_mul(length),
         Every::Days(n) => align(day, 0, i64::from(n)) * DAY_MICROS,
@@ -80,7 +73,7 @@ fn start(every: Every, instant: i64) -> i64 {
 }
 
 fn end(every: Every, start: i64) -> i64 {
-    let day = start.div_euclid(DAY_MICROS);
+    let day = day_of(start);
     match every {
         Every::Micros(length) => start.saturating_add(length),
         Every::Days(n) => start.saturating_add(i64::from(n) * DAY_MICROS),
@@ -167,10 +160,13 @@ mod tests {
         assert_eq!(days.start_of(i64::MAX), None);
         assert_eq!(
             days.start_of(micros("0001-01-01T00:00:00Z")),
-            Some(EARLIEST)
+            Some(PRINTABLE.start)
         );
-        assert_eq!(days.start_of(LATEST), None);
-        assert_eq!(days.start_of(LATEST - 1), Some(LATEST - DAY_MICROS));
+        assert_eq!(days.start_of(PRINTABLE.end), None);
+        assert_eq!(
+            days.start_of(PRINTABLE.end - 1),
+            Some(PRINTABLE.end - DAY_MICROS)
+        );
     }
 
     fn lengths() -> impl Strategy<Value = Every> {
@@ -185,18 +181,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_instant_lies_in_its_window_and_windows_touch(every in lengths(), instant in EARLIEST..LATEST) {
+        fn an_instant_lies_in_its_window_and_windows_touch(every in lengths(), instant in PRINTABLE) {
             let mut windows = Tumbling::new(every);
             let start = windows.start_of(instant).expect("in range");
             let end = windows.end_of(start);
             prop_assert!(start <= instant && instant < end);
-            if end < LATEST {
+            if end < PRINTABLE.end {
                 prop_assert_eq!(windows.start_of(end), Some(end));
             }
         }
 
         #[test]
-        fn what_is_remembered_does_not_change_the_answer(every in lengths(), instants in prop::collection::vec(EARLIEST..LATEST, 1..20)) {
+        fn what_is_remembered_does_not_change_the_answer(every in lengths(), instants in prop::collection::vec(PRINTABLE, 1..20)) {
             let mut remembering = Tumbling::new(every);
             for instant in instants {
                 prop_assert_eq!(remembering.start_of(instant), Tumbling::new(every).start_of(instant));
@@ -204,7 +200,7 @@ mod tests {
         }
 
         #[test]
-        fn calendar_windows_begin_where_chrono_says(instant in EARLIEST..LATEST) {
+        fn calendar_windows_begin_where_chrono_says(instant in PRINTABLE) {
             let date = Utc.timestamp_micros(instant).single().expect("in range").date_naive();
             let midnight = |date: NaiveDate| date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros();
             let start = |every| Tumbling::new(every).start_of(instant);

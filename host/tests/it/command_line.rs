@@ -4,7 +4,9 @@ mod connect;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
+
+use crate::support::binary::{output, stderr, stdout, wasmill};
 
 const SECRET: &str = "hunter2-from-the-environment";
 
@@ -29,33 +31,6 @@ tables = [{ from = "sales", table = "sales", key = ["id"] }]
 type = "file"
 path = "${WASMILL_TEST_UNSET}"
 "#;
-
-/// The binary, free of what the caller's environment says.
-fn wasmill(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
-    command.args(arguments);
-    for variable in [
-        "WASMILL_LOG",
-        "KAFKA_BROKERS",
-        "DATABASE_URL",
-        "ELASTICSEARCH_URL",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-}
-
-fn output(arguments: &[&str]) -> Output {
-    wasmill(arguments).output().expect("the binary starts")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 /// Runs `wasmill check` in the folder on a file with this text.
 fn check(folder: &Path, text: &str) -> Output {

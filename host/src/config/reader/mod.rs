@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::expand::{self, ExpandError};
-use super::suggest::did_you_mean;
+use super::suggest::{closest, did_you_mean, list};
 use super::{Diagnostic, Diagnostics, Environment, Span, mask};
 
 /// What all sections of one file share.
@@ -136,7 +136,7 @@ impl Text {
         }
     }
 
-    /// The one of `known` that was probably meant, unless that would tell what is hidden.
+    /// Asks whether the closest of `known` was meant, unless that would tell what is hidden.
     pub(super) fn did_you_mean<'k>(
         &self,
         known: impl IntoIterator<Item = &'k str>,
@@ -144,8 +144,7 @@ impl Text {
         if self.hidden {
             return None;
         }
-        let meant = did_you_mean(&self.value, known)?;
-        Some(format!("did you mean `{meant}`?"))
+        did_you_mean(&self.value, known)
     }
 }
 
@@ -209,7 +208,7 @@ impl<'a> Section<'a> {
         let unknown = table
             .keys()
             .filter(|key| !self.asked.contains(&key.get_ref().as_ref()));
-        let meant = did_you_mean(absent, unknown.map(|key| key.get_ref().as_ref()));
+        let meant = closest(absent, unknown.map(|key| key.get_ref().as_ref()));
         let Some((found, _)) = meant.and_then(|meant| table.get_key_value(meant)) else {
             return false;
         };
@@ -334,23 +333,11 @@ impl<'a> Section<'a> {
 
     fn unknown(&self, key: &Text) -> Diagnostic {
         let message = format!("unknown key {} in {}", key.shown(), self.title);
-        let diagnostic = Diagnostic::error(message)
+        let known = || self.asked.iter().copied();
+        Diagnostic::error(message)
             .at(&key.span)
-            .help(format!("known are {}", list(self.asked.iter().copied())));
-        match key.did_you_mean(self.asked.iter().copied()) {
-            Some(meant) => diagnostic.label(meant),
-            None => diagnostic,
-        }
-    }
-}
-
-/// Names as a message lists them.
-pub(super) fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-    match quoted.as_slice() {
-        [] => "none".to_owned(),
-        [one] => one.clone(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+            .label_if(key.did_you_mean(known()))
+            .help(format!("known are {}", list(known())))
     }
 }
 

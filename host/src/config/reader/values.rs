@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::{Section, Text, list, wrong_type};
+use super::{Section, Text, wrong_type};
+use crate::config::suggest::list;
 use crate::config::{Diagnostic, Span, units};
 
 /// The values that a key can have: what is written, and what it means; `None` for what a later version
@@ -233,13 +234,12 @@ impl Section<'_> {
             Some((word, None)) => format!("`{key} = \"{word}\"` is not available in this version"),
             None => format!("`{key}` cannot be {}", text.shown()),
         };
-        let mut diagnostic = Diagnostic::error(message)
-            .at(&text.span)
-            .help(format!("there is {}", list(known())));
-        if let Some(meant) = text.did_you_mean(known()) {
-            diagnostic = diagnostic.label(meant);
-        }
-        self.reader.push(diagnostic);
+        self.reader.push(
+            Diagnostic::error(message)
+                .at(&text.span)
+                .label_if(text.did_you_mean(known()))
+                .help(format!("there is {}", list(known()))),
+        );
         None
     }
 

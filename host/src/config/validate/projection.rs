@@ -73,13 +73,12 @@ fn projection(section: &Section<'_>, text: &Text) -> Option<Projection> {
         return Some(projection(column.to_owned()));
     }
     let message = format!("there is no such function: {}", text.shown());
-    let mut diagnostic = Diagnostic::error(message).at(&text.span).help(HELP);
-    if let Some(meant) = text
-        .part(function)
-        .did_you_mean(FUNCTIONS.map(|(name, _)| name))
-    {
-        diagnostic = diagnostic.label(meant);
-    }
-    section.reader.push(diagnostic);
+    let known = FUNCTIONS.map(|(name, _)| name);
+    section.reader.push(
+        Diagnostic::error(message)
+            .at(&text.span)
+            .label_if(text.part(function).did_you_mean(known))
+            .help(HELP),
+    );
     None
 }

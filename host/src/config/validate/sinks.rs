@@ -3,7 +3,8 @@
 use super::stages::distinct_columns;
 use super::streams::{By, Streams};
 use super::{names, projection, twice};
-use crate::config::reader::{Reader, Section, Text, list};
+use crate::config::reader::{Reader, Section, Text};
+use crate::config::suggest::list;
 use crate::config::{
     Diagnostic, Index, OnConflict, Secret, Sink, SinkKind, Span, Table, TableColumn,
 };
@@ -220,13 +221,12 @@ fn listed(section: &Section<'_>, key: &str, column: &Text, columns: &[TableColum
         "`{key}` has {}, which is not among `columns`",
         column.shown()
     );
-    let mut diagnostic = Diagnostic::error(message)
-        .at(&column.span)
-        .help(format!("there is {}", list(known())));
-    if let Some(meant) = column.did_you_mean(known()) {
-        diagnostic = diagnostic.label(meant);
-    }
-    section.reader.push(diagnostic);
+    section.reader.push(
+        Diagnostic::error(message)
+            .at(&column.span)
+            .label_if(column.did_you_mean(known()))
+            .help(format!("there is {}", list(known()))),
+    );
 }
 
 fn occur_once(reader: &Reader<'_>, what: &str, names: &[Text]) {

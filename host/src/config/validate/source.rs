@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::{names, twice};
-use crate::config::reader::{Section, Text, list};
+use crate::config::reader::{Section, Text};
+use crate::config::suggest::list;
 use crate::config::{
     ColumnFrom, Diagnostic, KafkaSource, Source, SourceColumn, SourceKind, Span, Start,
 };
@@ -233,7 +234,7 @@ fn parse_type(section: &Section<'_>, text: &Text) -> Option<DataType> {
     let message = format!("no type is called {}", text.shown());
     let diagnostic = Diagnostic::error(message).at(&text.span).help(format!(
         "there are {}; a decimal says how many digits stand after its point, from 0 to 18",
-        list(TYPE_NAMES.into_iter())
+        list(TYPE_NAMES)
     ));
     let meant = match text.value.as_str() {
         "string" | "str" | "text" | "varchar" => Some("did you mean `utf8`?".to_owned()),
@@ -248,10 +249,7 @@ fn parse_type(section: &Section<'_>, text: &Text) -> Option<DataType> {
         "decimal" | "numeric" | "money" => Some("did you mean `decimal(2)`?".to_owned()),
         _ => text.did_you_mean(TYPE_NAMES),
     };
-    section.reader.push(match meant {
-        Some(meant) => diagnostic.label(meant),
-        None => diagnostic,
-    });
+    section.reader.push(diagnostic.label_if(meant));
     None
 }
 
@@ -269,12 +267,13 @@ fn column_from(section: &Section<'_>, text: &Text) -> Option<ColumnFrom> {
     };
     if from.is_none() {
         let message = format!("`from` cannot be {}", text.shown());
-        let mut diagnostic = Diagnostic::error(message).at(&text.span).help(FROM_HELP);
         let known = ["@key", "@timestamp", "@partition", "@offset"];
-        if let Some(meant) = text.did_you_mean(known) {
-            diagnostic = diagnostic.label(meant);
-        }
-        section.reader.push(diagnostic);
+        section.reader.push(
+            Diagnostic::error(message)
+                .at(&text.span)
+                .label_if(text.did_you_mean(known))
+                .help(FROM_HELP),
+        );
     }
     from
 }

@@ -3,7 +3,8 @@
 use super::components::Components;
 use super::streams::{By, Stage, Streams};
 use super::{names, twice};
-use crate::config::reader::{Section, Text, list};
+use crate::config::reader::{Section, Text};
+use crate::config::suggest::list;
 use crate::config::{Aggregate, Diagnostic, Transform, Window, units};
 
 /// The columns that a window adds to what its aggregate hands on.
@@ -103,11 +104,12 @@ fn component(section: &mut Section<'_>, components: &Components) -> Option<Strin
     } else {
         format!("there is {}", list(known()))
     };
-    let mut diagnostic = Diagnostic::error(message).at(&text.span).help(help);
-    if let Some(meant) = text.did_you_mean(known()) {
-        diagnostic = diagnostic.label(meant);
-    }
-    section.reader.push(diagnostic);
+    section.reader.push(
+        Diagnostic::error(message)
+            .at(&text.span)
+            .label_if(text.did_you_mean(known()))
+            .help(help),
+    );
     None
 }
 

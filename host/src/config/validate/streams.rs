@@ -5,7 +5,8 @@
 
 use super::{names, twice};
 use crate::config::Diagnostic;
-use crate::config::reader::{Section, Text, list};
+use crate::config::reader::{Section, Text};
+use crate::config::suggest::list;
 
 /// The stream that the source makes.
 const SOURCE: &str = "source";
@@ -131,13 +132,10 @@ impl Streams {
 
     fn unknown(&self, text: &Text, by: By) -> Diagnostic {
         let message = format!("no stream is called {}", text.shown());
-        let diagnostic = Diagnostic::error(message)
+        Diagnostic::error(message)
             .at(&text.span)
-            .help(self.readable(by));
-        match text.did_you_mean(self.readable_names(by)) {
-            Some(meant) => diagnostic.label(meant),
-            None => diagnostic,
-        }
+            .label_if(text.did_you_mean(self.readable_names(by)))
+            .help(self.readable(by))
     }
 
     fn readable(&self, by: By) -> String {

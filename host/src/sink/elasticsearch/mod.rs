@@ -42,7 +42,7 @@ use crate::dead_letter::DeadLetter;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::record::{Origin, Partition};
 
-pub use self::target::IndexTarget;
+pub use self::target::{IndexError, IndexTarget};
 
 const DOCUMENTS_MAX: usize = 5_000;
 const BYTES_MAX: usize = 5 * 1024 * 1024;

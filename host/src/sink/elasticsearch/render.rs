@@ -20,8 +20,9 @@ use arrow_schema::DataType as Arrow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-const MICROS_PER_SECOND: i64 = 1_000_000;
-const SECONDS_PER_DAY: i64 = 86_400;
+use crate::calendar::{DAY_MICROS, civil_from_days, day_of};
+
+const MICROS_PER_SECOND: u64 = 1_000_000;
 
 /// The rows of one batch, as documents.
 pub(super) struct Documents<'a> {
@@ -194,11 +195,13 @@ fn write_decimal(unscaled: i64, scale: u32, out: &mut Vec<u8>) {
 }
 
 fn write_timestamp(micros: i64, out: &mut Vec<u8>) {
-    let seconds = micros.div_euclid(MICROS_PER_SECOND);
-    let fraction = micros.rem_euclid(MICROS_PER_SECOND).unsigned_abs();
-    let second_of_day = seconds.rem_euclid(SECONDS_PER_DAY).unsigned_abs();
+    let micros_of_day = micros.rem_euclid(DAY_MICROS).unsigned_abs();
+    let (second_of_day, fraction) = (
+        micros_of_day / MICROS_PER_SECOND,
+        micros_of_day % MICROS_PER_SECOND,
+    );
     out.push(b'"');
-    write_day(seconds.div_euclid(SECONDS_PER_DAY), out);
+    write_day(day_of(micros), out);
     out.push(b'T');
     write_digits(second_of_day / 3_600, 2, out);
     out.push(b':');
@@ -211,27 +214,8 @@ fn write_timestamp(micros: i64, out: &mut Vec<u8>) {
 }
 
 /// Appends `YYYY-MM-DD`; years outside 0 to 9999 with a sign, as ISO 8601 has it.
-///
-/// Years are counted from March, so that the leap day ends one; 400 of them have a fixed number of
-/// days. Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
 fn write_day(days_since_1970: i64, out: &mut Vec<u8>) {
-    const DAYS_PER_ERA: i64 = 146_097;
-    /// days from 0000-03-01 to 1970-01-01
-    const EPOCH: i64 = 719_468;
-    let days = days_since_1970 + EPOCH;
-    let era = days.div_euclid(DAYS_PER_ERA);
-    let day_of_era = days.rem_euclid(DAYS_PER_ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let months_since_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
-    let month = if months_since_march < 10 {
-        months_since_march + 3
-    } else {
-        months_since_march - 9
-    };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (year, month, day) = civil_from_days(days_since_1970);
     match year {
         0..=9_999 => {}
         ..0 => out.push(b'-'),
@@ -239,9 +223,9 @@ fn write_day(days_since_1970: i64, out: &mut Vec<u8>) {
     }
     write_digits(year.unsigned_abs(), 4, out);
     out.push(b'-');
-    write_digits(month.unsigned_abs(), 2, out);
+    write_digits(month.into(), 2, out);
     out.push(b'-');
-    write_digits(day.unsigned_abs(), 2, out);
+    write_digits(day.into(), 2, out);
 }
 
 /// Appends a number in decimal, with zeros before it up to `width` digits.

@@ -1,12 +1,67 @@
 //! An index that rows go into: which stream, which fields, which `_id`.
 
+use thiserror::Error;
+
 use crate::config;
 use crate::schema::{DataType, Schema};
-use crate::sink::SinkError;
-use crate::sink::projection::Projector;
+use crate::sink::projection::{ProjectionError, Projector};
 
 /// Elasticsearch's own bound on an index name, in bytes.
 const NAME_BYTES_MAX: usize = 255;
+
+/// Why a stream cannot fill an index.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum IndexError {
+    /// Elasticsearch takes no index of this name.
+    #[error("`{name}` cannot be an index: its name {rule}")]
+    Name {
+        /// the name
+        name: String,
+        /// Elasticsearch's rule
+        rule: &'static str,
+    },
+    /// A field cannot be computed from the stream.
+    #[error("index `{index}`: {source}")]
+    Projection {
+        /// the index
+        index: String,
+        /// why
+        source: ProjectionError,
+    },
+    /// Elasticsearch makes an object of a field of this name.
+    #[error("Elasticsearch takes the point in field `{0}` for an object: rename it in `columns`")]
+    FieldName(String),
+    /// The id is no field.
+    #[error("index `{index}` has no field `{field}` to be its id")]
+    IdMissing {
+        /// the index
+        index: String,
+        /// the name in `id`
+        field: String,
+        /// every field of the index, in order
+        known: Vec<String>,
+    },
+    /// The id cannot be written as a text that tells rows apart.
+    #[error("the id of index `{index}` has to be utf8 or int64, but `{field}` is {ty}")]
+    IdType {
+        /// the index
+        index: String,
+        /// the field
+        field: String,
+        /// its type
+        ty: DataType,
+    },
+    /// The id may be missing.
+    #[error(
+        "the id of index `{index}`, `{field}`, may be null: take another one, or a column without `nullable`"
+    )]
+    IdNullable {
+        /// the index
+        index: String,
+        /// the field
+        field: String,
+    },
+}
 
 /// One index of an Elasticsearch sink.
 #[derive(Debug, Clone)]
@@ -19,50 +74,46 @@ pub struct IndexTarget {
 }
 
 impl IndexTarget {
-    /// The target that `index` of `pipeline.toml` describes, filled from a stream of this schema.
+    /// The target that `config` describes, filled from a stream of this schema.
     ///
     /// # Errors
     ///
-    /// [`SinkError::Permanent`] when a column is missing, the id is nullable or neither utf8 nor
-    /// int64, or Elasticsearch has no index or field of that name.
-    pub fn new(index: &config::Index, stream: &Schema) -> Result<Self, SinkError> {
-        let name = &index.index;
-        let invalid = |reason: String| {
-            SinkError::Permanent(format!("index `{name}` is not usable: {reason}"))
-        };
-        if let Some(reason) = name_fault(name) {
-            return Err(invalid(format!("an index name {reason}")));
+    /// [`IndexError`] when the stream cannot fill it, or the id is none.
+    pub fn new(config: &config::Index, stream: &Schema) -> Result<Self, IndexError> {
+        let index = || config.index.clone();
+        if let Some(rule) = broken_rule(&config.index) {
+            let name = index();
+            return Err(IndexError::Name { name, rule });
         }
-        let projector = Projector::new(stream, index.columns.as_deref())
-            .map_err(|error| invalid(error.to_string()))?;
+        let projector = Projector::new(stream, config.columns.as_deref()).map_err(|source| {
+            IndexError::Projection {
+                index: index(),
+                source,
+            }
+        })?;
         let fields = projector.schema().fields();
         if let Some(field) = fields.iter().find(|field| field.name.contains('.')) {
-            return Err(invalid(format!(
-                "Elasticsearch takes the point in field `{}` for an object: rename it in `columns`",
-                field.name
-            )));
+            return Err(IndexError::FieldName(field.name.clone()));
         }
-        let id = projector.schema().index_of(&index.id).ok_or_else(|| {
-            let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-            invalid(format!(
-                "its id `{}` is none of its fields, which are {}",
-                index.id,
-                known.join(", ")
-            ))
-        })?;
-        let field = &fields[id];
-        if !matches!(field.ty, DataType::Utf8 | DataType::Int64) {
-            return Err(invalid(format!(
-                "its id `{}` is {}, and has to be utf8 or int64",
-                field.name, field.ty
-            )));
+        let Some(id) = projector.schema().index_of(&config.id) else {
+            return Err(IndexError::IdMissing {
+                index: index(),
+                field: config.id.clone(),
+                known: fields.iter().map(|field| field.name.clone()).collect(),
+            });
+        };
+        let (field, ty) = (fields[id].name.clone(), fields[id].ty);
+        if !matches!(ty, DataType::Utf8 | DataType::Int64) {
+            let index = index();
+            return Err(IndexError::IdType { index, field, ty });
         }
-        if field.nullable {
-            return Err(invalid(format!("its id `{}` is nullable", field.name)));
+        if fields[id].nullable {
+            let index = index();
+            return Err(IndexError::IdNullable { index, field });
         }
         Ok(Self {
-            from: index.from.clone(),
-            index: index.index.clone(),
+            from: config.from.clone(),
+            index: index(),
             projector,
             id,
         })
@@ -74,8 +125,8 @@ impl IndexTarget {
     }
 }
 
-/// What is wrong with an index name, by Elasticsearch's rules.
-fn name_fault(name: &str) -> Option<&'static str> {
+/// The rule of Elasticsearch's that an index name breaks: what a name does.
+fn broken_rule(name: &str) -> Option<&'static str> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         Some("has 1 to 255 bytes")
     } else if name.starts_with(['-', '_', '+', '.']) {
@@ -141,15 +192,15 @@ mod tests {
     fn an_id_that_cannot_be_one_is_refused() {
         assert_eq!(
             refusal("sales", "maybe", None),
-            "index `sales` is not usable: its id `maybe` is nullable"
+            "the id of index `sales`, `maybe`, may be null: take another one, or a column without `nullable`"
         );
         assert_eq!(
             refusal("sales", "amount", None),
-            "index `sales` is not usable: its id `amount` is decimal(2), and has to be utf8 or int64"
+            "the id of index `sales` has to be utf8 or int64, but `amount` is decimal(2)"
         );
         assert_eq!(
             refusal("sales", "ident", None),
-            "index `sales` is not usable: its id `ident` is none of its fields, which are id, number, maybe, amount"
+            "index `sales` has no field `ident` to be its id"
         );
     }
 
@@ -160,7 +211,7 @@ mod tests {
             value: Projection::Column("id".into()),
         }];
         assert!(IndexTarget::new(&index("sales", "key", Some(columns.clone())), &stream()).is_ok());
-        assert!(refusal("sales", "id", Some(columns)).contains("none of its fields"));
+        assert!(refusal("sales", "id", Some(columns)).contains("has no field `id`"));
     }
 
     #[test]
@@ -169,11 +220,11 @@ mod tests {
             "", "Sales", "_sales", ".", "a b", "a/b", "sales*", "a:b", "a,b",
         ] {
             assert!(
-                refusal(name, "id", None).contains("an index name"),
+                refusal(name, "id", None).contains("cannot be an index"),
                 "{name}"
             );
         }
-        assert!(refusal(&"x".repeat(256), "id", None).contains("an index name"));
+        assert!(refusal(&"x".repeat(256), "id", None).contains("cannot be an index"));
     }
 
     #[test]

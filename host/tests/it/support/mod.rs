@@ -1,5 +1,6 @@
 //! Handles on the servers and the built artefacts that the tests use.
 
+pub(crate) mod binary;
 pub(crate) mod elastic;
 pub(crate) mod job;
 pub(crate) mod kafka;

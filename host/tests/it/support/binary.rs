@@ -1,0 +1,33 @@
+//! The binary, run to its end.
+
+use std::process::{Command, Output};
+
+/// The binary, free of what the caller's environment says.
+pub(crate) fn wasmill(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+    command.args(arguments);
+    for variable in [
+        "WASMILL_LOG",
+        "KAFKA_BROKERS",
+        "DATABASE_URL",
+        "ELASTICSEARCH_URL",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Runs it with these arguments.
+pub(crate) fn output(arguments: &[&str]) -> Output {
+    wasmill(arguments).output().expect("the binary starts")
+}
+
+/// What it wrote to stdout.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What it wrote to stderr.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
