@@ -9,7 +9,6 @@
 //! for good or with an error, its queues close, and the parts before and behind it end by that.
 
 mod backoff;
-mod blame;
 mod commit;
 mod endpoints;
 mod parts;

@@ -1,24 +1,23 @@
 //! What a pipeline comes to once its components are loaded: streams with their schemas, stages,
 //! tables. Everything that can be wrong before the first record is found here.
 
+mod blame;
+mod build;
+
 use std::collections::{BTreeSet, HashMap};
-use std::slice;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::blame;
+use self::build::Builder;
 use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
-use crate::config::{
-    self, Diagnostic, Diagnostics, Pipeline, SinkKind, SourceKind, Span, TableColumn,
-};
+use crate::config::{self, Diagnostics, Pipeline, SourceKind};
 use crate::decode::Decoder;
 use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
 use crate::schema::Schema;
 use crate::sink::elasticsearch::IndexTarget;
 use crate::sink::postgres::{Screen, TableTarget};
-use crate::sink::projection::Projector;
 use crate::transform::TransformStage;
 
 /// The stream that the source makes.
@@ -70,23 +69,7 @@ impl Plan {
         engine: &GuestEngine,
         diagnostics: &mut Diagnostics,
     ) -> Option<Self> {
-        Builder {
-            pipeline,
-            diagnostics,
-            components: HashMap::new(),
-            streams: HashMap::new(),
-            plan: Self {
-                source: pipeline.source.clone(),
-                streams: Vec::new(),
-                transforms: Vec::new(),
-                aggregates: Vec::new(),
-                ledger: String::new(),
-                tables: Vec::new(),
-                indices: HashMap::new(),
-                shown: BTreeSet::new(),
-            },
-        }
-        .build(engine)
+        Builder::new(pipeline, diagnostics).build(engine)
     }
 
     /// Every stream with its columns: the source, then transforms, then aggregates.
@@ -246,205 +229,5 @@ impl Stage {
             stage: Arc::clone(&self.name),
             component: Some(self.component.name().into()),
         }
-    }
-}
-
-/// Fits a plan together. A stage that does not fit is left out with its error, and so are those
-/// that read it, without one of their own.
-struct Builder<'a> {
-    pipeline: &'a Pipeline,
-    diagnostics: &'a mut Diagnostics,
-    components: HashMap<&'a str, Component>,
-    /// numbers of the streams that fit
-    streams: HashMap<&'a str, usize>,
-    plan: Plan,
-}
-
-impl<'a> Builder<'a> {
-    fn build(mut self, engine: &GuestEngine) -> Option<Plan> {
-        self.load(engine);
-        self.add_stream(SOURCE, self.pipeline.source.schema.clone());
-        for transform in &self.pipeline.transforms {
-            self.transform(transform);
-        }
-        for aggregate in &self.pipeline.aggregates {
-            self.aggregate(aggregate);
-        }
-        for sink in &self.pipeline.sinks {
-            self.sink(sink);
-        }
-        (!self.diagnostics.has_errors()).then_some(self.plan)
-    }
-
-    fn load(&mut self, engine: &GuestEngine) {
-        for (name, component) in &self.pipeline.components {
-            match engine.load(name, &component.path) {
-                Ok(loaded) => {
-                    self.components.insert(name, loaded);
-                }
-                Err(error) => {
-                    let places = &self.pipeline.places;
-                    self.diagnostics
-                        .push(blame::component(places, name, component, &error));
-                }
-            }
-        }
-    }
-
-    fn add_stream(&mut self, name: &'a str, schema: Schema) {
-        self.streams.insert(name, self.plan.streams.len());
-        self.plan.streams.push(Stream {
-            name: name.into(),
-            schema,
-        });
-    }
-
-    /// The stage, if its component is loaded and the stream that it reads fits.
-    fn stage(
-        &self,
-        name: &'a str,
-        from: &str,
-        component: &str,
-        config: &serde_json::Value,
-    ) -> Option<Stage> {
-        Some(Stage {
-            name: name.into(),
-            from: *self.streams.get(from)?,
-            component: self.components.get(component)?.clone(),
-            config: config.clone(),
-            limits: self.pipeline.components.get(component)?.limits,
-        })
-    }
-
-    fn transform(&mut self, transform: &'a config::Transform) -> Option<()> {
-        let config::Transform {
-            name,
-            from,
-            component,
-            config,
-            span,
-        } = transform;
-        let stage = self.stage(name, from, component, config)?;
-        match stage.transform(&self.plan.streams[stage.from].schema) {
-            Ok(guest) => {
-                self.add_stream(name, guest.contract().output.clone());
-                self.plan.transforms.push(stage);
-            }
-            Err(error) => {
-                let (places, what) = (&self.pipeline.places, format!("transform `{name}`"));
-                self.diagnostics
-                    .push(blame::stage(places, &what, component, span, &error));
-            }
-        }
-        Some(())
-    }
-
-    fn aggregate(&mut self, aggregate: &'a config::Aggregate) -> Option<()> {
-        let config::Aggregate {
-            name,
-            from,
-            component,
-            config,
-            span,
-            ..
-        } = aggregate;
-        let places = &self.pipeline.places;
-        let stage = self.stage(name, from, component, config)?;
-        if stage.from > self.plan.transforms.len() {
-            let message = format!(
-                "aggregate `{name}` reads aggregate `{from}`: an aggregate can read the source or a transform"
-            );
-            self.diagnostics
-                .push(Diagnostic::error(message).at(&places.find(span, "from")));
-            return None;
-        }
-        let input = &self.plan.streams[stage.from];
-        let guest = match stage.aggregate(&input.schema) {
-            Ok(guest) => guest,
-            Err(error) => {
-                let what = format!("aggregate `{name}`");
-                self.diagnostics
-                    .push(blame::stage(places, &what, component, span, &error));
-                return None;
-            }
-        };
-        let contract = guest.contract();
-        let (key, window) = (&aggregate.key, &aggregate.window);
-        match Layout::new(
-            &input.schema,
-            key,
-            window,
-            &contract.state,
-            &contract.output,
-        ) {
-            Ok(layout) => {
-                self.add_stream(name, layout.output().clone());
-                let aggregation = Aggregation {
-                    layout,
-                    window: aggregate.window.clone(),
-                    state_version: contract.state_version,
-                };
-                self.plan.aggregates.push((stage, aggregation));
-            }
-            Err(error) => self
-                .diagnostics
-                .push(blame::layout(places, aggregate, input, &error)),
-        }
-        Some(())
-    }
-
-    fn sink(&mut self, sink: &'a config::Sink) {
-        let places = &self.pipeline.places;
-        match &sink.kind {
-            SinkKind::Postgres { tables, .. } => {
-                self.plan.ledger.clone_from(&sink.name);
-                for table in tables {
-                    let columns = table.columns.as_deref();
-                    let Some(stream) = self.taken(&table.from, &table.span, columns) else {
-                        continue;
-                    };
-                    match TableTarget::new(table, &stream.schema) {
-                        Ok(target) => self.plan.tables.push(target),
-                        Err(error) => self.diagnostics.push(blame::table(places, table, &error)),
-                    }
-                }
-            }
-            SinkKind::Elasticsearch { indices, .. } => {
-                let mut targets = Vec::with_capacity(indices.len());
-                for index in indices {
-                    let columns = index.columns.as_deref();
-                    let Some(stream) = self.taken(&index.from, &index.span, columns) else {
-                        continue;
-                    };
-                    match IndexTarget::new(index, &stream.schema) {
-                        Ok(target) => targets.push(target),
-                        Err(error) => self.diagnostics.push(blame::index(places, index, &error)),
-                    }
-                }
-                self.plan.indices.insert(sink.name.clone(), targets);
-            }
-        }
-    }
-
-    /// The stream that a table or index at `span` takes, if the stream fits, and every one of the
-    /// table's columns can be computed from it.
-    fn taken(
-        &mut self,
-        from: &str,
-        span: &Span,
-        columns: Option<&[TableColumn]>,
-    ) -> Option<Stream> {
-        let stream = &self.plan.streams[*self.streams.get(from)?];
-        self.plan.shown.insert(from.to_owned());
-        let mut fits = true;
-        for column in columns.unwrap_or_default() {
-            if let Err(error) = Projector::new(&stream.schema, Some(slice::from_ref(column))) {
-                let places = &self.pipeline.places;
-                self.diagnostics
-                    .push(blame::column(places, span, column, stream, &error));
-                fits = false;
-            }
-        }
-        fits.then(|| stream.clone())
     }
 }

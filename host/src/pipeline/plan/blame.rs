@@ -3,7 +3,7 @@
 //!
 //! # Not here
 //!
-//! Finding the mistakes: [`super::plan`].
+//! Finding the mistakes: [`super::build`].
 
 use crate::aggregate::LayoutError;
 use crate::config::{self, Diagnostic, Places, Span, TableColumn, did_you_mean, list};
@@ -13,7 +13,7 @@ use crate::sink::elasticsearch::IndexError;
 use crate::sink::postgres::TableError;
 use crate::sink::projection::ProjectionError;
 
-use super::plan::Stream;
+use super::Stream;
 
 /// A component that cannot be loaded.
 pub(super) fn component(
