@@ -14,7 +14,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use self::ledger::Books;
-use super::latest::{self, KeyedBatch, Winner};
+use super::latest;
 use super::projection::Projector;
 use super::{Durable, Sink, SinkError};
 use crate::config::{OnConflict, Table};
@@ -104,25 +104,10 @@ impl Target {
     }
 
     fn write(&self, batches: &[OutputBatch], into: &mut MemoryTable) {
-        let projected: Vec<RecordBatch> = batches
-            .iter()
-            .map(|batch| self.projector.apply(&batch.columns))
-            .collect();
-        let keyed: Vec<_> = projected
-            .iter()
-            .zip(batches)
-            .map(|(columns, batch)| KeyedBatch {
-                columns,
-                origins: &batch.origins,
-            })
-            .collect();
-        let winner = match self.on_conflict {
-            OnConflict::Update => Winner::Last,
-            OnConflict::Ignore => Winner::First,
-        };
-        let survivors = latest::survivors(&keyed, &self.key, winner);
-        for (columns, rows) in projected.iter().zip(survivors) {
-            match rows {
+        let winner = self.on_conflict.into();
+        for batch in latest::survivors(&self.projector, batches, &self.key, winner) {
+            let columns = &batch.columns;
+            match batch.rows {
                 Some(rows) => rows
                     .iter()
                     .for_each(|&row| self.store(columns, row as usize, into)),

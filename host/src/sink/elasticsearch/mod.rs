@@ -33,9 +33,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
 use self::backoff::Waiting;
-use self::bulk::{RequestLimit, Requests, Survivors, Unusable};
+use self::bulk::{RequestLimit, Requests, Unusable};
 use self::client::{Client, NoAnswer, Reply};
-use super::latest::{self, KeyedBatch, Winner};
+use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
 use crate::config::Secret;
 use crate::dead_letter::DeadLetter;
@@ -174,28 +174,8 @@ impl ElasticsearchSink {
         epoch: EpochId,
         batches: &[OutputBatch],
     ) -> Result<Vec<DeadLetter>, SinkError> {
-        let projected: Vec<_> = batches
-            .iter()
-            .map(|batch| target.projector.apply(&batch.columns))
-            .collect();
-        let keyed: Vec<_> = projected
-            .iter()
-            .zip(batches)
-            .map(|(columns, batch)| KeyedBatch {
-                columns,
-                origins: &batch.origins,
-            })
-            .collect();
-        let survivors = latest::survivors(&keyed, &[target.id], Winner::Last)
-            .into_iter()
-            .zip(&keyed)
-            .map(|(rows, batch)| Survivors {
-                columns: batch.columns,
-                origins: batch.origins,
-                rows,
-            })
-            .collect();
-        let requests = Mutex::new(Requests::new(survivors, target.id, epoch, self.limit));
+        let survivors = latest::survivors(&target.projector, batches, &[target.id], Winner::Last);
+        let requests = Mutex::new(Requests::new(&survivors, target.id, epoch, self.limit));
         let path = format!(
             "{}/_bulk?filter_path={}",
             encoded(&target.index),
