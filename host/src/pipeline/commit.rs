@@ -13,8 +13,8 @@ use std::time::Instant;
 use tokio::sync::{Mutex, mpsc};
 
 use super::PipelineError;
-use super::backoff::Backoff;
 use super::summary::{Counters, Stage};
+use crate::backoff::Backoff;
 use crate::dead_letter::{DeadLetter, DeadLetterSink};
 use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
 use crate::sink::{Ledger, Remedy, Sink, SinkError};

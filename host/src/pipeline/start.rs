@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::commit::{SharedDeadLetters, least_confirmed};
 use super::{Endpoints, PipelineError, Plan};
+use crate::backoff::Backoff;
 use crate::config::{Pipeline, SourceKind, Start};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;

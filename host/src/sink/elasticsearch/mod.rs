@@ -15,7 +15,6 @@
 //!
 //! Which epochs are confirmed: the [`Ledger`](super::Ledger) keeps that.
 
-mod backoff;
 mod bulk;
 mod client;
 mod delivery;
@@ -23,6 +22,7 @@ mod outcome;
 mod render;
 mod target;
 mod template;
+mod waiting;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,9 +32,9 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
-use self::backoff::Waiting;
 use self::bulk::{RequestLimit, Requests, Unusable};
 use self::client::{Client, NoAnswer, Reply};
+use self::waiting::Waiting;
 use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
 use crate::config::Secret;
