@@ -33,8 +33,9 @@ pub mod epoch;
 
 pub mod checkpoint;
 
-pub mod dead_letter;
 pub mod sink;
+
+pub mod dead_letter;
 
 pub mod pipeline;
 

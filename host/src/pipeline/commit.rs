@@ -15,8 +15,9 @@ use tokio::sync::{Mutex, mpsc};
 use super::PipelineError;
 use super::summary::{Counters, Stage};
 use crate::backoff::Backoff;
-use crate::dead_letter::{DeadLetter, DeadLetterSink};
+use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
+use crate::record::DeadLetter;
 use crate::sink::{Ledger, Remedy, Sink, SinkError};
 
 /// Dead letters come from the ledger's task and from each sink's.

@@ -9,7 +9,7 @@ use super::client::{NoAnswer, Reply};
 use super::outcome::{self, Outcome, Verdict};
 use super::{ElasticsearchSink, lock};
 use crate::backoff::Backoff;
-use crate::dead_letter::DeadLetter;
+use crate::record::DeadLetter;
 use crate::sink::SinkError;
 
 /// The longest wait before a request is sent again.

@@ -38,9 +38,8 @@ use self::waiting::Waiting;
 use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
 use crate::config::Secret;
-use crate::dead_letter::DeadLetter;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
-use crate::record::{Origin, Partition};
+use crate::record::{DeadLetter, Origin, Partition};
 
 pub use self::target::{IndexError, IndexTarget};
 
