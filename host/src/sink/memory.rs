@@ -243,11 +243,7 @@ mod tests {
     use crate::sink::Ledger;
 
     fn stream() -> Schema {
-        let field = |name: &str, ty| Field {
-            name: name.into(),
-            ty,
-            nullable: false,
-        };
+        let field = |name: &str, ty| Field::new(name, ty, false);
         Schema::new(vec![
             field("id", DataType::Utf8),
             field("n", DataType::Int64),
@@ -328,12 +324,7 @@ mod tests {
         let (config, stream) = table("id", OnConflict::Update);
         let mut sink = MemorySink::new("memory", &store, &[(config.clone(), stream)]).unwrap();
         sink.prepare().await.unwrap();
-        let other = Schema::new(vec![Field {
-            name: "id".into(),
-            ty: DataType::Int64,
-            nullable: false,
-        }])
-        .unwrap();
+        let other = Schema::new(vec![Field::new("id", DataType::Int64, false)]).unwrap();
         let mut sink = MemorySink::new("memory", &store, &[(config, other)]).unwrap();
         assert_eq!(
             sink.prepare().await.unwrap_err().to_string(),

@@ -302,12 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_stays_away_is_reported_after_a_while() {
-        let stream = Schema::new(vec![Field {
-            name: "id".into(),
-            ty: DataType::Utf8,
-            nullable: false,
-        }])
-        .unwrap();
+        let stream = Schema::new(vec![Field::new("id", DataType::Utf8, false)]).unwrap();
         let index = config::Index {
             from: "sales".into(),
             index: "sales".into(),
