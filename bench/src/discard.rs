@@ -57,7 +57,12 @@ impl Ledger for Discard {
         Ok(last.cloned().collect())
     }
 
-    async fn confirm(&mut self, _sink: &str, _epoch: EpochId) -> Result<(), SinkError> {
+    async fn confirm(
+        &mut self,
+        _sink: &str,
+        _epoch: EpochId,
+        _dead_letter_bytes: Option<u64>,
+    ) -> Result<(), SinkError> {
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 
 use super::PipelineError;
 use super::summary::{Counters, Stage};
@@ -20,14 +20,13 @@ use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
 use crate::record::DeadLetter;
 use crate::sink::{Ledger, Remedy, Sink, SinkError};
 
-/// Dead letters come from the ledger's task and from each sink's.
-pub(super) type SharedDeadLetters = Arc<Mutex<Box<dyn DeadLetterSink>>>;
-
 /// A sink has made an epoch durable.
 #[derive(Debug)]
 pub(super) struct Confirmed {
     pub(super) sink: String,
     pub(super) epoch: EpochId,
+    /// rows that the sink refused for good
+    pub(super) refused: Vec<DeadLetter>,
 }
 
 /// What one of the other sinks is sent to, and how far it was at the start.
@@ -36,10 +35,11 @@ pub(super) struct Outlet {
     pub(super) confirmed: EpochId,
 }
 
-/// The task that owns the ledger.
+/// The task that owns the ledger and the dead letters: what is appended to a file of dead letters
+/// is in the journal before anything else is appended.
 pub(super) struct LedgerTask {
     pub(super) ledger: Box<dyn Ledger>,
-    pub(super) dead_letters: SharedDeadLetters,
+    pub(super) dead_letters: Box<dyn DeadLetterSink>,
     pub(super) inbox: mpsc::Receiver<Completed>,
     pub(super) outlets: Vec<Outlet>,
     pub(super) confirmations: mpsc::Receiver<Confirmed>,
@@ -81,7 +81,7 @@ impl LedgerTask {
         let Completed { mut output, mode } = completed;
         if mode == Mode::Live {
             output.dead_letter_bytes =
-                write_dead_letters(&self.dead_letters, &output.dead_letters).await?;
+                write_dead_letters(&mut *self.dead_letters, &output.dead_letters).await?;
             let rows = rows_of(&output);
             let started = Instant::now();
             let name = self.ledger.name().to_owned();
@@ -109,9 +109,19 @@ impl LedgerTask {
     }
 
     async fn confirm(&mut self, confirmed: Confirmed) -> Result<(), PipelineError> {
+        let Confirmed {
+            sink,
+            epoch,
+            refused,
+        } = confirmed;
+        let bytes = match refused.as_slice() {
+            [] => None,
+            refused => write_dead_letters(&mut *self.dead_letters, refused).await?,
+        };
+        self.counters.add_dead_letters(refused.len());
         let name = self.ledger.name().to_owned();
         let mut backoff = Backoff::new();
-        while let Err(error) = self.ledger.confirm(&confirmed.sink, confirmed.epoch).await {
+        while let Err(error) = self.ledger.confirm(&sink, epoch, bytes).await {
             retry(&name, error, &mut backoff).await?;
         }
         Ok(())
@@ -123,7 +133,6 @@ pub(super) struct SinkTask {
     pub(super) sink: Box<dyn Sink>,
     /// 1 for the first sink after the ledger
     pub(super) index: usize,
-    pub(super) dead_letters: SharedDeadLetters,
     pub(super) inbox: mpsc::Receiver<Arc<EpochOutput>>,
     pub(super) confirmations: mpsc::Sender<Confirmed>,
     pub(super) counters: Arc<Counters>,
@@ -142,15 +151,13 @@ impl SinkTask {
                     Err(error) => retry(&name, error, &mut backoff).await?,
                 }
             };
-            let refused = durable.refused;
-            write_dead_letters(&self.dead_letters, &refused).await?;
-            self.counters.add_dead_letters(refused.len());
             let stage = Stage::Write(self.index);
             self.counters
                 .add(stage, rows_of(&output), started.elapsed());
             let confirmed = Confirmed {
                 sink: name.clone(),
                 epoch: output.epoch,
+                refused: durable.refused,
             };
             if self.confirmations.send(confirmed).await.is_err() {
                 // The ledger's task has failed and says why itself.
@@ -169,10 +176,9 @@ fn rows_of(output: &EpochOutput) -> usize {
 }
 
 async fn write_dead_letters(
-    sink: &SharedDeadLetters,
+    sink: &mut dyn DeadLetterSink,
     letters: &[DeadLetter],
 ) -> Result<Option<u64>, PipelineError> {
-    let mut sink = sink.lock().await;
     let mut backoff = Backoff::new();
     loop {
         match sink.write(letters).await {

@@ -129,7 +129,7 @@ pub enum PipelineError {
     StoppedWhileStarting(String),
     /// Told to stop, and the sinks did not take the last epochs in time.
     #[error(
-        "stopped after {STOP_DEADLINE:?} without the last epochs: they are not committed and will be read again"
+        "stopped after {STOP_DEADLINE:?}, before every sink had the last epochs: what one lacks it gets at the next start"
     )]
     StopDeadline,
 }
@@ -180,7 +180,6 @@ fn wire(
         let task = SinkTask {
             sink,
             index: index + 1,
-            dead_letters: Arc::clone(&ready.dead_letters),
             inbox,
             confirmations: confirm_out.clone(),
             counters: Arc::clone(counters),

@@ -2,75 +2,19 @@
 //! where to read on.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::commit::{SharedDeadLetters, least_confirmed};
+use super::commit::least_confirmed;
 use super::{Endpoints, PipelineError, Plan};
 use crate::backoff::Backoff;
 use crate::config::{Pipeline, SourceKind, Start};
+use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
 use crate::sink::{Claim, Ledger, Remedy, Sink};
 use crate::source::{PartitionRange, Source, SourceError};
-
-/// Where a run begins.
-#[derive(Debug)]
-pub(super) struct Beginning {
-    /// the last committed epoch
-    pub(super) epoch: EpochId,
-    /// committed epochs that some sink has not confirmed, in order
-    pub(super) replay: VecDeque<JournalEntry>,
-    /// the positions that live epochs begin at
-    pub(super) live: Positions,
-    /// the ends of all partitions as they are now
-    pub(super) ends: Positions,
-}
-
-/// Everybody is there, and the pipeline is ours.
-pub(super) struct Ready {
-    pub(super) source: Box<dyn Source>,
-    pub(super) ledger: Box<dyn Ledger>,
-    pub(super) sinks: Vec<Box<dyn Sink>>,
-    pub(super) dead_letters: SharedDeadLetters,
-    pub(super) claim: Claim,
-    pub(super) beginning: Beginning,
-}
-
-/// Waits for the servers, claims the pipeline, and moves the source to where reading begins.
-pub(super) async fn make_ready(
-    pipeline: &Pipeline,
-    plan: &Plan,
-    endpoints: Endpoints,
-    stop: &CancellationToken,
-) -> Result<Ready, PipelineError> {
-    let Endpoints {
-        source,
-        mut ledger,
-        mut sinks,
-        dead_letters,
-    } = endpoints;
-    let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
-    let claim = claim(&mut *ledger, &plan.definition(), &others, stop).await?;
-    for sink in &mut sinks {
-        prepare(&mut **sink, stop).await?;
-    }
-    let dead_letters = Arc::new(Mutex::new(dead_letters));
-    let bytes = recover_dead_letters(&dead_letters, claim.dead_letter_bytes, stop).await?;
-    let kind = &pipeline.source.kind;
-    let (source, beginning) = begin(source, kind, &mut *ledger, &claim, bytes, stop).await?;
-    Ok(Ready {
-        source,
-        ledger,
-        sinks,
-        dead_letters,
-        claim,
-        beginning,
-    })
-}
 
 /// Tries `$step` until it works; gives up where waiting would not help, or when told to stop.
 macro_rules! wait_for {
@@ -104,6 +48,61 @@ async fn pause(
     }
 }
 
+/// Where a run begins.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    /// the last committed epoch
+    pub(super) epoch: EpochId,
+    /// committed epochs that some sink has not confirmed, in order
+    pub(super) replay: VecDeque<JournalEntry>,
+    /// the positions that live epochs begin at
+    pub(super) live: Positions,
+    /// the ends of all partitions as they are now
+    pub(super) ends: Positions,
+}
+
+/// Everybody is there, and the pipeline is ours.
+pub(super) struct Ready {
+    pub(super) source: Box<dyn Source>,
+    pub(super) ledger: Box<dyn Ledger>,
+    pub(super) sinks: Vec<Box<dyn Sink>>,
+    pub(super) dead_letters: Box<dyn DeadLetterSink>,
+    pub(super) claim: Claim,
+    pub(super) beginning: Beginning,
+}
+
+/// Waits for the servers, claims the pipeline, and moves the source to where reading begins.
+pub(super) async fn make_ready(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    endpoints: Endpoints,
+    stop: &CancellationToken,
+) -> Result<Ready, PipelineError> {
+    let Endpoints {
+        source,
+        mut ledger,
+        mut sinks,
+        mut dead_letters,
+    } = endpoints;
+    let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
+    let claim = claim(&mut *ledger, &plan.definition(), &others, stop).await?;
+    for sink in &mut sinks {
+        prepare(&mut **sink, stop).await?;
+    }
+    let committed = claim.dead_letter_bytes;
+    let bytes = wait_for!(stop, "dead letters", dead_letters.recover(committed));
+    let kind = &pipeline.source.kind;
+    let (source, beginning) = begin(source, kind, &mut *ledger, &claim, bytes, stop).await?;
+    Ok(Ready {
+        source,
+        ledger,
+        sinks,
+        dead_letters,
+        claim,
+        beginning,
+    })
+}
+
 /// Connects the ledger and claims the pipeline.
 async fn claim(
     ledger: &mut dyn Ledger,
@@ -121,16 +120,6 @@ async fn prepare(sink: &mut dyn Sink, stop: &CancellationToken) -> Result<(), Pi
     let name = sink.name().to_owned();
     wait_for!(stop, &name, sink.prepare());
     Ok(())
-}
-
-/// Makes the dead letters ready, without those of epochs that were never committed; their bytes.
-async fn recover_dead_letters(
-    dead_letters: &SharedDeadLetters,
-    committed: Option<u64>,
-    stop: &CancellationToken,
-) -> Result<Option<u64>, PipelineError> {
-    let mut sink = dead_letters.lock().await;
-    Ok(wait_for!(stop, "dead letters", sink.recover(committed)))
 }
 
 /// Finds out where to read on, and moves the source there. The first run of a pipeline commits an
@@ -191,7 +180,8 @@ async fn begin(
     for (partition, position) in base.positions.iter() {
         from.set(partition, position);
     }
-    if !journal.is_empty() {
+    // The first epoch has no records.
+    if journal.iter().any(|entry| entry.epoch > EpochId(1)) {
         // Partitions that the base does not know began where they began.
         for range in &ranges {
             if base.positions.get(range.partition).is_none() {

@@ -169,10 +169,16 @@ pub trait Ledger: Sink {
     /// [`SinkError`].
     async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError>;
 
-    /// Notes that another sink has made `epoch` durable.
+    /// Notes that another sink has made `epoch` durable, and with it how long the dead-letter file
+    /// is that has the rows which the sink refused.
     ///
     /// # Errors
     ///
     /// [`SinkError`]; [`SinkError::Fenced`] when this host no longer owns the pipeline.
-    async fn confirm(&mut self, sink: &str, epoch: EpochId) -> Result<(), SinkError>;
+    async fn confirm(
+        &mut self,
+        sink: &str,
+        epoch: EpochId,
+        dead_letter_bytes: Option<u64>,
+    ) -> Result<(), SinkError>;
 }

@@ -45,18 +45,7 @@ async fn files_are_read_like_a_topic() {
         seed: 7,
         ..Settings::default()
     };
-    let job = Job::new("files", |text| {
-        let text = text.replace(
-            "type = \"kafka\"\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\ntopic",
-            "type = \"file\"\npaths = [\"sales/part-0.ndjson\", \"sales/part-1.ndjson\"]\n# topic",
-        );
-        let text = text.replace("start = \"earliest\"", "# start =");
-        let (text, _) = text
-            .split_once("[dead_letters]")
-            .expect("the shipped pipeline has them");
-        format!("{text}[dead_letters]\ntype = \"file\"\npath = \"dead.ndjson\"\n")
-    })
-    .await;
+    let job = file_job("files", "\"sales/part-0.ndjson\", \"sales/part-1.ndjson\"").await;
     succeed(job.wasmill(&[
         "generate",
         "--output",
@@ -83,6 +72,37 @@ async fn files_are_read_like_a_topic() {
     assert_eq!(row.get::<_, i64>(0), 5_000);
     assert_eq!(i128::from(row.get::<_, i64>(1)), total);
     assert_eq!(row.get::<_, i64>(2), 5_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_refused_stays_in_the_dead_letters() {
+    let job = file_job("refused", "\"sales.ndjson\"").await;
+    let line = include_str!("../data/transactions.ndjson").lines().next();
+    // PostgreSQL takes an id of 600 bytes, Elasticsearch does not.
+    let id = "a6a3a450-6513-470e-a69e-0d37f2a74de4";
+    let line = line.expect("samples").replace(id, &"x".repeat(600));
+    std::fs::write(job.path("sales.ndjson"), line + "\n").unwrap();
+    for _ in 0..2 {
+        job.run_once();
+        let letters = std::fs::read_to_string(job.path("dead.ndjson")).unwrap();
+        assert_eq!(letters.lines().count(), 1, "{letters}");
+        assert!(letters.contains("\"stage\":\"search\""), "{letters}");
+    }
+}
+
+/// The shipped job on ndjson files, with its dead letters in `dead.ndjson`.
+async fn file_job(prefix: &str, paths: &str) -> Job {
+    let paths = format!("type = \"file\"\npaths = [{paths}]\n# topic");
+    Job::new(prefix, |text| {
+        let kafka = "type = \"kafka\"\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\ntopic";
+        let text = text.replacen(kafka, &paths, 1);
+        let text = text.replace("start = \"earliest\"", "# start =");
+        let (text, _) = text
+            .split_once("[dead_letters]")
+            .expect("the shipped pipeline has them");
+        format!("{text}[dead_letters]\ntype = \"file\"\npath = \"dead.ndjson\"\n")
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

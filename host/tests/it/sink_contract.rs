@@ -199,7 +199,7 @@ async fn a_host_that_was_overtaken_writes_nothing_more(harness: &impl LedgerHarn
         .await
         .unwrap_err();
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
-    let error = old.confirm("search", EpochId(1)).await.unwrap_err();
+    let error = old.confirm("search", EpochId(1), None).await.unwrap_err();
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
 
     assert_eq!(harness.rows().await, stored(&[row("a", 1)]));
@@ -256,11 +256,13 @@ async fn confirmations_of_other_sinks_are_kept(harness: &impl LedgerHarness) {
     for number in 1..=2 {
         write(&mut *ledger, &epoch(number, vec![])).await;
     }
-    ledger.confirm("search", EpochId(1)).await.unwrap();
-    assert_eq!(
-        confirmed(&claim(&mut *harness.open_ledger().await).await),
-        EpochId(1)
-    );
+    ledger
+        .confirm("search", EpochId(1), Some(47))
+        .await
+        .unwrap();
+    let found = claim(&mut *harness.open_ledger().await).await;
+    assert_eq!(confirmed(&found), EpochId(1));
+    assert_eq!(found.dead_letter_bytes, Some(47));
 }
 
 async fn another_definition_is_refused_and_fences_nobody(harness: &impl LedgerHarness) {

@@ -193,9 +193,15 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    async fn confirm(&mut self, sink: &str, epoch: EpochId) -> Result<(), SinkError> {
+    async fn confirm(
+        &mut self,
+        sink: &str,
+        epoch: EpochId,
+        dead_letter_bytes: Option<u64>,
+    ) -> Result<(), SinkError> {
         self.as_owner(|books, _| {
             books.confirmed.insert(sink.to_owned(), epoch);
+            books.dead_letter_bytes = dead_letter_bytes.or(books.dead_letter_bytes);
             Ok(())
         })
     }

@@ -283,11 +283,17 @@ impl Ledger for PostgresLedger {
         self.settle(session, "read wasmill_epochs", outcome).await
     }
 
-    async fn confirm(&mut self, sink: &str, epoch: EpochId) -> Result<(), SinkError> {
+    async fn confirm(
+        &mut self,
+        sink: &str,
+        epoch: EpochId,
+        dead_letter_bytes: Option<u64>,
+    ) -> Result<(), SinkError> {
         let session = self.session().await?;
         let statements = &session.statements().progress;
         let owner = self.owner.as_ref().expect(CLAIMED);
-        let work = owner.confirm(session.client(), statements, sink, epoch);
+        let confirmed = (sink, epoch, dead_letter_bytes);
+        let work = owner.confirm(session.client(), statements, confirmed);
         let outcome = within(CALL_TIME_MAX, work).await;
         self.settle(session, "write to wasmill_progress", outcome)
             .await

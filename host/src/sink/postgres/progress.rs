@@ -54,9 +54,15 @@ const FENCE: &str = "\
 const PROGRESS: &str = "\
     SELECT epoch, generation FROM wasmill_progress WHERE pipeline = $1 AND sink = $2 FOR UPDATE";
 
+/// The newest entry of the journal is always there, so one row is updated if the sink's is.
 const CONFIRM: &str = "\
-    UPDATE wasmill_progress SET epoch = $3::bigint
-    WHERE pipeline = $1 AND sink = $2 AND generation = $4 AND epoch <= $3::bigint";
+    WITH confirmed AS (
+        UPDATE wasmill_progress SET epoch = $3::bigint
+        WHERE pipeline = $1 AND sink = $2 AND generation = $4 AND epoch <= $3::bigint
+        RETURNING epoch)
+    UPDATE wasmill_epochs SET dead_letter_bytes = coalesce($5, dead_letter_bytes)
+    WHERE pipeline = $1 AND EXISTS (SELECT FROM confirmed)
+    AND epoch = (SELECT max(epoch) FROM wasmill_epochs WHERE pipeline = $1)";
 
 const RECORD: &str = "\
     INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes)
@@ -122,9 +128,12 @@ impl Owner {
         statements: &Statements,
         epoch: EpochId,
     ) -> Result<Fence, Failure> {
-        let updated = self
-            .update(client, &statements.fence, &self.ledger, epoch)
-            .await?;
+        let (id, generation) = (epoch.0.cast_signed(), self.generation.cast_signed());
+        let values: [&(dyn ToSql + Sync); 4] = [&self.pipeline, &self.ledger, &id, &generation];
+        let updated = client
+            .execute(&statements.fence, &values)
+            .await
+            .map_err(Failure::to("write to wasmill_progress"))?;
         if updated > 0 {
             return Ok(Fence::Next);
         }
@@ -145,38 +154,32 @@ impl Owner {
         &self,
         client: &Client,
         statements: &Statements,
-        sink: &str,
-        epoch: EpochId,
+        (sink, epoch, dead_letter_bytes): (&str, EpochId, Option<u64>),
     ) -> Result<(), Failure> {
         let failed = || Failure::to("write to wasmill_progress");
+        let (epoch, generation) = (epoch.0.cast_signed(), self.generation.cast_signed());
+        let dead_letter_bytes = dead_letter_bytes.map(u64::cast_signed);
+        let values: [&(dyn ToSql + Sync); 5] = [
+            &self.pipeline,
+            &sink,
+            &epoch,
+            &generation,
+            &dead_letter_bytes,
+        ];
         let (begun, updated, committed) = tokio::join!(
             biased;
             client.batch_execute("BEGIN; SET LOCAL synchronous_commit = off"),
-            self.update(client, &statements.confirm, sink, epoch),
+            client.execute(&statements.confirm, &values),
             client.batch_execute("COMMIT"),
         );
         begun.map_err(failed())?;
-        let updated = updated?;
+        let updated = updated.map_err(failed())?;
         committed.map_err(failed())?;
         if updated == 0 {
             // Where this does not fail, the sink was further already.
             self.stored(client, sink).await?;
         }
         Ok(())
-    }
-
-    async fn update(
-        &self,
-        client: &Client,
-        statement: &Statement,
-        sink: &str,
-        epoch: EpochId,
-    ) -> Result<u64, Failure> {
-        let (epoch, generation) = (epoch.0.cast_signed(), self.generation.cast_signed());
-        client
-            .execute(statement, &[&self.pipeline, &sink, &epoch, &generation])
-            .await
-            .map_err(Failure::to("write to wasmill_progress"))
     }
 
     /// The last epoch of a sink, as long as this host owns the pipeline.

@@ -84,6 +84,11 @@ impl Job {
         ]));
     }
 
+    /// A file in its folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Changes its pipeline.
     pub(crate) fn edit(&self, edit: impl FnOnce(String) -> String) {
         let path = self.folder.path().join("pipeline.toml");
