@@ -12,7 +12,9 @@
 //! [`pipeline`] wires all of it and is the place to start reading. `docs/architecture.md` says
 //! more, and `docs/decisions` why.
 
+mod backoff;
 mod calendar;
+
 pub mod config;
 pub mod schema;
 
@@ -31,8 +33,9 @@ pub mod epoch;
 
 pub mod checkpoint;
 
-pub mod dead_letter;
 pub mod sink;
+
+pub mod dead_letter;
 
 pub mod pipeline;
 

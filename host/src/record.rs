@@ -2,11 +2,11 @@
 //!
 //! A [`RawBatch`] keeps the bytes of its records until the last stage has accepted them, because a
 //! record that some stage rejects goes to the dead letters as it was read. [`Rows`] carry, beside
-//! their columns, which record each row came from.
+//! their columns, which record each row came from. A [`DeadLetter`] is a record that was left out.
 //!
 //! # Not here
 //!
-//! Turning bytes into columns: [`crate::decode`].
+//! Turning bytes into columns: [`crate::decode`]. Where dead letters go: [`crate::dead_letter`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -200,4 +200,25 @@ pub struct Rejection {
     /// Whether the journal excludes it, so that a replay leaves it out without asking again. All but
     /// what decoding rejects, which every replay rejects by itself.
     pub journalled: bool,
+}
+
+/// A record that was left out, with why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// where it was read
+    pub origin: Origin,
+    /// which stage left it out: `decode`, or the name of a transform, aggregate or sink
+    pub stage: String,
+    /// the component that rejected it, where it was one
+    pub component: Option<String>,
+    /// the column at fault, where there is one
+    pub column: Option<String>,
+    /// what is wrong, for a person
+    pub reason: String,
+    /// the record's own timestamp, ms since 1970 UTC
+    pub timestamp_ms: Option<i64>,
+    /// Kafka's key as it was read
+    pub key: Option<Vec<u8>>,
+    /// the payload as it was read; `None` is a tombstone
+    pub value: Option<Vec<u8>>,
 }

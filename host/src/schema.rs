@@ -124,6 +124,17 @@ pub struct Field {
     pub nullable: bool,
 }
 
+impl Field {
+    /// A column of this name and type.
+    pub fn new(name: impl Into<String>, ty: DataType, nullable: bool) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            nullable,
+        }
+    }
+}
+
 /// A name occurs twice in a schema.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("column `{0}` occurs twice")]
@@ -208,11 +219,7 @@ mod tests {
 
     #[test]
     fn a_column_cannot_occur_twice() {
-        let field = Field {
-            name: "a".into(),
-            ty: DataType::Int64,
-            nullable: false,
-        };
+        let field = Field::new("a", DataType::Int64, false);
         assert_eq!(
             Schema::new(vec![field.clone(), field]),
             Err(DuplicateColumn("a".into()))

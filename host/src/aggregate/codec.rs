@@ -252,11 +252,7 @@ mod tests {
             ("at", DataType::Timestamp, true),
             ("day", DataType::Date, false),
         ]
-        .map(|(name, ty, nullable)| Field {
-            name: name.into(),
-            ty,
-            nullable,
-        })
+        .map(|(name, ty, nullable)| Field::new(name, ty, nullable))
         .into()
     }
 

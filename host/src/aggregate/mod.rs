@@ -160,11 +160,7 @@ impl Layout {
                 Some((Tumbling::new(*every), time_column(input, time)?))
             }
         };
-        let bound = |name: &str| Field {
-            name: name.into(),
-            ty: DataType::Timestamp,
-            nullable: false,
-        };
+        let bound = |name: &str| Field::new(name, DataType::Timestamp, false);
         let key = || {
             key_indices
                 .iter()

@@ -26,16 +26,8 @@ struct Sum {
     output: Schema,
 }
 
-fn field(name: &str, ty: DataType, nullable: bool) -> Field {
-    Field {
-        name: name.into(),
-        ty,
-        nullable,
-    }
-}
-
 fn schema(fields: &[(&str, DataType, bool)]) -> Schema {
-    Schema::new(fields.iter().map(|f| field(f.0, f.1, f.2)).collect()).expect("distinct names")
+    Schema::new(fields.iter().map(|f| Field::new(f.0, f.1, f.2)).collect()).expect("distinct names")
 }
 
 impl Sum {

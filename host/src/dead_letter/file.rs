@@ -18,7 +18,8 @@ use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tracing::info;
 
-use super::{DeadLetter, DeadLetterSink};
+use super::DeadLetterSink;
+use crate::record::DeadLetter;
 use crate::sink::SinkError;
 
 /// One letter. What is text stands there as text; other bytes in base64, under a name of their own.

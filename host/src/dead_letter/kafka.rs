@@ -20,7 +20,8 @@ use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tracing::warn;
 
-use super::{DeadLetter, DeadLetterSink};
+use super::DeadLetterSink;
+use crate::record::DeadLetter;
 use crate::sink::SinkError;
 
 /// How long Kafka has to create the topic.

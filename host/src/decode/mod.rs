@@ -79,11 +79,8 @@ impl Decoder {
     /// When two columns have the same name: [`crate::config`] refuses such a pipeline.
     #[must_use]
     pub fn new(columns: &[SourceColumn]) -> Self {
-        let field = |column: &SourceColumn| Field {
-            name: column.name.clone(),
-            ty: column.ty,
-            nullable: column.nullable,
-        };
+        let field =
+            |column: &SourceColumn| Field::new(column.name.clone(), column.ty, column.nullable);
         let schema = Schema::new(columns.iter().map(field).collect())
             .expect("a validated pipeline names each column once");
         let mut fields = Fields::default();

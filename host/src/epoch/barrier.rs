@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use super::{EpochId, OutputBatch};
 use crate::aggregate::Partial;
-use crate::dead_letter::DeadLetter;
-use crate::record::{Origin, Positions, RawBatch};
+use crate::record::{DeadLetter, Origin, Positions, RawBatch};
 
 /// What the reader sends to a worker.
 #[derive(Debug)]

@@ -18,8 +18,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use crate::checkpoint::StateChange;
-use crate::dead_letter::DeadLetter;
-use crate::record::{Origin, Positions};
+use crate::record::{DeadLetter, Origin, Positions};
 
 /// The number of an epoch; the first is 1, and 0 is "none yet".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,16 +1,14 @@
 //! A configured aggregate.
 
-use std::fmt;
-
 use arrow_array::RecordBatch;
 
 use super::bindings::aggregate as wit;
-use super::bindings::data::BatchParam;
 use super::changes::{RowRejection, check_rejections};
-use super::columns::{self, Scratch};
+use super::columns;
 use super::component::Component;
+use super::configured::{Configured, Interface};
 use super::contract::{AggregateContract, field_params};
-use super::error::{CallError, ConfigureError, clip};
+use super::error::{CallError, ConfigureError};
 use super::instance::Instance;
 use crate::config::Limits;
 use crate::schema::Schema;
@@ -25,17 +23,8 @@ pub enum Folded {
 }
 
 /// One configured instance of an aggregate, for one worker and stage.
-pub struct AggregateGuest {
-    component: Component,
-    stage: String,
-    input: Schema,
-    config: String,
-    limits: Limits,
-    contract: AggregateContract,
-    /// none after a call that failed
-    instance: Option<Instance<wit::Guest>>,
-    scratch: Scratch,
-}
+#[derive(Debug)]
+pub struct AggregateGuest(Configured<wit::Guest>);
 
 impl AggregateGuest {
     /// See [`Component::aggregate`].
@@ -46,31 +35,20 @@ impl AggregateGuest {
         config: &serde_json::Value,
         limits: Limits,
     ) -> Result<Self, ConfigureError> {
-        let config = config.to_string();
-        let (instance, contract) = configured(component, stage, input, &config, limits)?;
-        Ok(Self {
-            component: component.clone(),
-            stage: stage.to_owned(),
-            input: input.clone(),
-            config,
-            limits,
-            contract,
-            instance: Some(instance),
-            scratch: Scratch::default(),
-        })
+        Configured::new(component, stage, input, config, limits).map(Self)
     }
 
     /// What it declared, resolved for its input.
     #[must_use]
     pub fn contract(&self) -> &AggregateContract {
-        &self.contract
+        self.0.contract()
     }
 
     /// Bytes that the input of one call may take: an eighth of the memory. See
     /// [`call_ranges`](super::call_ranges).
     #[must_use]
     pub fn input_bytes_max(&self) -> usize {
-        usize::try_from(self.limits.memory / 8).unwrap_or(usize::MAX)
+        self.0.input_bytes_max()
     }
 
     /// Folds rows into one state a group. `input` has the columns of `contract().needs`, in that
@@ -92,13 +70,11 @@ impl AggregateGuest {
         input: &RecordBatch,
     ) -> Result<Folded, CallError> {
         assert_eq!(groups.len(), input.num_rows(), "each row has a group");
-        self.call(input, |instance, batch, contract| {
+        self.0.call(input, |instance, batch, contract| {
             let rows = batch.rows as usize;
-            let folded = instance
-                .call(rows, |guest, store| {
-                    guest.call_fold(store, groups, group_count, batch)
-                })?
-                .map_err(|words| CallError::Refused(clip(&words)))?;
+            let folded = instance.ask(rows, |guest, store| {
+                guest.call_fold(store, groups, group_count, batch)
+            })?;
             check_folded(contract, folded, group_count as usize, rows).map_err(CallError::Invalid)
         })
     }
@@ -120,12 +96,10 @@ impl AggregateGuest {
         parts: &RecordBatch,
     ) -> Result<RecordBatch, CallError> {
         assert_eq!(groups.len(), parts.num_rows(), "each part has a group");
-        self.call(parts, |instance, batch, contract| {
-            let merged = instance
-                .call(batch.rows as usize, |guest, store| {
-                    guest.call_merge(store, groups, group_count, batch)
-                })?
-                .map_err(|words| CallError::Refused(clip(&words)))?;
+        self.0.call(parts, |instance, batch, contract| {
+            let merged = instance.ask(batch.rows as usize, |guest, store| {
+                guest.call_merge(store, groups, group_count, batch)
+            })?;
             columns::lift_batch(&contract.state, merged, group_count as usize)
                 .map_err(CallError::Invalid)
         })
@@ -141,83 +115,36 @@ impl AggregateGuest {
     ///
     /// When `states` has a column of a layout that no stream has.
     pub fn finish(&mut self, states: &RecordBatch) -> Result<RecordBatch, CallError> {
-        self.call(states, |instance, batch, contract| {
+        self.0.call(states, |instance, batch, contract| {
             let rows = batch.rows as usize;
-            let finished = instance
-                .call(rows, |guest, store| guest.call_finish(store, batch))?
-                .map_err(|words| CallError::Refused(clip(&words)))?;
+            let finished = instance.ask(rows, |guest, store| guest.call_finish(store, batch))?;
             columns::lift_batch(&contract.output, finished, rows).map_err(CallError::Invalid)
         })
     }
-
-    /// Lowers a batch and calls with it, in a fresh instance after a failure.
-    fn call<R>(
-        &mut self,
-        input: &RecordBatch,
-        call: impl FnOnce(
-            &mut Instance<wit::Guest>,
-            BatchParam<'_>,
-            &AggregateContract,
-        ) -> Result<R, CallError>,
-    ) -> Result<R, CallError> {
-        let mut instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => self.fresh()?,
-        };
-        let columns = columns::lower(input, &mut self.scratch);
-        let batch = BatchParam {
-            rows: u32::try_from(input.num_rows()).expect("a batch has fewer than 2^32 rows"),
-            columns: &columns,
-        };
-        let result = call(&mut instance, batch, &self.contract);
-        if result.is_ok() {
-            self.instance = Some(instance);
-        }
-        result
-    }
-
-    fn fresh(&self) -> Result<Instance<wit::Guest>, CallError> {
-        let fresh = configured(
-            &self.component,
-            &self.stage,
-            &self.input,
-            &self.config,
-            self.limits,
-        );
-        match fresh {
-            Ok((instance, declared)) if declared == self.contract => Ok(instance),
-            Ok(_) => Err(CallError::NoInstance(Box::new(ConfigureError::Changed))),
-            Err(error) => Err(CallError::NoInstance(Box::new(error))),
-        }
-    }
 }
 
-impl fmt::Debug for AggregateGuest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AggregateGuest")
-            .field("component", &self.component)
-            .field("stage", &self.stage)
-            .finish_non_exhaustive()
-    }
-}
+impl Interface for wit::Guest {
+    type Contract = AggregateContract;
 
-fn configured(
-    component: &Component,
-    stage: &str,
-    input: &Schema,
-    config: &str,
-    limits: Limits,
-) -> Result<(Instance<wit::Guest>, AggregateContract), ConfigureError> {
-    let mut instance = component.aggregate_instance(stage, limits)?;
-    let fields = field_params(input);
-    let declared = instance
-        .call(0, |guest, store| {
+    fn instantiate(
+        component: &Component,
+        stage: &str,
+        limits: Limits,
+    ) -> Result<Instance<Self>, ConfigureError> {
+        component.aggregate_instance(stage, limits)
+    }
+
+    fn configure(
+        instance: &mut Instance<Self>,
+        input: &Schema,
+        config: &str,
+    ) -> Result<AggregateContract, ConfigureError> {
+        let fields = field_params(input);
+        let declared = instance.ask(0, |guest, store| {
             guest.call_configure(store, &fields, config)
-        })
-        .map_err(ConfigureError::Failed)?
-        .map_err(|words| ConfigureError::Refused(clip(&words)))?;
-    let contract = AggregateContract::resolve(declared, input)?;
-    Ok((instance, contract))
+        })?;
+        AggregateContract::resolve(declared, input)
+    }
 }
 
 fn check_folded(

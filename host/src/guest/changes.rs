@@ -125,11 +125,7 @@ mod tests {
     use crate::schema::{DataType, Field, Schema};
 
     fn contract(selects: bool) -> TransformContract {
-        let field = Field {
-            name: "a".into(),
-            ty: DataType::Int64,
-            nullable: false,
-        };
+        let field = Field::new("a", DataType::Int64, false);
         TransformContract {
             needs: vec![],
             returns: vec![field],

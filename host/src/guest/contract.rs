@@ -149,11 +149,7 @@ fn fields(list: &str, fields: Vec<FieldResult>) -> Result<Schema, ConfigureError
                 clip(&field.name)
             ))
         })?;
-        Ok(Field {
-            name: field.name,
-            ty,
-            nullable: field.nullable,
-        })
+        Ok(Field::new(field.name, ty, field.nullable))
     });
     schema(list, fields.collect::<Result<_, _>>()?)
 }
@@ -210,11 +206,7 @@ mod tests {
     use super::*;
 
     fn field(name: &str, ty: DataType) -> Field {
-        Field {
-            name: name.into(),
-            ty,
-            nullable: false,
-        }
+        Field::new(name, ty, false)
     }
 
     fn returned(name: &str, ty: WitType) -> FieldResult {

@@ -111,6 +111,15 @@ pub enum ConfigureError {
     Changed,
 }
 
+impl From<CallError> for ConfigureError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(words) => Self::Refused(words),
+            failed => Self::Failed(failed),
+        }
+    }
+}
+
 /// Sorts out why a call into wasm came back with an error.
 ///
 /// `said` is what the guest wrote to stderr meanwhile, `memory_denied` whether it was denied memory.

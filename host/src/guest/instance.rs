@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 
-use super::error::{CallBounds, CallError, classify};
+use super::error::{CallBounds, CallError, classify, clip};
 use super::limits::{Deadline, Memory, time_for};
 use super::wasi::{Console, Randomness};
 use crate::config::Limits;
@@ -79,6 +79,20 @@ impl<G> Instance<G> {
     ) -> Result<R, CallError> {
         let guest = &self.guest;
         bounded(&mut self.store, rows, |store| call(guest, store))
+    }
+
+    /// The same with a call that the guest may answer with an error of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), and [`CallError::Refused`] with the guest's words.
+    pub(super) fn ask<R>(
+        &mut self,
+        rows: usize,
+        call: impl FnOnce(&G, &mut Store<HostState>) -> wasmtime::Result<Result<R, String>>,
+    ) -> Result<R, CallError> {
+        self.call(rows, call)?
+            .map_err(|words| CallError::Refused(clip(&words)))
     }
 }
 

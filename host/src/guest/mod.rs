@@ -41,6 +41,7 @@ mod instance;
 
 mod aggregate;
 mod batch;
+mod configured;
 mod isolate;
 mod transform;
 

@@ -13,10 +13,11 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::PipelineError;
-use super::backoff::Backoff;
 use super::summary::{Counters, Stage};
-use crate::dead_letter::{DeadLetter, DeadLetterSink};
+use crate::backoff::Backoff;
+use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
+use crate::record::DeadLetter;
 use crate::sink::{Ledger, Remedy, Sink, SinkError};
 
 /// A sink has made an epoch durable.

@@ -8,7 +8,6 @@
 //! All queues are bounded: a slow sink slows the source and never grows memory. When a part ends,
 //! for good or with an error, its queues close, and the parts before and behind it end by that.
 
-mod backoff;
 mod commit;
 mod endpoints;
 mod parts;

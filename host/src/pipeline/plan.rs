@@ -134,6 +134,7 @@ impl Plan {
         for (stage, aggregation) in &self.aggregates {
             let guest = stage.aggregate(&self.streams[stage.from].schema)?;
             let needs = guest.contract().needs.clone();
+            let call_bytes_max = guest.input_bytes_max();
             aggregates.push(worker::Aggregate {
                 from: stage.from,
                 stage: AggregateStage::new(
@@ -141,7 +142,7 @@ impl Plan {
                     Box::new(guest),
                     needs,
                     &aggregation.layout,
-                    stage.call_bytes_max(),
+                    call_bytes_max,
                 ),
                 names: stage.names(),
             });
@@ -196,11 +197,12 @@ impl Plan {
     pub(super) fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
         let table = |(stage, aggregation): &(Stage, Aggregation)| {
             let guest = stage.aggregate(&self.streams[stage.from].schema)?;
+            let call_bytes_max = guest.input_bytes_max();
             let table = StateTable::new(
                 Arc::clone(&stage.name),
                 aggregation.layout.clone(),
                 Box::new(guest),
-                stage.call_bytes_max(),
+                call_bytes_max,
             );
             Ok((table, self.shown.contains(&*stage.name)))
         };
@@ -217,11 +219,6 @@ impl Stage {
     fn aggregate(&self, input: &Schema) -> Result<AggregateGuest, ConfigureError> {
         self.component
             .aggregate(&self.name, input, &self.config, &self.limits)
-    }
-
-    /// A call's columns take at most an eighth of the guest's memory.
-    fn call_bytes_max(&self) -> usize {
-        usize::try_from(self.limits.memory / 8).unwrap_or(usize::MAX)
     }
 
     fn names(&self) -> StageNames {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::commit::least_confirmed;
 use super::{Endpoints, PipelineError, Plan};
+use crate::backoff::Backoff;
 use crate::config::{Pipeline, SourceKind, Start};
 use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};

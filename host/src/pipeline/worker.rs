@@ -17,10 +17,9 @@ use arrow_select::filter::filter_record_batch;
 use super::PipelineError;
 use super::summary::{Counters, Stage};
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
-use crate::dead_letter::DeadLetter;
 use crate::decode::Decoder;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
-use crate::record::{Origin, RawBatch, Rejection, Rows};
+use crate::record::{DeadLetter, Origin, RawBatch, Rejection, Rows};
 use crate::sink::postgres::Screen;
 use crate::transform::TransformStage;
 

@@ -14,7 +14,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use self::ledger::Books;
-use super::latest::{self, KeyedBatch, Winner};
+use super::latest;
 use super::projection::Projector;
 use super::{Durable, Sink, SinkError};
 use crate::config::{OnConflict, Table};
@@ -104,25 +104,10 @@ impl Target {
     }
 
     fn write(&self, batches: &[OutputBatch], into: &mut MemoryTable) {
-        let projected: Vec<RecordBatch> = batches
-            .iter()
-            .map(|batch| self.projector.apply(&batch.columns))
-            .collect();
-        let keyed: Vec<_> = projected
-            .iter()
-            .zip(batches)
-            .map(|(columns, batch)| KeyedBatch {
-                columns,
-                origins: &batch.origins,
-            })
-            .collect();
-        let winner = match self.on_conflict {
-            OnConflict::Update => Winner::Last,
-            OnConflict::Ignore => Winner::First,
-        };
-        let survivors = latest::survivors(&keyed, &self.key, winner);
-        for (columns, rows) in projected.iter().zip(survivors) {
-            match rows {
+        let winner = self.on_conflict.into();
+        for batch in latest::survivors(&self.projector, batches, &self.key, winner) {
+            let columns = &batch.columns;
+            match batch.rows {
                 Some(rows) => rows
                     .iter()
                     .for_each(|&row| self.store(columns, row as usize, into)),
@@ -258,11 +243,7 @@ mod tests {
     use crate::sink::Ledger;
 
     fn stream() -> Schema {
-        let field = |name: &str, ty| Field {
-            name: name.into(),
-            ty,
-            nullable: false,
-        };
+        let field = |name: &str, ty| Field::new(name, ty, false);
         Schema::new(vec![
             field("id", DataType::Utf8),
             field("n", DataType::Int64),
@@ -343,12 +324,7 @@ mod tests {
         let (config, stream) = table("id", OnConflict::Update);
         let mut sink = MemorySink::new("memory", &store, &[(config.clone(), stream)]).unwrap();
         sink.prepare().await.unwrap();
-        let other = Schema::new(vec![Field {
-            name: "id".into(),
-            ty: DataType::Int64,
-            nullable: false,
-        }])
-        .unwrap();
+        let other = Schema::new(vec![Field::new("id", DataType::Int64, false)]).unwrap();
         let mut sink = MemorySink::new("memory", &store, &[(config, other)]).unwrap();
         assert_eq!(
             sink.prepare().await.unwrap_err().to_string(),

@@ -20,9 +20,8 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::checkpoint::StateChange;
-use crate::dead_letter::DeadLetter;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::record::Positions;
+use crate::record::{DeadLetter, Positions};
 
 /// How long a check may take, of a sink or of the source.
 pub const CHECK_TIME_MAX: Duration = Duration::from_secs(10);

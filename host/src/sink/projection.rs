@@ -76,11 +76,11 @@ impl Projector {
         let mut sources = Vec::with_capacity(columns.len());
         for column in columns {
             let (index, derivation, ty) = resolve(stream, &column.value)?;
-            fields.push(Field {
-                name: column.name.clone(),
+            fields.push(Field::new(
+                column.name.clone(),
                 ty,
-                nullable: stream.fields()[index].nullable,
-            });
+                stream.fields()[index].nullable,
+            ));
             sources.push((index, derivation));
         }
         Ok(Self {
@@ -195,15 +195,10 @@ mod tests {
     use super::*;
 
     fn stream() -> Schema {
-        let field = |name: &str, ty, nullable| Field {
-            name: name.into(),
-            ty,
-            nullable,
-        };
         Schema::new(vec![
-            field("transaction_id", DataType::Utf8, false),
-            field("window_start", DataType::Timestamp, true),
-            field("day", DataType::Date, false),
+            Field::new("transaction_id", DataType::Utf8, false),
+            Field::new("window_start", DataType::Timestamp, true),
+            Field::new("day", DataType::Date, false),
         ])
         .unwrap()
     }

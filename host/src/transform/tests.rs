@@ -11,11 +11,7 @@ use crate::guest::{OutputColumn, TransformContract};
 use crate::schema::{DataType, Field};
 
 fn field(name: &str, ty: DataType) -> Field {
-    Field {
-        name: name.into(),
-        ty,
-        nullable: false,
-    }
+    Field::new(name, ty, false)
 }
 
 /// `text` is kept, `number` replaced.

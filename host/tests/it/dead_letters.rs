@@ -11,8 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use wasmill::config::DeadLetters;
-use wasmill::dead_letter::{self, DeadLetter, DeadLetterSink};
-use wasmill::record::{Origin, Partition};
+use wasmill::dead_letter::{self, DeadLetterSink};
+use wasmill::record::{DeadLetter, Origin, Partition};
 use wasmill::sink::SinkError;
 
 use crate::support;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use elasticsearch::http::Method;
 use serde_json::{Value, json};
 use wasmill::config::Secret;
-use wasmill::dead_letter::DeadLetter;
 use wasmill::epoch::{EpochOutput, OutputBatch};
+use wasmill::record::DeadLetter;
 use wasmill::sink::elasticsearch::{ElasticsearchSink, IndexTarget};
 use wasmill::sink::{Sink, SinkError};
 

@@ -42,11 +42,7 @@ fn load(name: &'static str) -> Component {
 }
 
 fn schema(fields: &[(&str, DataType)]) -> Schema {
-    let nullable = |&(name, ty): &(&str, DataType)| Field {
-        name: name.to_owned(),
-        ty,
-        nullable: true,
-    };
+    let nullable = |&(name, ty): &(&str, DataType)| Field::new(name, ty, true);
     Schema::new(fields.iter().map(nullable).collect()).unwrap()
 }
 

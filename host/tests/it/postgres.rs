@@ -22,19 +22,11 @@ use wasmill::sink::{Ledger, Sink, SinkError};
 
 use crate::support::postgres::Database;
 
-fn field(name: &str, ty: DataType, nullable: bool) -> Field {
-    Field {
-        name: name.into(),
-        ty,
-        nullable,
-    }
-}
-
 /// The stream of most tests.
 fn sales() -> Schema {
     Schema::new(vec![
-        field("id", DataType::Utf8, false),
-        field("amount", DataType::Decimal(2), false),
+        Field::new("id", DataType::Utf8, false),
+        Field::new("amount", DataType::Decimal(2), false),
     ])
     .unwrap()
 }

@@ -37,11 +37,7 @@ fn hostile() -> &'static Component {
 }
 
 fn input() -> Schema {
-    let field = |name: &str, ty| Field {
-        name: name.into(),
-        ty,
-        nullable: false,
-    };
+    let field = |name: &str, ty| Field::new(name, ty, false);
     Schema::new(vec![
         field("text", DataType::Utf8),
         field("value", DataType::Int64),

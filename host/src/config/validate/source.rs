@@ -181,11 +181,7 @@ fn columns(section: &mut Section<'_>, has_keys: bool) -> Option<(Vec<SourceColum
     }
     let fields = columns
         .iter()
-        .map(|column| Field {
-            name: column.name.clone(),
-            ty: column.ty,
-            nullable: column.nullable,
-        })
+        .map(|column| Field::new(column.name.clone(), column.ty, column.nullable))
         .collect();
     // A name that occurs twice was reported above.
     let schema = Schema::new(fields).ok()?;

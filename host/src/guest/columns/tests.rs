@@ -15,11 +15,7 @@ use super::*;
 use crate::schema::{DataType, Field, Schema};
 
 fn schema() -> Schema {
-    let field = |name: &str, ty| Field {
-        name: name.into(),
-        ty,
-        nullable: true,
-    };
+    let field = |name: &str, ty| Field::new(name, ty, true);
     Schema::new(vec![
         field("boolean", DataType::Boolean),
         field("int64", DataType::Int64),
@@ -177,11 +173,7 @@ fn lift_one(
     column: ColumnResult,
     rows: usize,
 ) -> Result<ArrayRef, String> {
-    let field = Field {
-        name: "c".into(),
-        ty,
-        nullable,
-    };
+    let field = Field::new("c", ty, nullable);
     lift_columns(&[field], vec![column], rows).map(|mut columns| columns.remove(0))
 }
 

@@ -8,15 +8,18 @@
 //!
 //! What the server made of a document: [`super::outcome`].
 
+use std::slice;
+
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType as Arrow;
 use bytes::Bytes;
 
 use super::render::{Documents, write_int, write_text};
 use crate::epoch::EpochId;
 use crate::record::Origin;
+use crate::sink::latest::Survivors;
 
 /// Elasticsearch takes no longer `_id`, in bytes.
 pub(super) const ID_BYTES_MAX: usize = 512;
@@ -110,19 +113,9 @@ pub(super) struct Unusable {
     pub(super) document: Vec<u8>,
 }
 
-/// The rows of one batch that stay, with what they came from.
-pub(super) struct Survivors<'a> {
-    /// with the fields of the documents
-    pub(super) columns: &'a RecordBatch,
-    /// one for each row of `columns`, or none at all
-    pub(super) origins: &'a [Origin],
-    /// indices of the rows that stay, rising; `None`: all of them
-    pub(super) rows: Option<Vec<u32>>,
-}
-
 /// Makes requests of batches, one after the other.
 pub(super) struct Requests<'a> {
-    batches: std::vec::IntoIter<Survivors<'a>>,
+    batches: slice::Iter<'a, Survivors<'a>>,
     /// the batch in hand
     current: Option<Current<'a>>,
     id: usize,
@@ -134,7 +127,7 @@ pub(super) struct Requests<'a> {
 struct Current<'a> {
     documents: Documents<'a>,
     ids: Ids<'a>,
-    survivors: Survivors<'a>,
+    survivors: &'a Survivors<'a>,
     /// position in `survivors.rows`, or the row itself where all stay
     next: usize,
 }
@@ -151,7 +144,7 @@ impl Current<'_> {
 impl<'a> Requests<'a> {
     /// Requests that store these rows as version `epoch`, with the column at `id` as `_id`.
     pub(super) fn new(
-        batches: Vec<Survivors<'a>>,
+        batches: &'a [Survivors<'a>],
         id: usize,
         epoch: EpochId,
         limit: RequestLimit,
@@ -160,7 +153,7 @@ impl<'a> Requests<'a> {
         write_int(epoch.0.cast_signed(), &mut action);
         action.extend_from_slice(b",\"_id\":");
         Self {
-            batches: batches.into_iter(),
+            batches: batches.iter(),
             current: None,
             id,
             action,
@@ -230,7 +223,7 @@ impl<'a> Requests<'a> {
                 return false;
             };
             self.current = Some(Current {
-                documents: Documents::new(survivors.columns),
+                documents: Documents::new(&survivors.columns),
                 ids: Ids::new(survivors.columns.column(self.id)),
                 survivors,
                 next: 0,
@@ -287,7 +280,7 @@ impl<'a> Ids<'a> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Int64Array, StringArray};
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -317,13 +310,13 @@ mod tests {
             .collect()
     }
 
-    fn requests(batches: Vec<Survivors<'_>>, limit: RequestLimit) -> Requests<'_> {
+    fn requests<'a>(batches: &'a [Survivors<'a>], limit: RequestLimit) -> Requests<'a> {
         Requests::new(batches, 0, EpochId(7), limit)
     }
 
-    fn all<'a>(columns: &'a RecordBatch, origins: &'a [Origin]) -> Survivors<'a> {
+    fn all<'a>(columns: &RecordBatch, origins: &'a [Origin]) -> Survivors<'a> {
         Survivors {
-            columns,
+            columns: columns.clone(),
             origins,
             rows: None,
         }
@@ -344,7 +337,7 @@ mod tests {
     #[test]
     fn a_document_follows_its_action() {
         let rows = rows(&["a\"b"]);
-        let requests = collect(&mut requests(vec![all(&rows, &[])], GENEROUS));
+        let requests = collect(&mut requests(&[all(&rows, &[])], GENEROUS));
         assert_eq!(
             lines(&requests[0]),
             [
@@ -358,7 +351,8 @@ mod tests {
     #[test]
     fn a_whole_number_is_its_own_text_as_id() {
         let rows = rows(&["x", "y"]);
-        let mut requests = Requests::new(vec![all(&rows, &[])], 1, EpochId(1), GENEROUS);
+        let batches = [all(&rows, &[])];
+        let mut requests = Requests::new(&batches, 1, EpochId(1), GENEROUS);
         let request = requests.next(Vec::new()).unwrap();
         assert_eq!(lines(&request)[2]["index"]["_id"], "1");
     }
@@ -368,17 +362,17 @@ mod tests {
         let (a, b) = (rows(&["a", "b", "c"]), rows(&["d", "e"]));
         let (of_a, of_b) = (origins(3), origins(2));
         let some = Survivors {
-            columns: &a,
+            columns: a,
             origins: &of_a,
             rows: Some(vec![0, 2]),
         };
         let none = Survivors {
-            columns: &b,
+            columns: b.clone(),
             origins: &of_b,
             rows: Some(vec![]),
         };
-        let batches = vec![some, none, all(&b, &of_b)];
-        let requests = collect(&mut requests(batches, GENEROUS));
+        let batches = [some, none, all(&b, &of_b)];
+        let requests = collect(&mut requests(&batches, GENEROUS));
         assert_eq!(requests.len(), 1);
         let sent: Vec<_> = (0..requests[0].len())
             .map(|index| {
@@ -394,8 +388,9 @@ mod tests {
     #[test]
     fn nothing_makes_no_request() {
         let rows = rows(&[]);
-        assert!(requests(vec![], GENEROUS).next(Vec::new()).is_none());
-        let mut requests = requests(vec![all(&rows, &[])], GENEROUS);
+        assert!(requests(&[], GENEROUS).next(Vec::new()).is_none());
+        let batches = [all(&rows, &[])];
+        let mut requests = requests(&batches, GENEROUS);
         assert!(requests.next(Vec::new()).is_none());
     }
 
@@ -405,7 +400,8 @@ mod tests {
         let too_long = format!("{long}x");
         let rows = rows(&["", "a", &too_long, &long]);
         let of_rows = origins(4);
-        let mut requests = requests(vec![all(&rows, &of_rows)], GENEROUS);
+        let batches = [all(&rows, &of_rows)];
+        let mut requests = requests(&batches, GENEROUS);
         let sent = collect(&mut requests);
         assert_eq!(sent[0].len(), 2);
         assert_eq!(sent[0].document(0), br#"{"id":"a","n":1}"#);
@@ -433,7 +429,7 @@ mod tests {
             documents_max: 10,
             bytes_max: 200,
         };
-        let requests = collect(&mut requests(vec![all(&rows, &[])], limit));
+        let requests = collect(&mut requests(&[all(&rows, &[])], limit));
         assert_eq!(
             requests.iter().map(Request::len).collect::<Vec<_>>(),
             [1, 1, 1]
@@ -444,7 +440,7 @@ mod tests {
     fn a_part_of_a_request_has_the_same_documents() {
         let rows = rows(&["a", "b", "c", "d"]);
         let of_rows = origins(4);
-        let request = &collect(&mut requests(vec![all(&rows, &of_rows)], GENEROUS))[0];
+        let request = &collect(&mut requests(&[all(&rows, &of_rows)], GENEROUS))[0];
         let part = request.only([1, 3]);
         assert_eq!(lines(&part)[..2], lines(request)[2..4]);
         assert_eq!(lines(&part)[2..], lines(request)[6..]);
@@ -455,7 +451,8 @@ mod tests {
     #[test]
     fn an_answered_request_gives_its_buffer_back() {
         let rows = rows(&["a"]);
-        let mut requests = requests(vec![all(&rows, &[])], GENEROUS);
+        let batches = [all(&rows, &[])];
+        let mut requests = requests(&batches, GENEROUS);
         let buffer = Vec::with_capacity(12_345);
         let request = requests.next(buffer).unwrap();
         drop(request.body());
@@ -481,7 +478,7 @@ mod tests {
             let (front, back) = ids.split_at(cut.min(ids.len()));
             let (front, back) = (rows(front), rows(back));
             let limit = RequestLimit { documents_max, bytes_max };
-            let requests = collect(&mut requests(vec![all(&front, &[]), all(&back, &[])], limit));
+            let requests = collect(&mut requests(&[all(&front, &[]), all(&back, &[])], limit));
             let mut sent = Vec::new();
             for request in &requests {
                 prop_assert!(request.len() <= documents_max);

@@ -1,14 +1,19 @@
 //! One bulk request, sent until each of its documents is stored or refused.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep};
 
-use super::backoff::Backoff;
 use super::bulk::Request;
 use super::client::{NoAnswer, Reply};
 use super::outcome::{self, Outcome, Verdict};
 use super::{ElasticsearchSink, lock};
-use crate::dead_letter::DeadLetter;
+use crate::backoff::Backoff;
+use crate::record::DeadLetter;
 use crate::sink::SinkError;
+
+/// The longest wait before a request is sent again.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl ElasticsearchSink {
     /// Sends `request` to `path` and returns when every document is stored or in `refused`.
@@ -27,7 +32,7 @@ impl ElasticsearchSink {
         refused: &mut Vec<DeadLetter>,
     ) -> Result<(), SinkError> {
         let mut wait = self.waiting.request(&self.name);
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::up_to(WAIT_MAX);
         let mut answered = Instant::now();
         // More than one after a request was too large and was halved.
         let mut pending = vec![request];
@@ -54,7 +59,7 @@ impl ElasticsearchSink {
                     answered = Instant::now();
                     let (again, reason) = self.sort(&request, outcomes, refused)?;
                     if again.len() < request.len() {
-                        backoff = Backoff::new();
+                        backoff = Backoff::up_to(WAIT_MAX);
                     }
                     let rest = (!again.is_empty()).then(|| request.only(again));
                     lock(&self.buffers).push(request.into_buffer());
@@ -67,7 +72,7 @@ impl ElasticsearchSink {
                 }
             };
             wait.begin(self.client.place(), &reason);
-            sleep(backoff.next_delay()).await;
+            sleep(backoff.wait()).await;
         }
         Ok(())
     }

@@ -15,7 +15,6 @@
 //!
 //! Which epochs are confirmed: the [`Ledger`](super::Ledger) keeps that.
 
-mod backoff;
 mod bulk;
 mod client;
 mod delivery;
@@ -23,6 +22,7 @@ mod outcome;
 mod render;
 mod target;
 mod template;
+mod waiting;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,15 +32,14 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
-use self::backoff::Waiting;
-use self::bulk::{RequestLimit, Requests, Survivors, Unusable};
+use self::bulk::{RequestLimit, Requests, Unusable};
 use self::client::{Client, NoAnswer, Reply};
-use super::latest::{self, KeyedBatch, Winner};
+use self::waiting::Waiting;
+use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
 use crate::config::Secret;
-use crate::dead_letter::DeadLetter;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
-use crate::record::{Origin, Partition};
+use crate::record::{DeadLetter, Origin, Partition};
 
 pub use self::target::{IndexError, IndexTarget};
 
@@ -174,28 +173,8 @@ impl ElasticsearchSink {
         epoch: EpochId,
         batches: &[OutputBatch],
     ) -> Result<Vec<DeadLetter>, SinkError> {
-        let projected: Vec<_> = batches
-            .iter()
-            .map(|batch| target.projector.apply(&batch.columns))
-            .collect();
-        let keyed: Vec<_> = projected
-            .iter()
-            .zip(batches)
-            .map(|(columns, batch)| KeyedBatch {
-                columns,
-                origins: &batch.origins,
-            })
-            .collect();
-        let survivors = latest::survivors(&keyed, &[target.id], Winner::Last)
-            .into_iter()
-            .zip(&keyed)
-            .map(|(rows, batch)| Survivors {
-                columns: batch.columns,
-                origins: batch.origins,
-                rows,
-            })
-            .collect();
-        let requests = Mutex::new(Requests::new(survivors, target.id, epoch, self.limit));
+        let survivors = latest::survivors(&target.projector, batches, &[target.id], Winner::Last);
+        let requests = Mutex::new(Requests::new(&survivors, target.id, epoch, self.limit));
         let path = format!(
             "{}/_bulk?filter_path={}",
             encoded(&target.index),
@@ -323,12 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_stays_away_is_reported_after_a_while() {
-        let stream = Schema::new(vec![Field {
-            name: "id".into(),
-            ty: DataType::Utf8,
-            nullable: false,
-        }])
-        .unwrap();
+        let stream = Schema::new(vec![Field::new("id", DataType::Utf8, false)]).unwrap();
         let index = config::Index {
             from: "sales".into(),
             index: "sales".into(),

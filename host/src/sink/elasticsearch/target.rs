@@ -147,16 +147,11 @@ mod tests {
     use crate::schema::Field;
 
     fn stream() -> Schema {
-        let field = |name: &str, ty, nullable| Field {
-            name: name.into(),
-            ty,
-            nullable,
-        };
         Schema::new(vec![
-            field("id", DataType::Utf8, false),
-            field("number", DataType::Int64, false),
-            field("maybe", DataType::Utf8, true),
-            field("amount", DataType::Decimal(2), false),
+            Field::new("id", DataType::Utf8, false),
+            Field::new("number", DataType::Int64, false),
+            Field::new("maybe", DataType::Utf8, true),
+            Field::new("amount", DataType::Decimal(2), false),
         ])
         .unwrap()
     }

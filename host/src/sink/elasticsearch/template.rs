@@ -122,11 +122,7 @@ mod tests {
     use crate::schema::Field;
 
     fn schema() -> Schema {
-        let field = |name: &str, ty| Field {
-            name: name.into(),
-            ty,
-            nullable: true,
-        };
+        let field = |name: &str, ty| Field::new(name, ty, true);
         Schema::new(vec![
             field("id", DataType::Utf8),
             field("price", DataType::Decimal(2)),

@@ -207,15 +207,10 @@ mod tests {
     use crate::schema::{Field, Schema};
 
     fn target() -> TableTarget {
-        let field = |name: &str, ty, nullable| Field {
-            name: name.into(),
-            ty,
-            nullable,
-        };
         let stream = Schema::new(vec![
-            field("id", DataType::Utf8, false),
-            field("amount", DataType::Decimal(2), false),
-            field("note", DataType::Utf8, true),
+            Field::new("id", DataType::Utf8, false),
+            Field::new("amount", DataType::Decimal(2), false),
+            Field::new("note", DataType::Utf8, true),
         ])
         .unwrap();
         let table = Table {

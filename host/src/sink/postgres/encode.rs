@@ -219,11 +219,7 @@ mod tests {
         Schema::new(
             fields
                 .iter()
-                .map(|&(name, ty)| Field {
-                    name: name.into(),
-                    ty,
-                    nullable: true,
-                })
+                .map(|&(name, ty)| Field::new(name, ty, true))
                 .collect(),
         )
         .unwrap()

@@ -220,11 +220,7 @@ mod tests {
     use crate::schema::Field;
 
     fn schema(fields: &[(&str, DataType)]) -> Schema {
-        let field = |&(name, ty): &(&str, DataType)| Field {
-            name: name.to_owned(),
-            ty,
-            nullable: name != "id",
-        };
+        let field = |&(name, ty): &(&str, DataType)| Field::new(name, ty, name != "id");
         Schema::new(fields.iter().map(field).collect()).unwrap()
     }
 

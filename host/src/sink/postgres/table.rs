@@ -282,15 +282,10 @@ mod tests {
     use crate::schema::Field;
 
     fn stream() -> Schema {
-        let field = |name: &str, ty, nullable| Field {
-            name: name.into(),
-            ty,
-            nullable,
-        };
         Schema::new(vec![
-            field("id", DataType::Utf8, false),
-            field("amount", DataType::Decimal(2), false),
-            field("Odd \"name\"", DataType::Timestamp, true),
+            Field::new("id", DataType::Utf8, false),
+            Field::new("amount", DataType::Decimal(2), false),
+            Field::new("Odd \"name\"", DataType::Timestamp, true),
         ])
         .unwrap()
     }

@@ -17,10 +17,10 @@ use super::session::{Server, Session, Staged};
 use super::state::StateTable;
 use super::table::TableTarget;
 use crate::checkpoint::StateStore;
-use crate::config::OnConflict;
 use crate::epoch::{EpochOutput, OutputBatch};
+use crate::record::Origin;
 use crate::sink::SinkError;
-use crate::sink::latest::{KeyedBatch, Winner, survivors};
+use crate::sink::latest::{Survivors, survivors};
 
 /// Rows go to the server in pieces of about this size.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -68,45 +68,14 @@ impl<'a> Copy<'a> {
 /// The rows of one epoch for one table, at most one of each key.
 pub(super) struct TableRows<'a> {
     target: &'a TableTarget,
-    batches: Vec<Folded<'a>>,
-}
-
-struct Folded<'a> {
-    columns: arrow_array::RecordBatch,
-    source: &'a OutputBatch,
-    staying: Option<Vec<u32>>,
+    batches: Vec<Survivors<'a>>,
 }
 
 impl<'a> TableRows<'a> {
     pub(super) fn new(target: &'a TableTarget, epoch: &'a EpochOutput) -> Self {
         let sources: &[OutputBatch] = epoch.streams.get(target.from()).map_or(&[], Vec::as_slice);
-        let projected: Vec<_> = sources
-            .iter()
-            .map(|source| target.projector().apply(&source.columns))
-            .collect();
-        let keyed: Vec<KeyedBatch<'_>> = projected
-            .iter()
-            .zip(sources)
-            .map(|(columns, source)| KeyedBatch {
-                columns,
-                origins: &source.origins,
-            })
-            .collect();
-        let winner = match target.on_conflict() {
-            OnConflict::Update => Winner::Last,
-            OnConflict::Ignore => Winner::First,
-        };
-        let staying = survivors(&keyed, target.key(), winner);
-        let batches = projected
-            .into_iter()
-            .zip(sources)
-            .zip(staying)
-            .map(|((columns, source), staying)| Folded {
-                columns,
-                source,
-                staying,
-            })
-            .collect();
+        let winner = target.on_conflict().into();
+        let batches = survivors(target.projector(), sources, target.key(), winner);
         Self { target, batches }
     }
 
@@ -119,19 +88,15 @@ impl<'a> TableRows<'a> {
         self.batches
             .iter()
             .map(|batch| {
-                Encoder::new(
-                    self.target.schema(),
-                    &batch.columns,
-                    batch.staying.as_deref(),
-                )
-                .map_err(|refusal| self.refused(&refusal, batch.source))
+                Encoder::new(self.target.schema(), &batch.columns, batch.rows.as_deref())
+                    .map_err(|refusal| self.refused(&refusal, batch.origins))
             })
             .collect()
     }
 
-    fn refused(&self, refusal: &Refusal, source: &OutputBatch) -> SinkError {
+    fn refused(&self, refusal: &Refusal, origins: &[Origin]) -> SinkError {
         let column = &self.target.schema().fields()[refusal.column].name;
-        let origin = match source.origins.get(refusal.row) {
+        let origin = match origins.get(refusal.row) {
             Some(origin) => format!(
                 "the record at partition {}, offset {}",
                 origin.partition, origin.offset

@@ -8,13 +8,13 @@ use serde_json::json;
 use wasmill::checkpoint::StateChange;
 use wasmill::config::{OnConflict, Projection, Secret, TableColumn};
 use wasmill::epoch::OutputBatch;
-use wasmill::schema::{DataType, Schema};
+use wasmill::schema::{DataType, Field, Schema};
 use wasmill::sink::postgres::{PostgresLedger, TableTarget};
 use wasmill::sink::{Ledger, Sink};
 
 use super::{
-    batch, claimed, claimed_with, epoch, field, ledger, permanent, sales, sales_table,
-    stored_sales, table, write,
+    batch, claimed, claimed_with, epoch, ledger, permanent, sales, sales_table, stored_sales,
+    table, write,
 };
 use crate::support::postgres::Database;
 use crate::support::unique;
@@ -138,8 +138,8 @@ async fn a_view_is_no_table() {
 async fn one_stream_fills_tables_with_columns_and_names_of_their_own() {
     let database = Database::fresh().await;
     let stream = Schema::new(vec![
-        field("window_start", DataType::Timestamp, false),
-        field("total", DataType::Decimal(2), true),
+        Field::new("window_start", DataType::Timestamp, false),
+        Field::new("total", DataType::Decimal(2), true),
     ])
     .unwrap();
     let column = |name: &str, value| TableColumn {

@@ -13,10 +13,10 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use wasmill::config::OnConflict;
 use wasmill::epoch::OutputBatch;
-use wasmill::schema::{DataType, Schema};
+use wasmill::schema::{DataType, Field, Schema};
 use wasmill::sink::postgres::TableTarget;
 
-use super::{claimed_with, epoch, field, table, write};
+use super::{claimed_with, epoch, table, write};
 use crate::support::postgres::Database;
 use crate::support::unique;
 
@@ -25,16 +25,16 @@ const SCALES: [u8; 4] = [0, 2, 7, 18];
 /// A stream with a column of every type.
 fn every_type() -> Schema {
     let mut fields = vec![
-        field("id", DataType::Int64, false),
-        field("flag", DataType::Boolean, true),
-        field("ratio", DataType::Float64, true),
-        field("text", DataType::Utf8, true),
-        field("bytes", DataType::Binary, true),
-        field("time", DataType::Timestamp, true),
-        field("day", DataType::Date, true),
+        Field::new("id", DataType::Int64, false),
+        Field::new("flag", DataType::Boolean, true),
+        Field::new("ratio", DataType::Float64, true),
+        Field::new("text", DataType::Utf8, true),
+        Field::new("bytes", DataType::Binary, true),
+        Field::new("time", DataType::Timestamp, true),
+        Field::new("day", DataType::Date, true),
     ];
     fields.extend(
-        SCALES.map(|scale| field(&format!("decimal_{scale}"), DataType::Decimal(scale), true)),
+        SCALES.map(|scale| Field::new(format!("decimal_{scale}"), DataType::Decimal(scale), true)),
     );
     Schema::new(fields).unwrap()
 }

@@ -107,11 +107,7 @@ pub(crate) fn schema() -> Schema {
         ("at", DataType::Timestamp),
         ("day", DataType::Date),
     ];
-    let fields = columns.map(|(name, ty)| Field {
-        name: name.to_owned(),
-        ty,
-        nullable: name != "id",
-    });
+    let fields = columns.map(|(name, ty)| Field::new(name, ty, name != "id"));
     Schema::new(fields.into()).unwrap()
 }
 

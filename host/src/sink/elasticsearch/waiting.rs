@@ -1,33 +1,9 @@
-//! How long to wait before the next attempt, and saying so once.
+//! Saying once that requests wait, and once that they go on.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
-
-const DELAY_MIN: Duration = Duration::from_millis(100);
-const DELAY_MAX: Duration = Duration::from_secs(10);
-
-/// Delays that double up to a bound, half of each left to chance.
-#[derive(Debug)]
-pub(super) struct Backoff {
-    ceiling: Duration,
-}
-
-impl Backoff {
-    /// Begins with the shortest delay.
-    pub(super) fn new() -> Self {
-        Self { ceiling: DELAY_MIN }
-    }
-
-    /// How long to wait now.
-    pub(super) fn next_delay(&mut self) -> Duration {
-        let half = self.ceiling / 2;
-        self.ceiling = (self.ceiling * 2).min(DELAY_MAX);
-        half + half.mul_f64(rand::random_range(0.0..=1.0))
-    }
-}
 
 /// Who waits for the server: the first one to wait says so in the log, and the last one to go on.
 #[derive(Debug, Default)]
@@ -103,17 +79,6 @@ impl Drop for Wait<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn delays_grow_to_a_bound_and_never_below_half_of_it() {
-        let mut backoff = Backoff::new();
-        assert!(backoff.next_delay() <= DELAY_MIN);
-        for _ in 0..20 {
-            let delay = backoff.next_delay();
-            assert!(delay <= DELAY_MAX && delay >= DELAY_MIN, "{delay:?}");
-        }
-        assert!(backoff.next_delay() >= DELAY_MAX / 2);
-    }
 
     #[test]
     fn only_the_last_of_several_waits_ends_the_common_one() {

@@ -2,28 +2,36 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
-
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest wait.
+/// The longest wait where none is given.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long to wait before the next try.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
-        Self { next: FIRST }
+    /// Begins with the shortest wait; the longest is 5 s.
+    pub(crate) fn new() -> Self {
+        Self::up_to(LONGEST)
+    }
+
+    /// Begins with the shortest wait.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self {
+            next: FIRST,
+            longest,
+        }
     }
 
     /// The wait before the next try: between half of and the whole of a time that doubles.
-    pub(super) fn wait(&mut self) -> Duration {
-        let wait = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
-        self.next = (self.next * 2).min(LONGEST);
+    pub(crate) fn wait(&mut self) -> Duration {
+        let wait = self.next.mul_f64(rand::random_range(0.5..=1.0));
+        self.next = (self.next * 2).min(self.longest);
         wait
     }
 }
@@ -34,13 +42,14 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_bound_and_stay_there() {
-        let mut backoff = Backoff::new();
+        let longest = Duration::from_secs(7);
+        let mut backoff = Backoff::up_to(longest);
         let waits: Vec<Duration> = (0..20).map(|_| backoff.wait()).collect();
         assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
         assert!(
             waits[10..]
                 .iter()
-                .all(|w| *w >= LONGEST / 2 && *w <= LONGEST)
+                .all(|w| *w >= longest / 2 && *w <= longest)
         );
     }
 }
