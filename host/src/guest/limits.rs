@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
@@ -148,14 +149,9 @@ pub(super) fn time_for(limit: Duration, rows: usize) -> Duration {
 
 /// Processor time that the current thread has used.
 fn thread_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is to a live `timespec`, and the call writes nothing else.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(result, 0, "every thread has a processor clock");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("every thread has a processor clock")
+        .into()
 }
 
 #[cfg(test)]
