@@ -197,9 +197,6 @@ pub struct Rejection {
     pub reason: String,
     /// the column that is at fault, where there is one
     pub column: Option<String>,
-    /// Whether the journal excludes it, so that a replay leaves it out without asking again. All but
-    /// what decoding rejects, which every replay rejects by itself.
-    pub journalled: bool,
 }
 
 /// A record that was left out, with why.

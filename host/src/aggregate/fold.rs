@@ -100,7 +100,6 @@ impl AggregateStage {
                     record: rows.records[row],
                     reason: reason.clone(),
                     column: None,
-                    journalled: true,
                 }));
             }
         }
@@ -138,7 +137,6 @@ impl AggregateStage {
                     record: part.records[rejection.row as usize],
                     reason: rejection.reason,
                     column: None,
-                    journalled: true,
                 });
                 FoldedRows::Rejected(rejections.collect())
             }

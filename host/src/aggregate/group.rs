@@ -15,6 +15,10 @@ use crate::record::{Rejection, Rows};
 use crate::schema::Field;
 use crate::window::Tumbling;
 
+/// Bytes of a group at most: what identifies a row in a database has to fit into its index, and
+/// PostgreSQL's takes 2,704 bytes.
+const GROUP_BYTES_MAX: usize = 2_000;
+
 /// Byte strings back to back: the groups of a batch, by number.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GroupKeys {
@@ -117,10 +121,7 @@ impl Grouping {
         let mut groups = Vec::with_capacity(count);
         let Some((windows, time)) = &mut self.window else {
             groups.extend((0..count).map(|row| numbering.number(|out| writer.write(row, out))));
-            return Ok(Grouped {
-                groups,
-                keys: numbering.into_keys(),
-            });
+            return Grouped::checked(groups, numbering.into_keys(), rows);
         };
         let times = rows
             .columns
@@ -138,18 +139,34 @@ impl Grouping {
                     record: rows.records[row],
                     reason: "the event time is outside of the years 1 to 9999".into(),
                     column: Some(rows.columns.schema_ref().field(*time).name().clone()),
-                    journalled: true,
                 }),
             }
         }
-        if rejected.is_empty() {
-            Ok(Grouped {
-                groups,
-                keys: numbering.into_keys(),
-            })
-        } else {
-            Err(rejected)
+        if !rejected.is_empty() {
+            return Err(rejected);
         }
+        Grouped::checked(groups, numbering.into_keys(), rows)
+    }
+}
+
+impl Grouped {
+    /// These groups, unless one of them has too long a key.
+    fn checked(groups: Vec<u32>, keys: GroupKeys, rows: &Rows) -> Result<Self, Vec<Rejection>> {
+        if keys.iter().all(|key| key.len() <= GROUP_BYTES_MAX) {
+            return Ok(Self { groups, keys });
+        }
+        let lengths = groups.iter().map(|&group| keys.get(group as usize).len());
+        let too_long = lengths.zip(&rows.records);
+        Err(too_long
+            .filter(|(length, _)| *length > GROUP_BYTES_MAX)
+            .map(|(length, &record)| Rejection {
+                record,
+                reason: format!(
+                    "its group's key has {length} bytes, and {GROUP_BYTES_MAX} are the most"
+                ),
+                column: None,
+            })
+            .collect())
     }
 }
 

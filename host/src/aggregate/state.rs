@@ -3,6 +3,7 @@
 //! A state is kept as the bytes that are also stored; only groups that an epoch touches become
 //! columns, for the guest.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -124,31 +125,38 @@ impl StateTable {
     ///
     /// [`AggregateError`]; some groups may be merged then, so the table must not be used further.
     pub fn merge(&mut self, partials: &[Partial]) -> Result<(), AggregateError> {
-        let mut start = 0;
-        while start < partials.len() {
-            let mut bytes = 0;
-            let chunk = partials[start..]
-                .iter()
-                .take_while(|partial| {
-                    let first = bytes == 0;
-                    bytes += lowered_bytes(&partial.states).max(1);
-                    first || bytes <= self.call_bytes_max / 2
-                })
-                .count();
-            self.merge_chunk(&partials[start..start + chunk])?;
-            start += chunk;
+        let mut pieces = Vec::new();
+        let mut bytes = 0;
+        for partial in partials {
+            let rows = partial.keys.len();
+            let row_bytes = lowered_bytes(&partial.states) / rows.max(1);
+            let mut start = 0;
+            for (row, key) in partial.keys.iter().enumerate() {
+                let more = row_bytes + self.states.get(key).map_or(0, |state| state.len());
+                if bytes > 0 && bytes + more > self.call_bytes_max / 2 {
+                    pieces.push((partial, start..row));
+                    self.merge_pieces(&pieces)?;
+                    pieces.clear();
+                    (start, bytes) = (row, 0);
+                }
+                bytes += more;
+            }
+            pieces.push((partial, start..rows));
         }
-        Ok(())
+        self.merge_pieces(&pieces)
     }
 
-    /// Merges as many partials as one call takes, beside the states that their groups have.
-    fn merge_chunk(&mut self, partials: &[Partial]) -> Result<(), AggregateError> {
+    /// Merges as many groups of partials as one call takes, beside the states that these have.
+    fn merge_pieces(&mut self, pieces: &[(&Partial, Range<usize>)]) -> Result<(), AggregateError> {
         let mut numbering = Numbering::default();
-        let mut groups: Vec<u32> = partials
+        let mut groups: Vec<u32> = pieces
             .iter()
-            .flat_map(|partial| partial.keys.iter())
+            .flat_map(|(partial, rows)| rows.clone().map(|row| partial.keys.get(row)))
             .map(|key| numbering.number(|out| out.extend_from_slice(key)))
             .collect();
+        if groups.is_empty() {
+            return Ok(());
+        }
         let keys = numbering.into_keys();
         let mut known = Vec::new();
         for (number, key) in keys.iter().enumerate() {
@@ -158,14 +166,13 @@ impl StateTable {
             }
         }
         let known = self.read_states(known.into_iter())?;
-        let parts = concat_batches(
-            self.layout.state.arrow(),
-            partials
-                .iter()
-                .map(|partial| &partial.states)
-                .chain([&known]),
-        )
-        .expect("partials and states have the state's schema, checked at the border");
+        let pieces: Vec<RecordBatch> = pieces
+            .iter()
+            .map(|(partial, rows)| partial.states.slice(rows.start, rows.len()))
+            .chain([known])
+            .collect();
+        let parts = concat_batches(self.layout.state.arrow(), &pieces)
+            .expect("partials and states have the state's schema, checked at the border");
         let merged = self
             .logic
             .merge(&groups, keys.len() as u32, &parts)

@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use tokio::fs::{self, File, OpenOptions};
-use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tracing::info;
 
 use super::DeadLetterSink;
@@ -154,6 +154,28 @@ impl Open {
         Ok(())
     }
 
+    /// Whether what stands behind the first `length` bytes may be letters of records of `topic` that
+    /// were not committed: it is about to be cut off, and must not be somebody else's.
+    async fn goes_on_at(&mut self, length: u64, topic: &str) -> std::io::Result<bool> {
+        self.file
+            .seek(SeekFrom::Start(length.saturating_sub(1)))
+            .await?;
+        let mut lines = tokio::io::BufReader::new(&mut self.file);
+        let mut end_of_line = Vec::new();
+        if length > 0 {
+            (&mut lines).take(1).read_to_end(&mut end_of_line).await?;
+        }
+        let mut line = Vec::new();
+        lines.read_until(b'\n', &mut line).await?;
+        if length > 0 && end_of_line != b"\n" {
+            return Ok(false);
+        }
+        // A line without its end was cut off in the middle of a write.
+        Ok(!line.ends_with(b"\n")
+            || serde_json::from_slice::<serde_json::Value>(&line)
+                .is_ok_and(|letter| letter["topic"] == topic))
+    }
+
     async fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         if self.torn {
             self.cut(self.durable).await?;
@@ -172,18 +194,28 @@ impl Open {
 #[async_trait]
 impl DeadLetterSink for DeadLetterFile {
     async fn recover(&mut self, committed: Option<u64>) -> Result<Option<u64>, SinkError> {
-        let path = self.path.clone();
+        let (path, topic) = (self.path.clone(), self.topic.clone());
         let open = self.opened().await?;
         let bytes = committed.unwrap_or(open.durable);
         if open.durable < bytes {
             return Err(SinkError::Permanent(format!(
                 "the dead-letter file {} has {} bytes, and {bytes} were committed: it was cut or \
-                 replaced; bring it back, or name another file",
+                 replaced; bring it back, or to go on with this one set dead_letter_bytes in \
+                 wasmill_epochs to NULL",
                 path.display(),
                 open.durable
             )));
         }
         if open.durable > bytes {
+            let ours = open.goes_on_at(bytes, &topic).await;
+            if !ours.map_err(|error| Self::failed(&path, "read", &error))? {
+                return Err(SinkError::Permanent(format!(
+                    "the dead-letter file {} is not the one that {bytes} bytes were committed of: \
+                     bring that one back, or to go on with this one set dead_letter_bytes in \
+                     wasmill_epochs to NULL",
+                    path.display()
+                )));
+            }
             let uncommitted = open.durable - bytes;
             info!(path = %path.display(), uncommitted, "cutting off letters that were not committed");
             open.cut(bytes)
@@ -309,6 +341,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_longer_file_of_somebody_else_is_not_cut() {
+        let folder = TempDir::new().unwrap();
+        let (path, mut other) = file(&folder);
+        other.write(&[letter(1, Some(b"a"))]).await.unwrap();
+        other.write(&[letter(2, Some(b"b"))]).await.unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let first_line = before.iter().position(|byte| *byte == b'\n').unwrap() as u64 + 1;
+
+        let mut in_a_line = DeadLetterFile::new(&path, "sales");
+        let error = in_a_line.recover(Some(first_line - 2)).await.unwrap_err();
+        assert!(error.to_string().contains("is not the one"), "{error}");
+        let mut of_another_topic = DeadLetterFile::new(&path, "returns");
+        let error = of_another_topic.recover(Some(first_line)).await;
+        assert!(error.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[tokio::test]
     async fn a_file_that_lacks_committed_letters_is_refused() {
         let folder = TempDir::new().unwrap();
         let (path, mut file) = file(&folder);
@@ -317,7 +367,8 @@ mod tests {
             error.to_string(),
             format!(
                 "the dead-letter file {} has 0 bytes, and 10 were committed: it was cut or \
-                 replaced; bring it back, or name another file",
+                 replaced; bring it back, or to go on with this one set dead_letter_bytes in \
+                 wasmill_epochs to NULL",
                 path.display()
             )
         );

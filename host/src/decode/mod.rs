@@ -144,7 +144,6 @@ impl Decoder {
                         column: reason
                             .column
                             .map(|at| self.schema.fields()[at].name.clone()),
-                        journalled: false,
                     });
                 }
             }

@@ -54,7 +54,7 @@ pub struct EpochPart {
     pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     /// for each aggregate, in the order of the pipeline, what the rows add
     pub partials: Vec<Vec<Partial>>,
-    /// records that stages after decoding rejected
+    /// records that some stage rejected
     pub excluded: BTreeSet<Origin>,
     /// records that were left out
     pub dead_letters: Vec<DeadLetter>,

@@ -59,7 +59,7 @@ pub struct EpochOutput {
     pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     /// the aggregate states that it touched
     pub state: Vec<StateChange>,
-    /// records that stages after decoding rejected: a replay leaves them out without asking again
+    /// records that some stage rejected: a replay leaves them out without asking again
     pub excluded: BTreeSet<Origin>,
     /// every record that was left out, decoding included
     pub dead_letters: Vec<DeadLetter>,
@@ -74,6 +74,6 @@ pub struct JournalEntry {
     pub epoch: EpochId,
     /// the next offset to read in each partition after it
     pub positions: Positions,
-    /// records that stages after decoding rejected in it
+    /// records that some stage rejected in it
     pub excluded: BTreeSet<Origin>,
 }

@@ -150,6 +150,8 @@ impl Topic {
             .set("bootstrap.servers", brokers)
             .set("compression.type", "lz4")
             .set("enable.idempotence", "true")
+            // Asking for a topic must not make it, with the broker's number of partitions.
+            .set("allow.auto.create.topics", "false")
             .set("linger.ms", "20")
             .set("batch.num.messages", "10000")
             .set("queue.buffering.max.kbytes", "65536");
@@ -310,7 +312,7 @@ async fn create(
         .await
         .map_err(|error| refused(error.to_string()))?;
     match results.into_iter().next() {
-        Some(Ok(_)) => Ok(()),
+        Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) => Err(refused(code.to_string())),
         None => Err(refused("no answer".to_owned())),
     }

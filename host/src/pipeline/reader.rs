@@ -105,13 +105,17 @@ impl Reader {
         let none = Arc::new(BTreeSet::<Origin>::new());
         debug_assert!(self.source.positions().reached(&self.live));
         let until = self.until.clone().unwrap_or_default();
+        let mut committed = self.live.clone();
         loop {
             let end = self.until.as_ref();
             let stop = self.stop.is_cancelled()
                 || end.is_some_and(|end| self.source.positions().reached(end));
-            if !self.cutter.is_empty() && (stop || self.cutter.is_due(Instant::now())) {
+            // At a stop also where only gaps were passed: they may be deleted before the next start.
+            let moved = *self.source.positions() != committed;
+            if (stop && moved) || (!self.cutter.is_empty() && self.cutter.is_due(Instant::now())) {
                 self.epoch = self.epoch.next();
                 self.cutter.cut();
+                committed = self.source.positions().clone();
                 let barrier = Barrier {
                     epoch: self.epoch,
                     positions: Arc::new(self.source.positions().clone()),

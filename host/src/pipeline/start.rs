@@ -14,14 +14,21 @@ use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
 use crate::sink::{Claim, Ledger, Remedy, Sink};
-use crate::source::{PartitionRange, Source, SourceError};
+use crate::source::{PartitionRange, Source, SourceError, check_positions};
 
 /// Tries `$step` until it works; gives up where waiting would not help, or when told to stop.
 macro_rules! wait_for {
     ($stop:expr, $what:expr, $step:expr) => {{
         let mut backoff = Backoff::new();
         loop {
-            match $step.await {
+            let tried = tokio::select! {
+                biased;
+                () = $stop.cancelled() => {
+                    return Err(PipelineError::StoppedWhileStarting($what.to_owned()));
+                }
+                tried = $step => tried,
+            };
+            match tried {
                 Ok(done) => break done,
                 Err(error) if error.remedy() == Remedy::Stop => {
                     return Err(PipelineError::Sink {
@@ -156,6 +163,8 @@ async fn begin(
     {
         return Err(PipelineError::PartitionGone(gone));
     }
+    // Before anything is written or read again: what was committed is still where it was.
+    check_positions(&live, &ranges).map_err(PipelineError::Source)?;
     let name = ledger.name().to_owned();
     if epoch == EpochId::default() {
         epoch = epoch.next();

@@ -65,12 +65,7 @@ pub(super) struct Worker {
     counters: Arc<Counters>,
     streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     partials: Vec<Vec<Partial>>,
-    left_out: Vec<LeftOut>,
-}
-
-struct LeftOut {
-    letter: DeadLetter,
-    journalled: bool,
+    left_out: Vec<DeadLetter>,
 }
 
 impl Worker {
@@ -200,7 +195,7 @@ impl Worker {
     fn hand_over(&mut self, barrier: Barrier) -> Result<EpochPart, PipelineError> {
         let left_out = std::mem::take(&mut self.left_out);
         if barrier.mode == Mode::Replay
-            && let Some(LeftOut { letter, .. }) = left_out.iter().find(|l| l.journalled)
+            && let Some(letter) = left_out.first()
         {
             return Err(PipelineError::Diverged {
                 epoch: barrier.epoch,
@@ -209,19 +204,14 @@ impl Worker {
                 reason: letter.reason.clone(),
             });
         }
-        let excluded = left_out.iter().filter(|l| l.journalled);
-        let excluded = excluded.map(|l| l.letter.origin).collect();
-        let dead_letters: Vec<DeadLetter> = match barrier.mode {
-            Mode::Live => left_out.into_iter().map(|l| l.letter).collect(),
-            Mode::Replay => Vec::new(),
-        };
+        let excluded = left_out.iter().map(|letter| letter.origin).collect();
         let partials = self.partials.iter_mut().map(std::mem::take).collect();
         Ok(EpochPart {
             barrier,
             streams: std::mem::take(&mut self.streams),
             partials,
             excluded,
-            dead_letters,
+            dead_letters: left_out,
         })
     }
 }
@@ -256,7 +246,7 @@ impl Rejected {
         names: &StageNames,
         found: Vec<Rejection>,
         raw: &RawBatch,
-        left_out: &mut Vec<LeftOut>,
+        left_out: &mut Vec<DeadLetter>,
     ) {
         for rejection in found {
             let seen = &mut self.records[rejection.record as usize];
@@ -265,18 +255,15 @@ impl Rejected {
             }
             self.fresh = true;
             let record = raw.get(rejection.record as usize);
-            left_out.push(LeftOut {
-                journalled: rejection.journalled,
-                letter: DeadLetter {
-                    origin: record.origin,
-                    stage: names.stage.to_string(),
-                    component: names.component.as_ref().map(ToString::to_string),
-                    column: rejection.column,
-                    reason: rejection.reason,
-                    timestamp_ms: record.timestamp_ms,
-                    key: record.key.map(<[u8]>::to_vec),
-                    value: record.value.map(<[u8]>::to_vec),
-                },
+            left_out.push(DeadLetter {
+                origin: record.origin,
+                stage: names.stage.to_string(),
+                component: names.component.as_ref().map(ToString::to_string),
+                column: rejection.column,
+                reason: rejection.reason,
+                timestamp_ms: record.timestamp_ms,
+                key: record.key.map(<[u8]>::to_vec),
+                value: record.value.map(<[u8]>::to_vec),
             });
         }
     }

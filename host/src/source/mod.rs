@@ -149,7 +149,10 @@ pub enum SourceError {
 /// # Errors
 ///
 /// [`SourceError::OutOfRange`], or [`SourceError::Permanent`] where a partition does not exist.
-fn check_positions(positions: &Positions, ranges: &[PartitionRange]) -> Result<(), SourceError> {
+pub(crate) fn check_positions(
+    positions: &Positions,
+    ranges: &[PartitionRange],
+) -> Result<(), SourceError> {
     for (partition, position) in positions.iter() {
         let Some(range) = ranges.iter().find(|range| range.partition == partition) else {
             return Err(SourceError::Permanent(format!(

@@ -171,7 +171,6 @@ fn reject(rows: &Rows, mut refused: Vec<Refused>, rejected: &mut Vec<Rejection>)
         record: rows.records[refused.row],
         reason: refused.reason,
         column: None,
-        journalled: true,
     }));
 }
 

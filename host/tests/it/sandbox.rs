@@ -117,7 +117,6 @@ fn assert_innocents_survive(mode: &str, count: u32, poison: &[u32]) -> Vec<Rejec
         records,
         poison.iter().map(|row| row + 1000).collect::<Vec<_>>()
     );
-    assert!(rejected.iter().all(|rejection| rejection.journalled));
     rejected
 }
 

@@ -39,7 +39,8 @@ impl ElasticsearchSink {
         while let Some(request) = pending.pop() {
             let reason = match self.send(path, &request).await {
                 Verdict::Stored => {
-                    lock(&self.buffers).push(request.into_buffer());
+                    self.recycle(request);
+                    answered = Instant::now();
                     wait.over();
                     continue;
                 }
@@ -61,13 +62,17 @@ impl ElasticsearchSink {
                     if again.len() < request.len() {
                         backoff = Backoff::up_to(WAIT_MAX);
                     }
-                    let rest = (!again.is_empty()).then(|| request.only(again));
-                    lock(&self.buffers).push(request.into_buffer());
-                    let Some(rest) = rest else {
+                    if again.is_empty() {
+                        self.recycle(request);
                         wait.over();
                         continue;
-                    };
-                    pending.push(rest);
+                    }
+                    if again.len() == request.len() {
+                        pending.push(request);
+                    } else {
+                        pending.push(request.only(again));
+                        self.recycle(request);
+                    }
                     reason
                 }
             };
@@ -75,6 +80,14 @@ impl ElasticsearchSink {
             sleep(backoff.wait()).await;
         }
         Ok(())
+    }
+
+    /// Keeps the buffer of an answered request for a later one, as many as are used at a time.
+    fn recycle(&self, request: Request) {
+        let mut buffers = lock(&self.buffers);
+        if buffers.len() < super::LANES {
+            buffers.push(request.into_buffer());
+        }
     }
 
     async fn send(&self, path: &str, request: &Request) -> Verdict {

@@ -43,6 +43,8 @@ use crate::record::{DeadLetter, Origin, Partition};
 
 pub use self::target::{IndexError, IndexTarget};
 
+/// Requests at a time: while the server works on one, the next is written or on its way.
+const LANES: usize = 2;
 const DOCUMENTS_MAX: usize = 5_000;
 const BYTES_MAX: usize = 5 * 1024 * 1024;
 
@@ -180,7 +182,7 @@ impl ElasticsearchSink {
             encoded(&target.index),
             outcome::FILTER
         );
-        // Two at a time: while the server works on one, the next is written or on its way.
+        // As many as there are lanes.
         let (mut refused, more) = tokio::try_join!(
             self.deliver_all(&path, &requests),
             self.deliver_all(&path, &requests)

@@ -166,9 +166,14 @@ impl Owner {
             &generation,
             &dead_letter_bytes,
         ];
+        let opening = match dead_letter_bytes {
+            // Letters in a file must not outlive the confirmation that they belong to.
+            Some(_) => "BEGIN",
+            None => "BEGIN; SET LOCAL synchronous_commit = off",
+        };
         let (begun, updated, committed) = tokio::join!(
             biased;
-            client.batch_execute("BEGIN; SET LOCAL synchronous_commit = off"),
+            client.batch_execute(opening),
             client.execute(&statements.confirm, &values),
             client.batch_execute("COMMIT"),
         );

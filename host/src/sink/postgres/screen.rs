@@ -29,6 +29,9 @@ const FIRST_MICROS: i64 = -210_866_803_200_000_000;
 /// PostgreSQL's dates, in days since 1970: 4714-11-24 BC to 5874897-12-31.
 const DATES: std::ops::Range<i32> = -2_440_588..2_145_042_906;
 
+/// Bytes of all texts of a key together at most: a row of an index takes 2,704 bytes.
+const KEY_BYTES_MAX: usize = 2_000;
+
 /// What bounds the values of a column in PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Limit {
@@ -38,6 +41,8 @@ pub(super) enum Limit {
     Timestamp,
     /// the range of dates
     Date,
+    /// so many bytes of a text or binary in a key
+    Key(usize),
 }
 
 impl Limit {
@@ -85,6 +90,7 @@ impl Limit {
                 .values()
                 .iter()
                 .any(|days| !DATES.contains(days)),
+            Self::Key(_) => (0..column.len()).any(|row| self.is_exceeded(column, row)),
         }
     }
 
@@ -103,6 +109,10 @@ impl Limit {
                 micros < FIRST_MICROS
             }
             Self::Date => !DATES.contains(&column.as_primitive::<Date32Type>().value(row)),
+            Self::Key(bytes) => match column.as_string_opt::<i32>() {
+                Some(texts) => texts.value(row).len() > bytes,
+                None => column.as_binary::<i32>().value(row).len() > bytes,
+            },
         }
     }
 }
@@ -111,6 +121,9 @@ impl Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Key(bytes) => {
+                return write!(f, "is longer than the {bytes} bytes that a key may have");
+            }
             Self::Text => "has the character \\u0000, which PostgreSQL cannot store in a text",
             Self::Timestamp => "is beyond PostgreSQL's timestamps (4714 BC to 294276 AD)",
             Self::Date => "is beyond PostgreSQL's dates (4714 BC to 5874897 AD)",
@@ -151,22 +164,36 @@ impl Screen {
     /// When one of them is no column of the screened stream.
     pub fn add(&mut self, target: &TableTarget, unchanged: impl IntoIterator<Item = usize>) {
         let unchanged: Vec<usize> = unchanged.into_iter().collect();
+        let fields = target.schema().fields();
+        let is_text = |ty| matches!(ty, DataType::Utf8 | DataType::Binary);
+        let key_texts = target
+            .key()
+            .iter()
+            .filter(|&&at| is_text(fields[at].ty))
+            .count();
         let sources = target.projector().sources();
-        for (source, field) in sources.zip(target.schema().fields()) {
+        for (at, (source, field)) in sources.zip(fields).enumerate() {
             let Some(&index) = unchanged.get(source) else {
                 continue;
             };
-            let Some(limit) = Limit::between(self.stream.fields()[index].ty, field.ty) else {
-                continue;
-            };
-            let mut known = self.columns.iter();
-            if !known.any(|column| (column.index, column.limit) == (index, limit)) {
-                self.columns.push(Screened {
-                    index,
-                    limit,
-                    table: target.name().to_owned(),
-                });
+            let in_key = is_text(field.ty) && target.key().contains(&at);
+            let of_key = in_key.then(|| Limit::Key(KEY_BYTES_MAX / key_texts));
+            let of_type = Limit::between(self.stream.fields()[index].ty, field.ty);
+            for limit in of_type.into_iter().chain(of_key) {
+                self.look(index, limit, target);
             }
+        }
+    }
+
+    /// Looks at a column for a limit, if it does not yet.
+    fn look(&mut self, index: usize, limit: Limit, target: &TableTarget) {
+        let mut known = self.columns.iter();
+        if !known.any(|column| (column.index, column.limit) == (index, limit)) {
+            self.columns.push(Screened {
+                index,
+                limit,
+                table: target.name().to_owned(),
+            });
         }
     }
 
@@ -198,7 +225,6 @@ impl Screen {
                         record,
                         reason: format!("the value {limit} (table `{table}`)"),
                         column: Some(self.stream.fields()[index].name.clone()),
-                        journalled: true,
                     });
                 }
             }
@@ -277,9 +303,18 @@ mod tests {
     fn rejected(screen: &Screen, rows: &Rows) -> Vec<(u32, String)> {
         let mut rejected = Vec::new();
         screen.check(rows, &mut rejected);
-        assert!(rejected.iter().all(|rejection| rejection.journalled));
         let found = rejected.into_iter();
         found.map(|r| (r.record, r.column.unwrap())).collect()
+    }
+
+    #[test]
+    fn a_key_that_no_index_takes_rejects_its_record() {
+        let mut screen = Screen::new(&sales());
+        screen.add(&table(&sales(), None), 0..5);
+        let (fits, too_long) = ("x".repeat(KEY_BYTES_MAX), "x".repeat(KEY_BYTES_MAX + 1));
+        let note = "y".repeat(3 * KEY_BYTES_MAX);
+        let rows = rows(&[&fits, &too_long], &[Some(&note), None], &[0; 2], &[0; 2]);
+        assert_eq!(rejected(&screen, &rows), [(20, "id".to_owned())]);
     }
 
     #[test]
@@ -300,7 +335,6 @@ mod tests {
                 record: 10,
                 reason: "the value has the character \\u0000, which PostgreSQL cannot store in a text (table `stored`)".into(),
                 column: Some("id".into()),
-                journalled: true,
             }
         );
         let expected = [(10, "id"), (30, "id"), (30, "note")];
