@@ -103,22 +103,22 @@ impl Reader {
 
     fn live(&mut self, lanes: &mut [Lane]) -> Result<Result<(), HungUp>, PipelineError> {
         let none = Arc::new(BTreeSet::<Origin>::new());
-        debug_assert!(self.source.positions().reached(&self.live));
+        let mut committed = std::mem::take(&mut self.live);
+        debug_assert!(self.source.positions().reached(&committed));
         let until = self.until.clone().unwrap_or_default();
-        let mut committed = self.live.clone();
         loop {
             let end = self.until.as_ref();
             let stop = self.stop.is_cancelled()
                 || end.is_some_and(|end| self.source.positions().reached(end));
             // At a stop also where only gaps were passed: they may be deleted before the next start.
-            let moved = *self.source.positions() != committed;
-            if (stop && moved) || (!self.cutter.is_empty() && self.cutter.is_due(Instant::now())) {
+            let last = stop && *self.source.positions() != committed;
+            if last || (!self.cutter.is_empty() && self.cutter.is_due(Instant::now())) {
                 self.epoch = self.epoch.next();
                 self.cutter.cut();
                 committed = self.source.positions().clone();
                 let barrier = Barrier {
                     epoch: self.epoch,
-                    positions: Arc::new(self.source.positions().clone()),
+                    positions: Arc::new(committed.clone()),
                     mode: Mode::Live,
                 };
                 if let Err(HungUp) = cut(&barrier, &none, lanes) {
