@@ -38,6 +38,7 @@ pub mod sink;
 pub mod dead_letter;
 
 pub mod pipeline;
+pub mod status;
 
 pub mod cli;
 pub mod generate;
