@@ -5,6 +5,7 @@
 //! middle of their buffers.
 
 mod currency;
+mod natively;
 mod passthrough;
 mod totals;
 
