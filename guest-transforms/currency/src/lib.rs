@@ -71,6 +71,7 @@ impl Transform for Currency {
         Ok(())
     }
 
+    #[inline] // into the loop over the rows, from other crates too
     fn apply(&self, sale: Sale<'_>) -> Result<Converted, Reject> {
         let amount = sale.amount.ok_or_else(|| missing(&self.columns.amount))?;
         let currency = sale
@@ -85,6 +86,7 @@ impl Transform for Currency {
 wasmill_guest::transform!(Currency);
 
 impl Currency {
+    #[inline]
     fn rate(&self, currency: &str) -> Option<AnyDecimal> {
         // No cache of the last hit: sales mix currencies, and a branch that is foreseen half of the
         // time costs more than this search, which has none.
@@ -119,6 +121,7 @@ fn missing(column: &str) -> Reject {
 }
 
 /// `round_half_even(round_half_even(amount, 2) × rate, 2)`; `None` when that has more than 18 digits.
+#[inline]
 fn convert(amount: AnyDecimal, rate: AnyDecimal) -> Option<Decimal<CENTS_SCALE>> {
     // With fewer digits after the point there is nothing to round, and in cents there may be too many
     // before it.
@@ -132,6 +135,7 @@ fn convert(amount: AnyDecimal, rate: AnyDecimal) -> Option<Decimal<CENTS_SCALE>>
 
 /// The code as one number: its bytes, the first lowest, and its length on top. 0, which no code has, for
 /// what is too long.
+#[inline]
 fn pack(code: &str) -> u64 {
     let word = match *code.as_bytes() {
         // As in ISO 4217.

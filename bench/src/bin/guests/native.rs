@@ -1,10 +1,11 @@
 //! Natively: the guests' own code, compiled for this machine.
 
+use anyhow::Context;
 use currency::Currency;
 use currency_by_hand::config::Config;
-use currency_by_hand::converter::{Amounts, Codes, Converter};
+use currency_by_hand::converter::{Amounts, Codes, Converted, Converter};
 use totals::Totals;
-use totals_by_hand::sums;
+use totals_by_hand::sums::{self, Sums};
 use wasmill_guest::{
     AggregateRows, Batch, Column, ColumnAggregate, ColumnTransform, DataType, Field, Folded,
     TransformRows, Values, VarBytes,
@@ -34,7 +35,7 @@ fn currency(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
                 values: Values::I64s(amounts()),
                 validity,
             },
-            Column::new(Values::Bytes(codes.clone())),
+            Column::new(Values::Bytes(codes)),
         ],
     };
     let input = [
@@ -46,25 +47,13 @@ fn currency(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
         TransformRows::<Currency>::configure(&input, config).map_err(anyhow::Error::msg)?;
     let config = Config::parse(&currency_config().to_string()).map_err(anyhow::Error::msg)?;
     let by_hand = Converter::new(config, 2);
-    let values = amounts();
 
     compare(
         name,
         &mut || {
-            let (took, converted) = timed(|| {
-                by_hand.convert(
-                    Amounts {
-                        values: &values,
-                        validity: batch.columns[0].validity.as_deref(),
-                    },
-                    Codes {
-                        offsets: &codes.offsets,
-                        bytes: &codes.bytes,
-                        validity: None,
-                    },
-                )
-            });
-            Ok((took, converted.cents.iter().sum()))
+            let batch = batch.clone();
+            let (took, converted) = timed(|| convert_by_hand(&by_hand, batch));
+            Ok((took, converted?.cents.iter().sum()))
         },
         &mut || {
             let batch = batch.clone();
@@ -73,6 +62,27 @@ fn currency(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
             Ok((took, sum(&changes.columns[0])))
         },
     )
+}
+
+/// Takes the batch over, as a guest does.
+fn convert_by_hand(converter: &Converter, batch: Batch) -> anyhow::Result<Converted> {
+    let [amounts, codes] = batch.columns.as_slice() else {
+        anyhow::bail!("other columns");
+    };
+    let (Values::I64s(values), Values::Bytes(bytes)) = (&amounts.values, &codes.values) else {
+        anyhow::bail!("other columns");
+    };
+    Ok(converter.convert(
+        Amounts {
+            values,
+            validity: amounts.validity.as_deref(),
+        },
+        Codes {
+            offsets: &bytes.offsets,
+            bytes: &bytes.bytes,
+            validity: codes.validity.as_deref(),
+        },
+    ))
 }
 
 fn totals(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
@@ -84,16 +94,17 @@ fn totals(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
         rows: ROWS as u32,
         columns: vec![Column {
             values: Values::I64s(amounts()),
-            validity: validity.clone(),
+            validity,
         }],
     };
-    let (groups, values) = (groups(), amounts());
+    let groups = groups();
 
     compare(
         name,
         &mut || {
-            let (took, sums) = timed(|| sums::fold(&groups, GROUPS, &values, validity.as_deref()));
-            Ok((took, sums.map_or(0, |sums| sums.sums.iter().sum())))
+            let batch = batch.clone();
+            let (took, sums) = timed(|| fold_by_hand(&groups, batch));
+            Ok((took, sums?.sums.iter().sum()))
         },
         &mut || {
             let batch = batch.clone();
@@ -104,6 +115,21 @@ fn totals(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
             }
         },
     )
+}
+
+/// Takes the batch over, as a guest does.
+fn fold_by_hand(groups: &[u32], batch: Batch) -> anyhow::Result<Sums> {
+    let [
+        Column {
+            values: Values::I64s(values),
+            validity,
+        },
+    ] = batch.columns.as_slice()
+    else {
+        anyhow::bail!("other columns");
+    };
+    let sums = sums::fold(groups, GROUPS, values, validity.as_deref());
+    sums.context("a sum is too large")
 }
 
 fn sum(column: &Column) -> i64 {

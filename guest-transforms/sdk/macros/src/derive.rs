@@ -37,30 +37,30 @@ pub(crate) fn input(row: &Row) -> TokenStream {
     let numbers = 0..row.fields.len();
     let at = (0..row.fields.len()).map(Index::from);
     quote! {
-            #[automatically_derived]
-            impl<#lifetime> ::wasmill_guest::Input<#lifetime> for #ident #(<#own>)* {
-                type Columns = (#(#columns,)*);
+        #[automatically_derived]
+        impl<#lifetime> ::wasmill_guest::Input<#lifetime> for #ident #(<#own>)* {
+            type Columns = (#(#columns,)*);
 
-                const NAME: &'static str = #name;
+            const NAME: &'static str = #name;
 
-                const FIELDS: &'static [::wasmill_guest::derive::RowField] = &[#(#descriptions),*];
+            const FIELDS: &'static [::wasmill_guest::derive::RowField] = &[#(#descriptions),*];
 
-                #[inline]
-                fn open(
-                    columns: &::wasmill_guest::derive::OpenColumns<#lifetime, '_>,
-                ) -> ::std::result::Result<Self::Columns, ::std::string::String> {
-                    let _ = columns;
-                    ::std::result::Result::Ok((
-                        #(columns.open(#numbers, #nullable, #open)?,)*
-                    ))
-                }
-
-                #[inline]
-                fn read(columns: &Self::Columns, row: usize) -> Self {
-                    let _ = (columns, row);
-                    Self { #(#idents: #get(columns.#at, row)),* }
-                }
+            #[inline]
+            fn open(
+                columns: &::wasmill_guest::derive::OpenColumns<#lifetime, '_>,
+            ) -> ::std::result::Result<Self::Columns, ::std::string::String> {
+                let _ = columns;
+                ::std::result::Result::Ok((
+                    #(columns.open(#numbers, #nullable, #open)?,)*
+                ))
             }
+
+            #[inline]
+            fn read(columns: &Self::Columns, row: usize) -> Self {
+                let _ = (columns, row);
+                Self { #(#idents: #get(&columns.#at, row)),* }
+            }
+        }
     }
 }
 
@@ -83,44 +83,44 @@ pub(crate) fn output(row: &Row) -> TokenStream {
     let numbers = 0..row.fields.len();
     let at: Vec<_> = (0..row.fields.len()).map(Index::from).collect();
     quote! {
-            #[automatically_derived]
-            impl ::wasmill_guest::Output for #ident {
-                type Builders = (#(#builders,)*);
+        #[automatically_derived]
+        impl ::wasmill_guest::Output for #ident {
+            type Builders = (#(#builders,)*);
 
-                const FIELDS: &'static [::wasmill_guest::derive::RowField] = &[#(#descriptions),*];
+            const FIELDS: &'static [::wasmill_guest::derive::RowField] = &[#(#descriptions),*];
 
-                fn builders(types: &[::wasmill_guest::DataType], rows: usize) -> Self::Builders {
-                    let _ = (types, rows);
-                    (#(#builder(types[#at], rows),)*)
-                }
-
-                #[inline]
-                fn push(
-                    self,
-                    builders: &mut Self::Builders,
-                ) -> ::std::result::Result<(), (usize, &'static str)> {
-                    let Self { #(#idents),* } = self;
-                    let _ = &builders;
-                    #(
-                        if let ::std::result::Result::Err(fault) =
-                            #write(#idents, &mut builders.#at)
-                        {
-                            return ::std::result::Result::Err((#numbers, fault));
-                        }
-                    )*
-                    ::std::result::Result::Ok(())
-                }
-
-                fn truncate(builders: &mut Self::Builders, rows: usize) {
-                    let _ = (&builders, rows);
-                    #(#truncate(&mut builders.#at, rows);)*
-                }
-
-                fn finish(builders: Self::Builders) -> ::std::vec::Vec<::wasmill_guest::Column> {
-                    let _ = &builders;
-                    ::std::vec![#(#finish(builders.#at)),*]
-                }
+            fn builders(types: &[::wasmill_guest::DataType], rows: usize) -> Self::Builders {
+                let _ = (types, rows);
+                (#(#builder(types[#at], rows),)*)
             }
+
+            #[inline]
+            fn push(
+                self,
+                builders: &mut Self::Builders,
+            ) -> ::std::result::Result<(), (usize, &'static str)> {
+                let Self { #(#idents),* } = self;
+                let _ = &builders;
+                #(
+                    if let ::std::result::Result::Err(fault) =
+                        #write(#idents, &mut builders.#at)
+                    {
+                        return ::std::result::Result::Err((#numbers, fault));
+                    }
+                )*
+                ::std::result::Result::Ok(())
+            }
+
+            fn truncate(builders: &mut Self::Builders, rows: usize) {
+                let _ = (&builders, rows);
+                #(#truncate(&mut builders.#at, rows);)*
+            }
+
+            fn finish(builders: Self::Builders) -> ::std::vec::Vec<::wasmill_guest::Column> {
+                let _ = &builders;
+                ::std::vec![#(#finish(builders.#at)),*]
+            }
+        }
     }
 }
 

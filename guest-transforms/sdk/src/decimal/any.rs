@@ -22,6 +22,7 @@ pub struct AnyDecimal {
 impl AnyDecimal {
     /// `unscaled / 10^scale`; `None` when that has more than 18 digits or the scale is over 18.
     #[must_use]
+    #[inline]
     pub const fn new(unscaled: i64, scale: u8) -> Option<Self> {
         if in_range(unscaled) && scale <= SCALE_MAX {
             Some(Self { unscaled, scale })
@@ -102,6 +103,7 @@ impl AnyDecimal {
         arithmetic::rescale(self.unscaled, self.scale, S).map(Decimal::trusted)
     }
 
+    #[inline]
     fn aligned(self, other: Self) -> Option<(Self, Self)> {
         if self.scale == other.scale {
             return Some((self, other));

@@ -31,16 +31,35 @@ pub(super) fn rescale(unscaled: i64, from: u8, to: u8) -> Option<i64> {
 #[inline]
 pub(super) fn multiply(a: i64, b: i64, scale: u8, to: u8) -> Option<i64> {
     let (x, y) = (a.unsigned_abs(), b.unsigned_abs());
-    let product = match product(x, y) {
-        Some(product) if scale <= to + SCALE_MAX => shift(product, scale, to)?,
-        _ => multiply_wide(x, y, scale, to)?,
+    // Almost all of them: both below 2^32, and so many digits to cut off that there is a power for it.
+    let product = match POWERS.get(usize::from(scale.wrapping_sub(to))) {
+        Some(&power) if (x | y) >> 32 == 0 => divide_half_even(x * y, power),
+        _ => multiply_any(x, y, scale, to)?,
     };
     with_sign(product, (a < 0) != (b < 0))
 }
 
-/// `x × y` if that surely fits into 64 bits: `None` where it has 64 or more.
+/// The same for all magnitudes and scales. Apart, so that it is not in the way of almost all of them.
+#[inline(never)]
+fn multiply_any(x: u64, y: u64, scale: u8, to: u8) -> Option<u64> {
+    if let Some(product) = product(x, y)
+        && scale <= to + SCALE_MAX
+    {
+        return shift(product, scale, to);
+    }
+    // Each has at most 18 digits, so their product at most 36.
+    let product = u128::from(x) * u128::from(y);
+    let product = if to >= scale {
+        product.checked_mul(power(to - scale))?
+    } else {
+        divide_half_even_wide(product, power(scale - to))
+    };
+    u64::try_from(product).ok()
+}
+
+/// `x × y` if that has fewer than 64 bits for sure; `None` where it has 64 or more.
 ///
-/// The product of n and m bits has n + m or one less. To count bits is cheap everywhere, while
+/// The product of n and m bits has n + m or one less, and to count bits is cheap everywhere, while
 /// WebAssembly multiplies in 128 bits to find out about an overflow.
 #[inline]
 fn product(x: u64, y: u64) -> Option<u64> {
@@ -56,18 +75,6 @@ fn shift(magnitude: u64, from: u8, to: u8) -> Option<u64> {
     } else {
         Some(divide_half_even(magnitude, POWERS[usize::from(from - to)]))
     }
-}
-
-#[cold]
-fn multiply_wide(x: u64, y: u64, scale: u8, to: u8) -> Option<u64> {
-    // Each has at most 18 digits, so their product at most 36.
-    let product = u128::from(x) * u128::from(y);
-    let product = if to >= scale {
-        product.checked_mul(power(to - scale))?
-    } else {
-        divide_half_even_wide(product, power(scale - to))
-    };
-    u64::try_from(product).ok()
 }
 
 /// `a ÷ b` of these scales, at the scale `to`; `None` when `b` is 0 or the result has more than 18

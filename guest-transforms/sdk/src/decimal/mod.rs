@@ -28,6 +28,7 @@ pub(crate) const SCALE_MAX: u8 = 18;
 /// The first magnitude that has more than 18 digits.
 pub(crate) const TOO_LARGE: u64 = 10_u64.pow(DIGITS_MAX as u32);
 
+#[inline]
 pub(crate) const fn in_range(unscaled: i64) -> bool {
     unscaled.unsigned_abs() < TOO_LARGE
 }

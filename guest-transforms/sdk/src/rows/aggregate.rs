@@ -1,10 +1,11 @@
 //! An [`Aggregate`] as a [`ColumnAggregate`].
 
-use crate::columns::{Batch, DataType, Field, Rejection};
+use crate::columns::{Batch, DataType, Field};
 use crate::contract::{AggregateContract, ColumnAggregate, Folded};
 
 use super::bind::{Bind, BoundInput, BoundOutput, Source, list, sources_of};
 use super::traits::{Aggregate, Input, OpenColumns, Output, State};
+use super::transform::reject;
 
 /// An aggregate with the columns that its fields are.
 #[derive(Debug)]
@@ -51,22 +52,20 @@ impl<A: Aggregate> ColumnAggregate for AggregateRows<A> {
     }
 
     fn fold(&self, groups: &[u32], group_count: u32, input: Batch) -> Result<Folded, String> {
+        let rows = input.rows as usize;
+        let groups = one_a_row(groups, rows)?;
         let columns = <A::Input<'_> as Input<'_>>::open(&OpenColumns {
             columns: &input.columns,
             sources: &self.input.sources,
-            rows: input.rows as usize,
+            rows,
         })?;
-        check_groups(groups, &input)?;
         let mut states = Vec::new();
         states.resize_with(group_count as usize, A::State::default);
         let mut rejections = Vec::new();
-        for (row, &group) in groups.iter().enumerate() {
-            let state = &mut states[group as usize];
-            if let Err(reject) = self.aggregate.add(state, A::Input::read(&columns, row)) {
-                rejections.push(Rejection {
-                    row: row as u32,
-                    reason: reject.into_reason(),
-                });
+        for row in 0..rows {
+            let state = &mut states[groups[row] as usize];
+            if let Err(rejected) = self.aggregate.add(state, A::Input::read(&columns, row)) {
+                reject(&mut rejections, row, rejected.into_reason());
             }
         }
         if rejections.is_empty() {
@@ -77,13 +76,14 @@ impl<A: Aggregate> ColumnAggregate for AggregateRows<A> {
     }
 
     fn merge(&self, groups: &[u32], group_count: u32, parts: Batch) -> Result<Batch, String> {
-        check_groups(groups, &parts)?;
+        let rows = parts.rows as usize;
+        let groups = one_a_row(groups, rows)?;
         let columns = self.open_states::<A::State>(&parts)?;
         let mut merged: Vec<Option<A::State>> = Vec::new();
         merged.resize_with(group_count as usize, || None);
-        for (row, &group) in groups.iter().enumerate() {
+        for row in 0..rows {
             let part = A::State::read(&columns, row);
-            match &mut merged[group as usize] {
+            match &mut merged[groups[row] as usize] {
                 Some(state) => self.aggregate.merge(state, &part)?,
                 none => *none = Some(part),
             }
@@ -93,11 +93,12 @@ impl<A: Aggregate> ColumnAggregate for AggregateRows<A> {
 
     fn finish(&self, states: Batch) -> Result<Batch, String> {
         let columns = self.open_states::<A::State>(&states)?;
-        let rows = (0..states.rows as usize).map(|row| {
-            let state = A::State::read(&columns, row);
-            self.aggregate.finish(&state)
-        });
-        write(&self.output, rows)
+        let rows = states.rows as usize;
+        let mut writer = Writer::new(&self.output, rows);
+        for row in 0..rows {
+            writer.push(self.aggregate.finish(&A::State::read(&columns, row))?)?;
+        }
+        Ok(writer.finish())
     }
 
     fn migrate(&self, version: u32, state: &[Field], states: Batch) -> Result<Batch, String> {
@@ -128,32 +129,53 @@ impl<A: Aggregate> AggregateRows<A> {
         &self,
         states: impl IntoIterator<Item = A::State, IntoIter: ExactSizeIterator>,
     ) -> Result<Batch, String> {
-        write(&self.state, states.into_iter().map(Ok))
+        let states = states.into_iter();
+        let mut writer = Writer::new(&self.state, states.len());
+        for state in states {
+            writer.push(state)?;
+        }
+        Ok(writer.finish())
     }
 }
 
-fn write<O: Output>(
-    bound: &BoundOutput,
-    rows: impl ExactSizeIterator<Item = Result<O, String>>,
-) -> Result<Batch, String> {
-    let count = rows.len();
-    let mut builders = O::builders(&bound.types, count);
-    for row in rows {
-        row?.push(&mut builders)
-            .map_err(|fault| bound.explain(fault))?;
-    }
-    Ok(Batch {
-        rows: count as u32,
-        columns: O::finish(builders),
-    })
+/// Rows that become a batch.
+struct Writer<'a, O: Output> {
+    bound: &'a BoundOutput,
+    builders: O::Builders,
+    rows: usize,
 }
 
-fn check_groups(groups: &[u32], batch: &Batch) -> Result<(), String> {
-    if groups.len() == batch.rows as usize {
-        Ok(())
+impl<'a, O: Output> Writer<'a, O> {
+    /// For so many rows.
+    fn new(bound: &'a BoundOutput, rows: usize) -> Self {
+        Self {
+            bound,
+            builders: O::builders(&bound.types, rows),
+            rows,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, row: O) -> Result<(), String> {
+        row.push(&mut self.builders)
+            .map_err(|fault| self.bound.explain(fault))
+    }
+
+    fn finish(self) -> Batch {
+        Batch {
+            rows: self.rows as u32,
+            columns: O::finish(self.builders),
+        }
+    }
+}
+
+/// Groups whose number the compiler knows, so that it need not ask for the group of each row.
+#[inline]
+fn one_a_row(groups: &[u32], rows: usize) -> Result<&[u32], String> {
+    if groups.len() == rows {
+        Ok(&groups[..rows])
     } else {
-        let (groups, rows) = (groups.len(), batch.rows);
-        Err(format!("got {groups} groups for {rows} rows"))
+        Err(format!("got {} groups for {rows} rows", groups.len()))
     }
 }
 

@@ -312,9 +312,10 @@ impl<'a> OpenColumns<'a, '_> {
     ) -> Result<C, String> {
         let Source { column, ty } = self.sources[field];
         let columns: &'a [Column] = self.columns;
+        let is_full = |validity: &Vec<u8>| !validity.contains(&0);
         let opened = columns
             .get(column)
-            .filter(|column| nullable || column.validity.is_none())
+            .filter(|column| nullable || column.validity.as_ref().is_none_or(is_full))
             .and_then(|column| open(column, ty, self.rows));
         opened.ok_or_else(|| format!("column {column} of the batch is not {ty} as configured"))
     }

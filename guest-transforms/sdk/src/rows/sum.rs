@@ -21,39 +21,45 @@ use super::value::{Expected, InputValue, OutputValue, TOO_MANY_DIGITS};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sum<T: Summand> {
-    // Cannot overflow: a batch has fewer than 2^32 rows of less than 2^63 each.
-    total: i128,
+    total: Total,
     form: T::Form,
 }
+
+/// Cannot overflow: a batch has fewer than 2^32 rows of less than 2^63 each.
+///
+/// Aligned as its halves are: as a number of 128 bits it would fill up a sum by half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(Rust, packed(8))]
+struct Total(i128);
 
 impl<T: Summand> Sum<T> {
     /// Adds a value. Of [`AnyDecimal`], all have to have one scale, as those of a column do.
     #[inline]
     pub fn add(&mut self, value: T) {
         let (unscaled, form) = value.parts();
-        self.total += i128::from(unscaled);
-        self.form = T::meet(self.form, form);
+        self.total.0 += i128::from(unscaled);
+        T::meet(&mut self.form, form);
     }
 
     /// Adds what another sum has gathered.
     #[inline]
     pub fn merge(&mut self, other: &Self) {
-        self.total += other.total;
-        self.form = T::meet(self.form, other.form);
+        self.total.0 += other.total.0;
+        T::meet(&mut self.form, other.form);
     }
 
     /// The sum; `None` when it does not fit into a `T`, or different scales were mixed.
     #[must_use]
     #[inline]
     pub fn get(&self) -> Option<T> {
-        T::from_parts(i64::try_from(self.total).ok()?, self.form)
+        T::from_parts(i64::try_from(self.total.0).ok()?, self.form)
     }
 }
 
 impl<T: Summand> Default for Sum<T> {
     fn default() -> Self {
         Self {
-            total: 0,
+            total: Total(0),
             form: T::Form::default(),
         }
     }
@@ -74,7 +80,7 @@ mod sealed {
         const FAULT: &'static str;
         fn parts(self) -> (i64, Self::Form);
         fn from_parts(unscaled: i64, form: Self::Form) -> Option<Self>;
-        fn meet(a: Self::Form, b: Self::Form) -> Self::Form;
+        fn meet(form: &mut Self::Form, other: Self::Form);
     }
 }
 
@@ -93,7 +99,7 @@ impl sealed::Summand for i64 {
     }
 
     #[inline]
-    fn meet((): (), (): ()) {}
+    fn meet((): &mut (), (): ()) {}
 }
 
 impl<const S: u8> sealed::Summand for Decimal<S> {
@@ -111,46 +117,44 @@ impl<const S: u8> sealed::Summand for Decimal<S> {
     }
 
     #[inline]
-    fn meet((): (), (): ()) {}
+    fn meet((): &mut (), (): ()) {}
 }
 
-/// The scale of all that was added.
+/// The scales of all that was added, a bit each: to add one is one instruction a row, without a branch.
+/// As wide as its neighbours in a state, because what fills a gap is copied in pieces, which stalls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Scale {
-    /// nothing was added
-    #[default]
-    None,
-    /// this
-    One(u8),
-    /// there is none in common
-    Mixed,
+pub struct Scales(u64);
+
+impl Scales {
+    #[inline]
+    fn one(scale: u8) -> Self {
+        Self(1 << scale)
+    }
+
+    /// The scale that all have, 0 where there was nothing; `None` where there are several.
+    #[inline]
+    fn common(self) -> Option<u8> {
+        (self.0.count_ones() <= 1).then(|| self.0.max(1).trailing_zeros() as u8)
+    }
 }
 
 impl sealed::Summand for AnyDecimal {
-    type Form = Scale;
+    type Form = Scales;
     const FAULT: &'static str = TOO_MANY_DIGITS;
 
     #[inline]
-    fn parts(self) -> (i64, Scale) {
-        (self.unscaled(), Scale::One(self.scale()))
+    fn parts(self) -> (i64, Scales) {
+        (self.unscaled(), Scales::one(self.scale()))
     }
 
     #[inline]
-    fn from_parts(unscaled: i64, form: Scale) -> Option<Self> {
-        match form {
-            Scale::One(scale) => Self::new(unscaled, scale),
-            Scale::None => Some(Self::default()),
-            Scale::Mixed => None,
-        }
+    fn from_parts(unscaled: i64, form: Scales) -> Option<Self> {
+        Self::new(unscaled, form.common()?)
     }
 
     #[inline]
-    fn meet(a: Scale, b: Scale) -> Scale {
-        match (a, b) {
-            _ if a == b => a,
-            (Scale::None, one) | (one, Scale::None) => one,
-            _ => Scale::Mixed,
-        }
+    fn meet(form: &mut Scales, other: Scales) {
+        form.0 |= other.0;
     }
 }
 
@@ -164,7 +168,7 @@ impl<'a, T: Summand + InputValue<'a>> InputValue<'a> for Sum<T> {
     }
 
     #[inline]
-    fn get(column: Self::Column, row: usize) -> Self {
+    fn get(column: &Self::Column, row: usize) -> Self {
         let mut sum = Self::default();
         sum.add(T::get(column, row));
         sum

@@ -56,24 +56,16 @@ impl<T: Transform> ColumnTransform for TransformRows<T> {
         let mut builders = Row::<T>::builders(&self.output.types, rows);
         let mut selection = Vec::with_capacity(if T::Output::SELECTS { rows } else { 0 });
         let mut rejections = Vec::new();
-        let mut reject = |row: usize, reason| {
-            let row = row as u32;
-            rejections.push(Rejection { row, reason });
-        };
-        // How many rows were written: counted only where it is not that of the rows read.
-        let mut written = 0;
         for row in 0..rows {
-            let before = written;
             let outputs = match self.transform.apply(T::Input::read(&columns, row)) {
                 Ok(outputs) => outputs,
                 Err(rejected) => {
-                    reject(row, rejected.into_reason());
+                    reject(&mut rejections, row, rejected.into_reason());
                     continue;
                 }
             };
             let pushed = outputs.each(|output: Row<T>| {
                 output.push(&mut builders)?;
-                written += 1;
                 if T::Output::SELECTS {
                     selection.push(row as u32);
                 }
@@ -81,10 +73,13 @@ impl<T: Transform> ColumnTransform for TransformRows<T> {
             });
             if let Err(fault) = pushed {
                 // Of a row that is rejected nothing is left, not even what did fit.
-                written = before;
+                let written = if T::Output::SELECTS {
+                    unselect(&mut selection, row as u32)
+                } else {
+                    row - rejections.len()
+                };
                 Row::<T>::truncate(&mut builders, written);
-                selection.truncate(written);
-                reject(row, self.output.explain(fault));
+                reject(&mut rejections, row, self.output.explain(fault));
             }
         }
         Ok(Changes {
@@ -93,4 +88,18 @@ impl<T: Transform> ColumnTransform for TransformRows<T> {
             rejections,
         })
     }
+}
+
+/// Takes a row out of the selection, and says how many are left.
+#[cold]
+fn unselect(selection: &mut Vec<u32>, row: u32) -> usize {
+    while selection.pop_if(|&mut last| last == row).is_some() {}
+    selection.len()
+}
+
+/// Out of the way of the rows that are good.
+#[cold]
+pub(super) fn reject(rejections: &mut Vec<Rejection>, row: usize, reason: String) {
+    let row = row as u32;
+    rejections.push(Rejection { row, reason });
 }

@@ -4,8 +4,10 @@
 //!
 //! 1. Reading a value that is borrowed or has a fixed size allocates nothing; writing one allocates
 //!    nothing as long as the rows fit into the capacity that the builder was made with.
-//! 2. Nothing that a column holds can make a reader unsound: text is checked once a column, and every
-//!    slice is bounds-checked.
+//! 2. Nothing that a column holds can make a reader unsound: text and its offsets are checked once a
+//!    column, everything else where it is read.
+
+use std::ops::Range;
 
 use crate::calendar::{Date, Timestamp};
 use crate::columns::{Column, DataType, Values, VarBytes};
@@ -28,7 +30,7 @@ pub enum Expected {
 )]
 pub trait InputValue<'a>: Sized {
     /// The opened column; as long as the batch.
-    type Column: Copy;
+    type Column;
 
     /// Which columns it takes.
     const EXPECTED: Expected;
@@ -40,7 +42,7 @@ pub trait InputValue<'a>: Sized {
     fn open(column: &'a Column, ty: DataType, rows: usize) -> Option<Self::Column>;
 
     /// The value of a row.
-    fn get(column: Self::Column, row: usize) -> Self;
+    fn get(column: &Self::Column, row: usize) -> Self;
 }
 
 /// A type that a field of an [`Output`](crate::Output) or a [`State`](crate::State) can have.
@@ -95,7 +97,7 @@ macro_rules! plain {
             }
 
             #[inline]
-            fn get(column: Self::Column, row: usize) -> Self {
+            fn get(column: &Self::Column, row: usize) -> Self {
                 $read(column[row])
             }
         }
@@ -183,7 +185,7 @@ impl<'a> InputValue<'a> for AnyDecimal {
     }
 
     #[inline]
-    fn get(column: Self::Column, row: usize) -> Self {
+    fn get(column: &Self::Column, row: usize) -> Self {
         Self::trusted(column.values[row], column.scale)
     }
 }
@@ -219,6 +221,9 @@ impl OutputValue for AnyDecimal {
 pub(crate) const TOO_MANY_DIGITS: &str = "has more than 18 digits";
 
 /// An opened column of values of variable length.
+///
+/// Every value has been found to lie within `all`, and to be text where `B` is: see [`open_bytes`] and
+/// [`open_text`], which alone make it.
 #[derive(Debug, Clone, Copy)]
 pub struct Slices<'a, B> {
     // One more than rows.
@@ -228,19 +233,50 @@ pub struct Slices<'a, B> {
 
 impl<B> Slices<'_, B> {
     #[inline]
-    fn range(&self, row: usize) -> std::ops::Range<usize> {
+    fn range(&self, row: usize) -> Range<usize> {
         self.offsets[row] as usize..self.offsets[row + 1] as usize
     }
 }
 
+/// Looks at every offset once, so that nothing has to be asked of them a row.
 fn open_bytes(column: &Column, rows: usize) -> Option<Slices<'_, &[u8]>> {
-    match &column.values {
-        Values::Bytes(VarBytes { offsets, bytes }) if offsets.len() == rows + 1 => Some(Slices {
-            offsets: &offsets[..=rows],
-            all: bytes,
-        }),
-        _ => None,
+    let Values::Bytes(VarBytes { offsets, bytes }) = &column.values else {
+        return None;
+    };
+    let offsets = offsets.get(..=rows)?;
+    let fits = offsets.is_sorted() && offsets[rows] as usize <= bytes.len();
+    fits.then_some(Slices {
+        offsets,
+        all: bytes.as_slice(),
+    })
+}
+
+/// The host hands over nothing but UTF-8, in the place of missing values too. That is checked once for
+/// the whole column.
+fn open_text(column: &Column, rows: usize) -> Option<Slices<'_, &str>> {
+    let Slices { offsets, all } = open_bytes(column, rows)?;
+    if let Some(ascii) = as_ascii(all) {
+        // Every place in it is the boundary of a character.
+        return Some(Slices {
+            offsets,
+            all: ascii,
+        });
     }
+    let all = str::from_utf8(all).ok()?;
+    let is_boundary = |&offset: &u32| all.is_char_boundary(offset as usize);
+    let fits = offsets.iter().all(is_boundary);
+    fits.then_some(Slices { offsets, all })
+}
+
+#[expect(
+    unsafe_code,
+    reason = "to check ASCII and then UTF-8 would be to look twice"
+)]
+fn as_ascii(bytes: &[u8]) -> Option<&str> {
+    // SAFETY: ASCII is UTF-8.
+    bytes
+        .is_ascii()
+        .then(|| unsafe { str::from_utf8_unchecked(bytes) })
 }
 
 impl<'a> InputValue<'a> for &'a [u8] {
@@ -252,7 +288,7 @@ impl<'a> InputValue<'a> for &'a [u8] {
     }
 
     #[inline]
-    fn get(column: Self::Column, row: usize) -> Self {
+    fn get(column: &Self::Column, row: usize) -> Self {
         &column.all[column.range(row)]
     }
 }
@@ -262,16 +298,19 @@ impl<'a> InputValue<'a> for &'a str {
     const EXPECTED: Expected = Expected::Exactly(DataType::Utf8);
 
     fn open(column: &'a Column, _: DataType, rows: usize) -> Option<Self::Column> {
-        let Slices { offsets, all } = open_bytes(column, rows)?;
-        // The host hands over nothing but UTF-8, in the place of missing values too. To check that once
-        // a column is cheap, and a slice of text then only looks at its two ends.
-        let all = str::from_utf8(all).ok()?;
-        Some(Slices { offsets, all })
+        open_text(column, rows)
     }
 
     #[inline]
-    fn get(column: Self::Column, row: usize) -> Self {
-        &column.all[column.range(row)]
+    #[expect(
+        unsafe_code,
+        reason = "the checks are those of `open_text`, made once a column"
+    )]
+    fn get(column: &Self::Column, row: usize) -> Self {
+        let range = column.range(row);
+        // SAFETY: `open_text` has found the offsets to rise, none to lie beyond the text, and each to
+        // be the boundary of a character; `range` is two of them, one behind the other.
+        unsafe { column.all.get_unchecked(range) }
     }
 }
 
@@ -286,7 +325,7 @@ macro_rules! owned {
                 <&$borrowed>::open(column, ty, rows)
             }
 
-            fn get(column: Self::Column, row: usize) -> Self {
+            fn get(column: &Self::Column, row: usize) -> Self {
                 <&$borrowed>::get(column, row).to_owned()
             }
         }
@@ -358,9 +397,9 @@ impl<'a, V: InputValue<'a>> InputValue<'a> for Option<V> {
     }
 
     #[inline]
-    fn get(column: Self::Column, row: usize) -> Self {
+    fn get(column: &Self::Column, row: usize) -> Self {
         let is_present = column.validity.is_none_or(|validity| validity[row] != 0);
-        is_present.then(|| V::get(column.values, row))
+        is_present.then(|| V::get(&column.values, row))
     }
 }
 

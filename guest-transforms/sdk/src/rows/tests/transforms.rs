@@ -393,6 +393,49 @@ fn a_field_that_the_struct_does_not_have_is_a_mistake_in_the_guest() {
 }
 
 #[test]
+fn text_that_is_none_is_an_error_and_never_read() {
+    let config = json!({"first": "a", "second": "a"});
+    let guest = testing::transform::<Compare>(&fields(&[("a", "utf8")]), config).unwrap();
+    let apply = |offsets: &[u32], bytes: &[u8]| {
+        let text = crate::Values::Bytes(crate::VarBytes {
+            offsets: offsets.to_vec(),
+            bytes: bytes.to_vec(),
+        });
+        guest.guest().apply(crate::Batch {
+            rows: 2,
+            columns: vec![crate::Column::new(text)],
+        })
+    };
+    assert!(apply(&[0, 1, 3], "aé".as_bytes()).is_ok());
+    let error = Err("column 0 of the batch is not utf8 as configured".to_owned());
+    for (offsets, bytes) in [
+        (&[0, 1, 2][..], "aé".as_bytes()),
+        (&[0, 2, 1], b"abc"),
+        (&[0, 1, 4], b"abc"),
+        (&[0, 1], b"abc"),
+        (&[0, 1, 3], b"a\xff\xff"),
+    ] {
+        assert_eq!(apply(offsets, bytes), error, "{offsets:?} {bytes:?}");
+    }
+}
+
+#[test]
+fn a_column_that_says_of_each_value_that_it_is_there_is_full() {
+    let guest = testing::transform::<Copy>(&everything(), json!({})).unwrap();
+    let mut batch = testing::batch(
+        &everything(),
+        &[json!({
+            "flag": true, "whole": 1, "money": 1, "ratio": 1, "text column": "", "note": "",
+            "bytes": "", "time": 0, "day": "2025-03-01",
+        })],
+    );
+    batch.columns[1].validity = Some(vec![1]);
+    assert!(guest.guest().apply(batch.clone()).is_ok());
+    batch.columns[1].validity = Some(vec![0]);
+    assert!(guest.guest().apply(batch).is_err());
+}
+
+#[test]
 fn a_batch_that_is_not_as_configured_is_an_error() {
     let input = fields(&[("a", "int64?")]);
     let guest = testing::transform::<Repeat<Vec<Numbered>>>(&input, json!({})).unwrap();
