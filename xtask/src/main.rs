@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod demo;
 mod guests;
+mod guides;
 mod test;
 
 mod services;

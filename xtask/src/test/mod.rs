@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::services::Session;
 use crate::workspace::cargo;
-use crate::{group, guests, interrupt};
+use crate::{group, guests, guides, interrupt};
 
 use outcome::Outcome;
 
@@ -41,6 +41,8 @@ enum Kind {
     Doc,
     /// Tests that need guests and servers
     It,
+    /// What README and tutorial tell their readers to do, as written
+    Guides,
 }
 
 /// Runs the checks, up to the first that fails. The last line counts the tests; a check that fails without a
@@ -114,6 +116,13 @@ impl Checks<'_> {
                 },
             )?;
             session.close()?;
+        }
+        if self.wants(Kind::Guides) {
+            let repeat = "cargo xtask test --only guides";
+            self.step("README and tutorial", repeat, |checks| {
+                checks.outcome.passed += guides::run()?;
+                Ok(())
+            })?;
         }
         Ok(())
     }
