@@ -68,10 +68,18 @@ fn summary(pipeline: &Pipeline) -> String {
         if !stage.key.is_empty() {
             let _ = write!(what, " by {}", stage.key.join(", "));
         }
-        if let Window::Tumbling { every, time } = &stage.window {
-            let _ = write!(what, " for every {} of {time}", length(*every));
-        }
+        let _ = match &stage.window {
+            Window::Tumbling { every, time } => {
+                write!(what, " for every {} of {time}", length(*every))
+            }
+            Window::None => write!(what, " for all time"),
+        };
         lines.push(("aggregate", what));
+    }
+    if !pipeline.aggregates.is_empty() {
+        // No window closes, so none of the aggregates ever drops a state.
+        let kept = "kept for ever, in memory and in PostgreSQL: one for each key and window";
+        lines.push(("state", kept.to_owned()));
     }
     for sink in &pipeline.sinks {
         match &sink.kind {

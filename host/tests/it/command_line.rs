@@ -213,6 +213,8 @@ fn the_shipped_pipeline_is_fine() {
         "ecommerce-sales",
         "sales = currency(source)",
         "sales_per_month (year, month) from sales_per_month",
+        "customer_totals = totals(sales) by customer_id for all time",
+        "state  kept for ever",
     ] {
         assert!(summary.contains(wanted), "`{wanted}` in: {summary}");
     }
