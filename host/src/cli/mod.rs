@@ -7,6 +7,16 @@ mod check;
 mod generate;
 mod run;
 
+// For whoever writes guests.
+mod bench;
+mod build;
+mod inspect;
+mod subject;
+mod test;
+
+mod completions;
+mod terminal;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -42,8 +52,18 @@ enum Action {
     Run(run::Args),
     /// Say whether a pipeline is right, without running it
     Check(check::Args),
+    /// Build the guests of a folder
+    Build(build::Args),
+    /// Run rows through a guest, and show or compare what comes out
+    Test(test::Args),
+    /// Say what a guest is and does
+    Inspect(inspect::Args),
+    /// Measure what a guest costs a row
+    Bench(bench::Args),
     /// Make synthetic sales
     Generate(generate::Args),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Args),
 }
 
 impl Command {
@@ -56,7 +76,12 @@ impl Command {
         match self.action {
             Action::Run(args) => run::run(args),
             Action::Check(args) => check::run(args),
+            Action::Build(args) => build::run(&args),
+            Action::Test(args) => test::run(args),
+            Action::Inspect(args) => inspect::run(args),
+            Action::Bench(args) => bench::run(args),
             Action::Generate(args) => generate::run(args),
+            Action::Completions(args) => completions::run(&args),
         }
     }
 }
@@ -68,14 +93,28 @@ impl Command {
 ///
 /// When something does not fit; the reports are on stderr then.
 fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan, Diagnostics)> {
+    let (fits, diagnostics) = examine(path)?;
+    let (pipeline, plan) = fits.ok_or_else(|| refuse(&diagnostics))?;
+    Ok((pipeline, plan, diagnostics))
+}
+
+/// The same, with the reports for the caller to print; `None` when something does not fit.
+///
+/// # Errors
+///
+/// When there is no engine to load components with.
+fn examine(path: &Path) -> anyhow::Result<(Option<(Pipeline, Plan)>, Diagnostics)> {
     tracing::debug!(path = %path.display(), "reading the pipeline");
     let environment = |name: &str| std::env::var(name).ok();
-    let (pipeline, mut diagnostics) =
-        config::load(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
+    let (pipeline, mut diagnostics) = match config::load(path, &environment) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => return Ok((None, diagnostics)),
+    };
     let engine = GuestEngine::new(cache_folder())?;
-    let plan = Plan::build(&pipeline, &engine, &mut diagnostics);
-    let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
-    Ok((pipeline, plan, diagnostics))
+    let plan = terminal::step("loading the components", || {
+        Plan::build(&pipeline, &engine, &mut diagnostics)
+    });
+    Ok((plan.map(|plan| (pipeline, plan)), diagnostics))
 }
 
 /// Two threads: for what waits for servers, not for what computes.

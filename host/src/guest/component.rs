@@ -110,6 +110,17 @@ impl Component {
         &self.0.digest
     }
 
+    /// Names of what it imports, in order: parts of WASI that the host stubs, as anything else is
+    /// refused when it is loaded.
+    #[must_use]
+    pub fn imports(&self) -> Vec<String> {
+        let engine = self.0.engine.wasm();
+        let ty = self.0.instance_pre.component().component_type();
+        ty.imports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+
     /// Asks it what it is, in an instance of its own.
     ///
     /// # Errors

@@ -83,6 +83,11 @@ impl<I: Interface> Configured<I> {
         self.limits.output
     }
 
+    /// Bytes that memories and tables of the instance take; none right after a call that failed.
+    pub(super) fn memory_bytes(&self) -> Option<usize> {
+        self.instance.as_ref().map(Instance::memory_bytes)
+    }
+
     /// Lowers a batch and calls with it, in a fresh instance after a failure.
     pub(super) fn call<R>(
         &mut self,

@@ -67,6 +67,11 @@ impl<G> Instance<G> {
         Ok(Self { store, guest })
     }
 
+    /// Bytes that its memories and tables take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
     /// Makes one call for so many rows.
     ///
     /// # Errors

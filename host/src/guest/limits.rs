@@ -51,6 +51,11 @@ impl Memory {
         self.denied
     }
 
+    /// Bytes that memories and tables take. They never shrink.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
     fn grow(&mut self, bytes: usize) -> bool {
         let used = self.used.saturating_add(bytes);
         let granted = used <= self.limit;

@@ -41,6 +41,7 @@ use crate::config::Secret;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::record::{DeadLetter, Origin, Partition};
 
+pub(crate) use self::render::Documents;
 pub use self::target::{IndexError, IndexTarget};
 
 /// Requests at a time: while the server works on one, the next is written or on its way.

@@ -25,7 +25,7 @@ use crate::calendar::{DAY_MICROS, civil_from_days, day_of};
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
 /// The rows of one batch, as documents.
-pub(super) struct Documents<'a> {
+pub(crate) struct Documents<'a> {
     fields: Vec<Field<'a>>,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Documents<'a> {
     /// # Panics
     ///
     /// When a column has a layout that is none of [`crate::schema::DataType`]'s.
-    pub(super) fn new(rows: &'a RecordBatch) -> Self {
+    pub(crate) fn new(rows: &'a RecordBatch) -> Self {
         let fields = rows
             .schema_ref()
             .fields()
@@ -74,7 +74,7 @@ impl<'a> Documents<'a> {
     }
 
     /// Appends the document of `row`, without a line feed.
-    pub(super) fn write(&self, row: usize, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>) {
         let start = out.len();
         for field in &self.fields {
             if field.array.is_valid(row) {
@@ -88,6 +88,14 @@ impl<'a> Documents<'a> {
             None => out.push(b'{'),
         }
         out.push(b'}');
+    }
+
+    /// Appends one value of `row`; nothing where it is missing.
+    pub(crate) fn write_value(&self, column: usize, row: usize, out: &mut Vec<u8>) {
+        let field = &self.fields[column];
+        if field.array.is_valid(row) {
+            field.values.write(row, out);
+        }
     }
 }
 
