@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::terminal::print;
 use crate::config::{
-    DeadLetters, Diagnostic, Diagnostics, Every, Pipeline, Severity, SinkKind, SourceKind, Window,
+    DeadLetters, Diagnostic, Diagnostics, Every, GeneratorSource, Pipeline, Severity, SinkKind,
+    SourceKind, Window,
 };
 
 /// What `wasmill check` is told.
@@ -109,18 +110,20 @@ fn summary(pipeline: &Pipeline) -> String {
     }
     if !pipeline.aggregates.is_empty() {
         // No window closes, so none of the aggregates ever drops a state.
-        let kept = "kept for ever, in memory and in PostgreSQL: one for each key and window";
+        let kept = "kept for ever, in memory and in the ledger: one for each key and window";
         lines.push(("state", kept.to_owned()));
     }
     for sink in &pipeline.sinks {
         match &sink.kind {
-            SinkKind::Postgres { tables, .. } => lines.extend(tables.iter().map(|table| {
-                let key = table.key.join(", ");
-                (
-                    "table",
-                    format!("{} ({key}) from {}", table.table, table.from),
-                )
-            })),
+            SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
+                lines.extend(tables.iter().map(|table| {
+                    let key = table.key.join(", ");
+                    (
+                        "table",
+                        format!("{} ({key}) from {}", table.table, table.from),
+                    )
+                }))
+            }
             SinkKind::Elasticsearch { indices, .. } => lines.extend(indices.iter().map(|index| {
                 (
                     "index",
@@ -142,6 +145,12 @@ fn source(pipeline: &Pipeline) -> String {
     match &pipeline.source.kind {
         SourceKind::Kafka(kafka) => format!("topic {}, {columns} columns", kafka.topic),
         SourceKind::File { paths } => format!("{} files, {columns} columns", paths.len()),
+        SourceKind::Generator(generator) => {
+            let GeneratorSource {
+                partitions, seed, ..
+            } = generator;
+            format!("generator, seed {seed}, {partitions} partitions, {columns} columns")
+        }
     }
 }
 
