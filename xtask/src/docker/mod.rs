@@ -10,6 +10,7 @@
 
 mod agree;
 mod compose;
+mod confined;
 mod context;
 mod dockerfile;
 mod image;
