@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod demo;
+mod docker;
 mod guests;
 mod guides;
 mod test;
@@ -50,6 +51,8 @@ enum Task {
     Bench(bench::Options),
     /// Build the guests for wasm32-wasip2 into target/guests
     Guests,
+    /// Execute the Dockerfile without an engine, and try what comes out
+    Image(docker::Options),
     /// Real Kafka, PostgreSQL and Elasticsearch on free ports of 127.0.0.1
     #[command(subcommand)]
     Services(services::Command),
@@ -78,6 +81,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Demo(options) => demo::run(&options, &services_dir),
         Task::Bench(options) => bench::run(&options, &services_dir),
         Task::Guests => guests::build().map(|()| ExitCode::SUCCESS),
+        Task::Image(options) => docker::run(&options),
         Task::Services(command) => services::run(&command, &services_dir),
         Task::Test(options) => Ok(test::run(&options, &services_dir)),
     }

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::services::Session;
 use crate::workspace::cargo;
-use crate::{group, guests, guides, interrupt};
+use crate::{docker, group, guests, guides, interrupt};
 
 use outcome::Outcome;
 
@@ -35,6 +35,8 @@ pub(crate) struct Options {
 enum Kind {
     /// Format and lints
     Lint,
+    /// Compose file and Dockerfile, as far as that goes without an engine
+    Docker,
     /// Tests inside the modules
     Unit,
     /// Documentation and the examples in it
@@ -80,6 +82,13 @@ impl Checks<'_> {
             })?;
             let clippy = "cargo clippy --workspace --all-targets -- -D warnings";
             self.step("clippy", clippy, |_| group::run(&mut cargo_line(clippy)))?;
+        }
+        if self.wants(Kind::Docker) {
+            let repeat = "cargo xtask test --only docker";
+            self.step("Docker files", repeat, |checks| {
+                checks.outcome.passed += docker::check()?;
+                Ok(())
+            })?;
         }
         if self.wants(Kind::Unit) {
             self.step("unit tests", "cargo xtask test --only unit", |checks| {
