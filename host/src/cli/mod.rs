@@ -14,7 +14,7 @@ use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::config::{self, Diagnostics, Look, Pipeline};
+use crate::config::{self, Diagnostics, Embedded, Embedding, Look, Pipeline};
 use crate::guest::GuestEngine;
 use crate::pipeline::Plan;
 use crate::telemetry::Telemetry;
@@ -69,13 +69,39 @@ impl Command {
 /// When something does not fit; the reports are on stderr then.
 fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan, Diagnostics)> {
     tracing::debug!(path = %path.display(), "reading the pipeline");
-    let environment = |name: &str| std::env::var(name).ok();
     let (pipeline, mut diagnostics) =
         config::load(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
-    let engine = GuestEngine::new(cache_folder())?;
-    let plan = Plan::build(&pipeline, &engine, &mut diagnostics);
-    let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
+    let plan = fit(&pipeline, &mut diagnostics)?;
     Ok((pipeline, plan, diagnostics))
+}
+
+/// The same for a run with nothing installed.
+///
+/// # Errors
+///
+/// Those of [`plan`]; also when the generated records do not suit the pipeline.
+fn plan_embedded(
+    path: &Path,
+    embedding: &Embedding,
+) -> anyhow::Result<(Embedded, Plan, Diagnostics)> {
+    tracing::debug!(path = %path.display(), "reading the pipeline");
+    let (pipeline, mut diagnostics) =
+        config::load_embedded(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
+    let embedded = config::embed(pipeline, embedding, &mut diagnostics);
+    let embedded = embedded.ok_or_else(|| refuse(&diagnostics))?;
+    let plan = fit(&embedded.pipeline, &mut diagnostics)?;
+    Ok((embedded, plan, diagnostics))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Loads the components of a pipeline and fits everything together.
+fn fit(pipeline: &Pipeline, diagnostics: &mut Diagnostics) -> anyhow::Result<Plan> {
+    let engine = GuestEngine::new(cache_folder())?;
+    let plan = Plan::build(pipeline, &engine, diagnostics);
+    plan.ok_or_else(|| refuse(diagnostics))
 }
 
 /// Two threads: for what waits for servers, not for what computes.
