@@ -24,7 +24,7 @@ use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::config::{self, Diagnostics, Look, Pipeline};
+use crate::config::{self, Diagnostics, Embedded, Embedding, Look, Pipeline};
 use crate::guest::GuestEngine;
 use crate::pipeline::Plan;
 use crate::telemetry::Telemetry;
@@ -105,16 +105,44 @@ fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan, Diagnostics)> {
 /// When there is no engine to load components with.
 fn examine(path: &Path) -> anyhow::Result<(Option<(Pipeline, Plan)>, Diagnostics)> {
     tracing::debug!(path = %path.display(), "reading the pipeline");
-    let environment = |name: &str| std::env::var(name).ok();
     let (pipeline, mut diagnostics) = match config::load(path, &environment) {
         Ok(loaded) => loaded,
         Err(diagnostics) => return Ok((None, diagnostics)),
     };
-    let engine = GuestEngine::new(cache_folder())?;
-    let plan = terminal::step("loading the components", || {
-        Plan::build(&pipeline, &engine, &mut diagnostics)
-    });
+    let plan = fit(&pipeline, &mut diagnostics)?;
     Ok((plan.map(|plan| (pipeline, plan)), diagnostics))
+}
+
+/// The same for a run with nothing installed.
+///
+/// # Errors
+///
+/// Those of [`plan`]; also when the generated records do not suit the pipeline.
+fn plan_embedded(
+    path: &Path,
+    embedding: &Embedding,
+) -> anyhow::Result<(Embedded, Plan, Diagnostics)> {
+    tracing::debug!(path = %path.display(), "reading the pipeline");
+    let (pipeline, mut diagnostics) =
+        config::load_embedded(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
+    let embedded = config::embed(pipeline, embedding, &mut diagnostics);
+    let embedded = embedded.ok_or_else(|| refuse(&diagnostics))?;
+    let plan = fit(&embedded.pipeline, &mut diagnostics)?;
+    let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
+    Ok((embedded, plan, diagnostics))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Loads the components of a pipeline and fits everything together; `None` when something does not
+/// fit.
+fn fit(pipeline: &Pipeline, diagnostics: &mut Diagnostics) -> anyhow::Result<Option<Plan>> {
+    let engine = GuestEngine::new(cache_folder())?;
+    Ok(terminal::step("loading the components", || {
+        Plan::build(pipeline, &engine, diagnostics)
+    }))
 }
 
 /// Two threads: for what waits for servers, not for what computes.

@@ -30,7 +30,7 @@ pub use plan::{Plan, Stream};
 pub use summary::{ProcessUsage, StageSummary, Summary};
 
 use crate::aggregate::AggregateError;
-use crate::config::Pipeline;
+use crate::config::{Pipeline, SourceKind};
 use crate::epoch::{Coordinator, EpochCutter, EpochId};
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
@@ -124,6 +124,11 @@ pub enum PipelineError {
         /// the panic's message
         message: String,
     },
+    /// A run to the end of what has none.
+    #[error(
+        "a run with `--once` ends where the source ends, and this generator goes on for ever: give it `records` in `[source]`, or an embedded run `--records N`"
+    )]
+    Endless,
     /// Told to stop before it had begun.
     #[error("stopped while waiting for {0}")]
     StoppedWhileStarting(String),
@@ -145,6 +150,10 @@ pub async fn run(
     endpoints: Endpoints,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
+    let endless = matches!(&pipeline.source.kind, SourceKind::Generator(g) if g.records.is_none());
+    if options.once && endless {
+        return Err(PipelineError::Endless);
+    }
     let ready = start::make_ready(pipeline, plan, endpoints, &options.stop).await?;
     let counters = Arc::new(counters(pipeline, &ready));
     tracing::info!(pipeline = pipeline.name, epoch = %ready.beginning.epoch, "running");

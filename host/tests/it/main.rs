@@ -15,6 +15,7 @@ mod sandbox;
 mod elasticsearch;
 mod postgres;
 mod sink_contract;
+mod sqlite;
 
 mod dead_letters;
 
@@ -23,6 +24,7 @@ mod generator;
 mod command_line;
 mod faulty_plans;
 
+mod embedded;
 mod end_to_end;
 mod queries;
 mod restart;
