@@ -267,13 +267,12 @@ impl Files {
                 "the health check of image and compose has to be {command:?}"
             ));
         }
-        let admin = self
-            .setting(&["admin", "listen"])
-            .and_then(toml::Value::as_str);
-        let admin = admin.unwrap_or("nothing");
+        let admin = self.setting(&["admin", "listen"]);
+        let admin = admin.and_then(toml::Value::as_str).unwrap_or("nothing");
+        let admin = expanded(admin, &self.service("wasmill")["environment"]);
         if !admin.starts_with("127.0.0.1:") {
             problems.push(format!(
-                "[admin] of pipeline.toml listens on {admin}; the health check needs 127.0.0.1"
+                "the admin address of wasmill is {admin}; the health check needs 127.0.0.1"
             ));
         }
         problems
@@ -376,6 +375,18 @@ fn variables(pipeline: &str) -> BTreeSet<&str> {
             &name[..end.unwrap_or(name.len())]
         })
         .collect()
+}
+
+/// `${NAME:-default}`, if that is the whole of a text, as it is with these variables.
+fn expanded(text: &str, environment: &Value) -> String {
+    let inside = text
+        .strip_prefix("${")
+        .and_then(|text| text.strip_suffix('}'));
+    let Some(inside) = inside else {
+        return text.to_owned();
+    };
+    let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
+    environment[name].as_str().unwrap_or(default).to_owned()
 }
 
 #[cfg(test)]

@@ -156,12 +156,8 @@ const TEXT_CHANGES: &[(&str, &str, &str)] = &[
         "\"--version\"",
         "the health check of image and compose",
     ),
-    ("127.0.0.1:8080", "0.0.0.0:8080", "listens on 0.0.0.0:8080"),
-    (
-        "[admin]\nlisten = \"127.0.0.1:8080\"",
-        "",
-        "listens on nothing",
-    ),
+    ("127.0.0.1:8080", "0.0.0.0:8080", "is 0.0.0.0:8080"),
+    ("[admin]\nlisten = \"127.0.0.1:8080\"", "", "is nothing"),
 ];
 
 #[test]
@@ -249,6 +245,19 @@ fn a_change_of_the_compose_file_alone_is_noticed() {
             found.iter().any(|problem| problem.contains(says)),
             "{place}: {found:?}"
         );
+    }
+}
+
+#[test]
+fn a_variable_is_what_compose_sets_or_its_default() {
+    let environment = json!({ "A": "set" });
+    for (text, value) in [
+        ("plain", "plain"),
+        ("${A:-default}", "set"),
+        ("${B:-default}", "default"),
+        ("${B}", ""),
+    ] {
+        assert_eq!(expanded(text, &environment), value);
     }
 }
 
