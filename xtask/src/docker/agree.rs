@@ -171,13 +171,12 @@ impl Files {
     /// No root, nothing to write to but the cache.
     fn confinement(&self, runtime: &Stage) -> Vec<String> {
         let mut problems = Vec::new();
-        let user = runtime.steps.iter().rev().find_map(|step| match step {
-            Step::User(user) => user.parse::<u32>().ok(),
-            _ => None,
-        });
         // By number, so that Kubernetes can see that it is not root.
-        if user.is_none_or(|user| user == 0) {
-            problems.push("the image has to end with a USER by number, other than 0".to_owned());
+        if !runtime.user().is_some_and(is_no_root) {
+            problems.push(
+                "the image has to end with a USER by number, as 10001:10001, other than 0"
+                    .to_owned(),
+            );
         }
         for name in OURS {
             let service = self.service(name);
@@ -339,6 +338,12 @@ impl Files {
             })
         })
     }
+}
+
+/// Whether this is a user and a group by number, neither of them 0.
+pub(super) fn is_no_root(user: &str) -> bool {
+    let ids: Vec<Result<u32, _>> = user.split(':').map(str::parse).collect();
+    ids.len() == 2 && ids.iter().all(|id| matches!(id, Ok(1..)))
 }
 
 /// A problem, unless `found` is as `expected`.

@@ -8,7 +8,7 @@ const DOCKERFILE: &str = "FROM rust:1.95.0-bookworm AS builder\nWORKDIR /src\n\
     ENV RUSTUP_TOOLCHAIN=1.95.0\nCOPY . .\nRUN make\n\
     FROM debian:bookworm-slim\nWORKDIR /opt/wasmill\n\
     COPY --from=builder /src/image/guests target/guests\nCOPY pipeline.toml .\n\
-    ENV WASMILL_CACHE=/var/cache/wasmill\nUSER 10001\n\
+    ENV WASMILL_CACHE=/var/cache/wasmill\nUSER 10001:10001\n\
     HEALTHCHECK CMD [\"wasmill\", \"status\", \"pipeline.toml\"]\n";
 const PIPELINE: &str = "# ${COMMENT}\n[source]\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\n\
     topic = \"sales\"\n[components.totals]\npath = \"target/guests/totals.wasm\"\n\
@@ -136,7 +136,9 @@ const TEXT_CHANGES: &[(&str, &str, &str)] = &[
         "compose has to mount pipeline.toml at /app/pipeline.toml",
     ),
     ("USER 10001", "USER 0", "USER by number"),
-    ("USER 10001", "USER wasmill", "USER by number"),
+    ("USER 10001:10001", "USER 10001", "USER by number"),
+    ("10001:10001", "10001:0", "USER by number"),
+    ("10001:10001", "wasmill", "USER by number"),
     (
         "CACHE=/var/cache/wasmill",
         "CACHE=/cache",
