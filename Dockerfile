@@ -26,14 +26,15 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM debian:bookworm-slim
 # The only folder that it writes to: compiled guests, kept by a volume.
-RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin wasmill \
+RUN groupadd --system --gid 10001 wasmill \
+    && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin wasmill \
     && install --directory --owner=wasmill --group=wasmill --mode=0700 /var/cache/wasmill
 WORKDIR /opt/wasmill
 COPY --from=builder /src/image/wasmill /usr/local/bin/wasmill
 COPY --from=builder /src/image/guests target/guests
 COPY pipeline.toml .
 ENV WASMILL_CACHE=/var/cache/wasmill
-USER 10001
+USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["wasmill", "status", "pipeline.toml"]
 ENTRYPOINT ["wasmill"]
 CMD ["run", "pipeline.toml"]

@@ -171,13 +171,12 @@ impl Files {
     /// No root, nothing to write to but the cache.
     fn confinement(&self, runtime: &Stage) -> Vec<String> {
         let mut problems = Vec::new();
-        let user = runtime.steps.iter().rev().find_map(|step| match step {
-            Step::User(user) => user.parse::<u32>().ok(),
-            _ => None,
-        });
         // By number, so that Kubernetes can see that it is not root.
-        if user.is_none_or(|user| user == 0) {
-            problems.push("the image has to end with a USER by number, other than 0".to_owned());
+        if !runtime.user().is_some_and(is_no_root) {
+            problems.push(
+                "the image has to end with a USER by number, as 10001:10001, other than 0"
+                    .to_owned(),
+            );
         }
         for name in OURS {
             let service = self.service(name);
@@ -267,13 +266,12 @@ impl Files {
                 "the health check of image and compose has to be {command:?}"
             ));
         }
-        let admin = self
-            .setting(&["admin", "listen"])
-            .and_then(toml::Value::as_str);
-        let admin = admin.unwrap_or("nothing");
+        let admin = self.setting(&["admin", "listen"]);
+        let admin = admin.and_then(toml::Value::as_str).unwrap_or("nothing");
+        let admin = expanded(admin, &self.service("wasmill")["environment"]);
         if !admin.starts_with("127.0.0.1:") {
             problems.push(format!(
-                "[admin] of pipeline.toml listens on {admin}; the health check needs 127.0.0.1"
+                "the admin address of wasmill is {admin}; the health check needs 127.0.0.1"
             ));
         }
         problems
@@ -342,6 +340,12 @@ impl Files {
     }
 }
 
+/// Whether this is a user and a group by number, neither of them 0.
+pub(super) fn is_no_root(user: &str) -> bool {
+    let ids: Vec<Result<u32, _>> = user.split(':').map(str::parse).collect();
+    ids.len() == 2 && ids.iter().all(|id| matches!(id, Ok(1..)))
+}
+
 /// A problem, unless `found` is as `expected`.
 fn said(what: &str, found: &str, expected: &str) -> Option<String> {
     (found != expected).then(|| format!("{what} is {found}, and has to be {expected}"))
@@ -376,6 +380,18 @@ fn variables(pipeline: &str) -> BTreeSet<&str> {
             &name[..end.unwrap_or(name.len())]
         })
         .collect()
+}
+
+/// `${NAME:-default}`, if that is the whole of a text, as it is with these variables.
+fn expanded(text: &str, environment: &Value) -> String {
+    let inside = text
+        .strip_prefix("${")
+        .and_then(|text| text.strip_suffix('}'));
+    let Some(inside) = inside else {
+        return text.to_owned();
+    };
+    let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
+    environment[name].as_str().unwrap_or(default).to_owned()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::agree::is_no_root;
 use super::dockerfile::{Stage, Step};
 use super::steps::PATH;
 use crate::group;
@@ -50,7 +51,7 @@ impl Confined {
         let cache = runtime.env("WASMILL_CACHE");
         let mut image = Self {
             cache: cache.context("WASMILL_CACHE is not set")?.to_owned(),
-            user: String::new(),
+            user: runtime.user().context("the image has no USER")?.to_owned(),
             workdir: runtime.workdir().to_owned(),
             env: vec![format!("PATH={PATH}")],
             healthcheck: Vec::new(),
@@ -59,17 +60,13 @@ impl Confined {
         };
         for step in &runtime.steps {
             match step {
-                Step::User(user) => image.user.clone_from(user),
                 Step::Env(name, value) => image.env.push(format!("{name}={value}")),
                 Step::Healthcheck(command) => image.healthcheck.clone_from(command),
                 _ => {}
             }
         }
         image.env.extend_from_slice(env);
-        ensure!(
-            image.user.parse::<u32>().is_ok_and(|id| id != 0),
-            "the image runs as root"
-        );
+        ensure!(is_no_root(&image.user), "the image runs as root");
         // A new volume takes on what the image has at its place, the owner too.
         if image.volume.exists() {
             fs::remove_dir_all(&image.volume)?;
@@ -88,7 +85,7 @@ impl Confined {
         command.args(["--mount", "sh", "-euc", CONFINED, "sh"]);
         command.args([&self.root, &self.volume]).arg(&self.cache);
         command
-            .arg(format!("--userspec={0}:{0}", self.user))
+            .arg(format!("--userspec={}", self.user))
             .arg(&self.root);
         command
             .args(["env", "-i", "--chdir", &self.workdir])

@@ -80,6 +80,15 @@ impl Stage {
         })
     }
 
+    /// The last USER.
+    pub(super) fn user(&self) -> Option<&str> {
+        let steps = self.steps.iter().rev();
+        steps.into_iter().find_map(|step| match step {
+            Step::User(user) => Some(user.as_str()),
+            _ => None,
+        })
+    }
+
     /// Where its commands run in the end.
     pub(super) fn workdir(&self) -> &str {
         let steps = self.steps.iter().rev();

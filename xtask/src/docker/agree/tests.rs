@@ -8,7 +8,7 @@ const DOCKERFILE: &str = "FROM rust:1.95.0-bookworm AS builder\nWORKDIR /src\n\
     ENV RUSTUP_TOOLCHAIN=1.95.0\nCOPY . .\nRUN make\n\
     FROM debian:bookworm-slim\nWORKDIR /opt/wasmill\n\
     COPY --from=builder /src/image/guests target/guests\nCOPY pipeline.toml .\n\
-    ENV WASMILL_CACHE=/var/cache/wasmill\nUSER 10001\n\
+    ENV WASMILL_CACHE=/var/cache/wasmill\nUSER 10001:10001\n\
     HEALTHCHECK CMD [\"wasmill\", \"status\", \"pipeline.toml\"]\n";
 const PIPELINE: &str = "# ${COMMENT}\n[source]\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\n\
     topic = \"sales\"\n[components.totals]\npath = \"target/guests/totals.wasm\"\n\
@@ -136,7 +136,9 @@ const TEXT_CHANGES: &[(&str, &str, &str)] = &[
         "compose has to mount pipeline.toml at /app/pipeline.toml",
     ),
     ("USER 10001", "USER 0", "USER by number"),
-    ("USER 10001", "USER wasmill", "USER by number"),
+    ("USER 10001:10001", "USER 10001", "USER by number"),
+    ("10001:10001", "10001:0", "USER by number"),
+    ("10001:10001", "wasmill", "USER by number"),
     (
         "CACHE=/var/cache/wasmill",
         "CACHE=/cache",
@@ -156,12 +158,8 @@ const TEXT_CHANGES: &[(&str, &str, &str)] = &[
         "\"--version\"",
         "the health check of image and compose",
     ),
-    ("127.0.0.1:8080", "0.0.0.0:8080", "listens on 0.0.0.0:8080"),
-    (
-        "[admin]\nlisten = \"127.0.0.1:8080\"",
-        "",
-        "listens on nothing",
-    ),
+    ("127.0.0.1:8080", "0.0.0.0:8080", "is 0.0.0.0:8080"),
+    ("[admin]\nlisten = \"127.0.0.1:8080\"", "", "is nothing"),
 ];
 
 #[test]
@@ -249,6 +247,19 @@ fn a_change_of_the_compose_file_alone_is_noticed() {
             found.iter().any(|problem| problem.contains(says)),
             "{place}: {found:?}"
         );
+    }
+}
+
+#[test]
+fn a_variable_is_what_compose_sets_or_its_default() {
+    let environment = json!({ "A": "set" });
+    for (text, value) in [
+        ("plain", "plain"),
+        ("${A:-default}", "set"),
+        ("${B:-default}", "default"),
+        ("${B}", ""),
+    ] {
+        assert_eq!(expanded(text, &environment), value);
     }
 }
 
