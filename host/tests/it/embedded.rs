@@ -230,8 +230,11 @@ fn look(path: &Path) -> bool {
             sums[0].is_some()
         }
         Ok(None) => false,
-        // Not all tables are there yet, or the file is just being made.
-        Err(_) => false,
+        Err(error) => {
+            // All tables come to be in one transaction.
+            assert!(error.to_string().contains("no such table"), "{error}");
+            false
+        }
     }
 }
 
