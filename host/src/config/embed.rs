@@ -54,7 +54,7 @@ pub fn embed(
     diagnostics: &mut Diagnostics,
 ) -> Option<Embedded> {
     let mut replaced = Vec::new();
-    replaced.extend(source(&mut pipeline, embedding, diagnostics)?);
+    source(&mut pipeline, embedding, &mut replaced, diagnostics)?;
     let database = embedding.data.join(format!("{}.sqlite3", pipeline.name));
     let sinks = std::mem::take(&mut pipeline.sinks);
     pipeline.sinks = sinks
@@ -75,12 +75,13 @@ pub fn embed(
 }
 
 /// Puts a generator in Kafka's place, and does what `embedding` says to one that is there already.
-/// The line about it, if there is something to say.
+/// `None` when a report was made.
 fn source(
     pipeline: &mut Pipeline,
     embedding: &Embedding,
+    replaced: &mut Vec<String>,
     diagnostics: &mut Diagnostics,
-) -> Option<Option<String>> {
+) -> Option<()> {
     let mut generator = match &pipeline.source.kind {
         SourceKind::Kafka(_) => GeneratorSource {
             rate: embedding.records.is_none().then_some(RATE),
@@ -101,7 +102,7 @@ fn source(
                 diagnostics.push(Diagnostic::error(message).at(&place).help(help));
                 return None;
             }
-            return Some(None);
+            return Some(());
         }
     };
     let Embedding {
@@ -119,17 +120,19 @@ fn source(
     }
     let faults = generated_columns(pipeline);
     if !faults.is_empty() {
-        faults.into_iter().for_each(|fault| diagnostics.push(fault));
+        for fault in faults {
+            diagnostics.push(fault);
+        }
         return None;
     }
-    let line = matches!(pipeline.source.kind, SourceKind::Kafka(_)).then(|| {
-        format!(
+    if matches!(pipeline.source.kind, SourceKind::Kafka(_)) {
+        replaced.push(format!(
             "source: generated sales in place of Kafka, {}",
             extent(&generator)
-        )
-    });
+        ));
+    }
     pipeline.source.kind = SourceKind::Generator(generator);
-    Some(line)
+    Some(())
 }
 
 fn extent(generator: &GeneratorSource) -> String {

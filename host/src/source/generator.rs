@@ -111,17 +111,6 @@ impl GeneratorSource {
         Self::with_ends(config, ends, Box::new(move || started.elapsed()))
     }
 
-    /// What may be sought.
-    fn ranges(&self, ends: &[i64]) -> Vec<PartitionRange> {
-        let partitions = (0u32..).zip(ends);
-        let ranges = partitions.map(|(partition, &end)| PartitionRange {
-            partition: Partition(partition),
-            begin: 0,
-            end,
-        });
-        ranges.collect()
-    }
-
     /// What is there now.
     fn current_ends(&self) -> Vec<i64> {
         match &self.pace {
@@ -160,11 +149,11 @@ impl GeneratorSource {
 
 impl Source for GeneratorSource {
     fn partitions(&mut self) -> Result<Vec<PartitionRange>, SourceError> {
-        Ok(self.ranges(&self.current_ends()))
+        Ok(ranges(&self.current_ends()))
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
-        check_positions(positions, &self.ranges(&self.ends))?;
+        check_positions(positions, &ranges(&self.ends))?;
         if let Some(pace) = &mut self.pace {
             pace.begin(self.ends.len());
             pace.name(positions, &self.ends);
@@ -276,6 +265,17 @@ impl Pace {
             since.floor = ends;
         }
     }
+}
+
+/// Partitions that end there.
+fn ranges(ends: &[i64]) -> Vec<PartitionRange> {
+    let partitions = (0u32..).zip(ends);
+    let ranges = partitions.map(|(partition, &end)| PartitionRange {
+        partition: Partition(partition),
+        begin: 0,
+        end,
+    });
+    ranges.collect()
 }
 
 /// How many of so many records each partition gets, dealt out in turn.

@@ -156,8 +156,8 @@ fn totals<K: Ord>(
     key: impl Fn(&rusqlite::Row<'_>) -> K,
 ) -> std::collections::BTreeMap<K, (i128, i64)> {
     let sql = format!(
-        "SELECT {keys}, total_sales, transactions, b.total_sales
-         FROM {table} JOIN {table}_minor b USING ({keys}, transactions)"
+        "SELECT {keys}, v.total_sales, transactions, b.total_sales
+         FROM {table} v JOIN {table}_minor b USING ({keys}, transactions)"
     );
     let mut statement = file.prepare(&sql).unwrap();
     let at = keys.split(',').count();
@@ -230,8 +230,11 @@ fn look(path: &Path) -> bool {
             sums[0].is_some()
         }
         Ok(None) => false,
-        // Not all tables are there yet, or the file is just being made.
-        Err(_) => false,
+        Err(error) => {
+            // All tables come to be in one transaction.
+            assert!(error.to_string().contains("no such table"), "{error}");
+            false
+        }
     }
 }
 
@@ -459,4 +462,45 @@ fn the_data_may_lie_elsewhere() {
             .exists()
     );
     assert!(!job.folder.path().join("data").exists());
+}
+
+/// What an embedded run puts in may as well stand in the file.
+#[test]
+fn a_pipeline_may_name_a_generator_and_a_file_itself() {
+    let job = Job::new(|text| {
+        let source = "type = \"generator\"\npartitions = 3\nseed = 5\nrecords = 3000\n#";
+        let text = text
+            .replacen("type = \"kafka\"\nbrokers", &format!("{source} brokers"), 1)
+            .replace("topic = \"financial_transactions\"\nstart", "#");
+        let (before, search) = text.split_once("[[sink]]\nname = \"search\"").unwrap();
+        let (_, after) = search.split_once("# -----").unwrap();
+        let (letters, _) = after.split_once("[dead_letters]").unwrap();
+        let before = before
+            .replace("type = \"postgres\"", "type = \"sqlite\"")
+            .replace(
+                "url = \"${DATABASE_URL",
+                "path = \"data/ecommerce-sales.sqlite3\" # ",
+            );
+        format!(
+            "{before}# {letters}[dead_letters]\ntype = \"file\"\npath = \"data/ecommerce-sales.dead.ndjson\"\n"
+        )
+    });
+    let wasmill = |args: &[&str]| {
+        let mut command = binary::wasmill(args);
+        command.current_dir(job.folder.path());
+        command
+    };
+    let checked = succeed(wasmill(&["check", "pipeline.toml", "--connect"]));
+    assert!(
+        checked.contains("source: reached, 3 partitions"),
+        "{checked}"
+    );
+    assert!(
+        checked.contains("tables fit or will be created"),
+        "{checked}"
+    );
+    assert!(!job.database().exists(), "a check creates nothing");
+    succeed(wasmill(&["run", "pipeline.toml", "--once"]));
+    job.compare(&truth::expected(&settings(5, 0.0), 3, 3_000));
+    succeed(wasmill(&["check", "pipeline.toml", "--connect"]));
 }
