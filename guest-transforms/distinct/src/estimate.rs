@@ -2,9 +2,9 @@
 //!
 //! Source: Otmar Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017,
 //! arXiv:1702.01284), algorithm 6, the improved raw estimator. It needs no table of measured
-//! corrections, and is nearly unbiased from 0 to the end (with 16 registers by about 1/16, with more by
-//! less). Its standard error is that of HyperLogLog,
-//! 1.04 / √m for m registers (Flajolet, Fusy, Gandouet, Meunier, 2007).
+//! corrections, and is unbiased but for about 1/m of the count, m being the number of registers. Its
+//! standard error is 1.04 / √m (Flajolet, Fusy, Gandouet, Meunier, 2007), with 16 registers a fifth
+//! more.
 
 /// 1 / (2 ln 2): the constant of the estimator for many registers.
 const ALPHA: f64 = 0.721_347_520_444_481_7;

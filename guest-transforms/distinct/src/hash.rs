@@ -101,7 +101,7 @@ mod tests {
     fn missing_values_are_not_seen() {
         let mut rows = Vec::new();
         each(&Values::I32s(vec![1, 2, 3]), Some(&[1, 0, 1]), |row, _| {
-            rows.push(row)
+            rows.push(row);
         });
         assert_eq!(rows, [0, 2]);
     }

@@ -76,7 +76,7 @@ impl ColumnAggregate for Distinct {
         }
         let mut hashes = Vec::with_capacity(groups.len());
         hash::each(values, validity.as_deref(), |row, hash| {
-            hashes.push((groups[row], hash))
+            hashes.push((groups[row], hash));
         });
         let (hashes, ends) = by_group(&hashes, group_count);
         let mut builder = Builder::new(self.precision);

@@ -124,7 +124,7 @@ impl Cast {
                 micros.ok_or_else(|| format!("{} is too far away", Date::from_days(day)))
             })),
             (Way::ToText(from), values) => Values::Bytes(to_text(from, &values, each.present)?),
-            (Way::FromText, Values::Bytes(texts)) => self.from_text(&texts, &mut each),
+            (Way::FromText, Values::Bytes(texts)) => self.read(&texts, &mut each),
             (Way::BytesToText, Values::Bytes(bytes)) => {
                 each.rows(bytes.len(), |row| {
                     match std::str::from_utf8(bytes.get(row)) {
@@ -194,7 +194,8 @@ impl Cast {
         if !(i64::MIN as f64..-(i64::MIN as f64)).contains(&whole) {
             return Err(format!("{double} does not fit into int64"));
         }
-        if whole.to_bits() != double.to_bits() && whole != double && !self.round {
+        // Exactly 0 where nothing was rounded.
+        if (double - whole).abs() > 0.0 && !self.round {
             return Err(format!(
                 "{double} would have to be rounded to be of type int64"
             ));
@@ -216,11 +217,7 @@ impl Cast {
         self.rescale(decimal, scale)
     }
 
-    fn from_text<F: FnMut(usize, String)>(
-        self,
-        texts: &VarBytes,
-        each: &mut Each<'_, F>,
-    ) -> Values {
+    fn read<F: FnMut(usize, String)>(self, texts: &VarBytes, each: &mut Each<'_, F>) -> Values {
         let no = |text: &str| format!("`{text}` is no {}", self.to);
         match self.to {
             DataType::Boolean => Values::Bools(each.texts(texts, |text| match text {

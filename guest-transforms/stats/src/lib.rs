@@ -274,12 +274,12 @@ fn other_columns() -> String {
 }
 
 /// Which counts are of at least one value.
-fn presence(counts: &[i64]) -> Option<Vec<u8>> {
-    Some(counts.iter().map(|&count| u8::from(count > 0)).collect())
+fn presence(counts: &[i64]) -> Vec<u8> {
+    counts.iter().map(|&count| u8::from(count > 0)).collect()
 }
 
 fn from_exact(states: exact::States) -> Batch {
-    let validity = presence(&states.counts);
+    let validity = Some(presence(&states.counts));
     let ends = [states.least, states.greatest].map(|values| Column {
         values: Values::I64s(values),
         validity: validity.clone(),
@@ -313,7 +313,7 @@ fn to_exact(states: Batch) -> Result<exact::States, String> {
 }
 
 fn from_doubles(states: doubles::States) -> Batch {
-    let validity = presence(&states.counts);
+    let validity = Some(presence(&states.counts));
     let ends = [states.least, states.greatest].map(|values| Column {
         values: Values::F64s(values),
         validity: validity.clone(),

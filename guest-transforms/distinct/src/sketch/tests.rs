@@ -11,7 +11,9 @@ fn precision(p: u8) -> Precision {
 
 fn sketch(p: u8, hashes: &[u64]) -> Vec<u8> {
     let mut builder = Builder::new(precision(p));
-    hashes.iter().for_each(|&hash| builder.add(hash));
+    for &hash in hashes {
+        builder.add(hash);
+    }
     let mut out = Vec::new();
     builder.finish(&mut out);
     out
@@ -48,7 +50,7 @@ fn a_small_set_is_its_hashes_in_order() {
         bytes,
         [1, 12, 0, 3, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]
     );
-    assert_eq!(count(12, &bytes), 2.0);
+    assert!((count(12, &bytes) - 2.0).abs() < f64::EPSILON);
 }
 
 #[test]
@@ -70,15 +72,16 @@ fn the_state_does_not_grow_beyond_its_registers() {
         assert_eq!(sketch(p, &hashes(0, 20_000)).len(), dense, "precision {p}");
         let most = precision(p).capacity() as u64;
         assert!(sketch(p, &hashes(0, most)).len() <= dense);
-        assert_eq!(count(p, &sketch(p, &hashes(0, most))), most as f64);
+        let counted = count(p, &sketch(p, &hashes(0, most)));
+        assert!((counted - most as f64).abs() < f64::EPSILON);
     }
 }
 
 #[test]
 fn the_error_of_the_estimate_is_the_one_that_is_documented() {
-    for (p, sets) in [(4, 400), (8, 200), (12, 60), (14, 30)] {
+    for (p, sets) in [(4, 2_000), (6, 1_000), (8, 400), (12, 30), (14, 8)] {
         let standard = 1.04 / f64::from(1_u32 << p).sqrt();
-        for n in [2_u64 << p, 20_000] {
+        for n in [2_u64 << p, 8 << p] {
             let mut squares = 0.0;
             let mut sum = 0.0;
             for salt in 0..sets {
@@ -88,16 +91,15 @@ fn the_error_of_the_estimate_is_the_one_that_is_documented() {
             }
             let sets = sets as f64;
             let (deviation, bias) = ((squares / sets).sqrt(), sum / sets);
-            // Both are measured on a sample, and scatter by about this much themselves.
-            let scatter = standard / sets.sqrt();
+            // Both are measured on a sample, and scatter by about this much themselves. With few
+            // registers there is a bias on top, and the error is a little larger.
+            let (scatter, few) = (standard / sets.sqrt(), f64::from(1_u32 << p).recip());
             assert!(
-                deviation < standard + 3.0 * scatter,
+                deviation < standard * (1.0 + 3.0 * few) + 2.0 * scatter,
                 "p {p}, n {n}: {deviation}"
             );
-            // With few registers there is a bias, which is far below the standard error.
-            let bias_max = 1.0 / f64::from(1_u32 << p);
             assert!(
-                bias.abs() < bias_max + 3.0 * scatter,
+                bias.abs() < 2.0 * few + 3.0 * scatter,
                 "p {p}, n {n}: bias {bias}"
             );
         }

@@ -4,16 +4,18 @@ use super::*;
 
 use proptest::prelude::*;
 
+use DataType::{Binary, Boolean, Decimal, Float64, Int64, Timestamp as Time, Utf8};
+
 const TYPES: [DataType; 10] = [
-    DataType::Boolean,
-    DataType::Int64,
-    DataType::Float64,
-    DataType::Decimal(0),
-    DataType::Decimal(2),
-    DataType::Decimal(18),
-    DataType::Utf8,
-    DataType::Binary,
-    DataType::Timestamp,
+    Boolean,
+    Int64,
+    Float64,
+    Decimal(0),
+    Decimal(2),
+    Decimal(18),
+    Utf8,
+    Binary,
+    Time,
     DataType::Date,
 ];
 
@@ -38,8 +40,6 @@ fn integer(value: i64) -> Values {
 fn double(value: f64) -> Values {
     Values::F64s(vec![value])
 }
-
-use DataType::{Binary, Boolean, Decimal, Float64, Int64, Timestamp as Time, Utf8};
 
 #[test]
 fn text_is_read_exactly() {
