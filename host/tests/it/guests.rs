@@ -9,6 +9,7 @@ mod distinct;
 mod filter;
 mod mask;
 mod native;
+mod natively;
 mod pages;
 mod passthrough;
 mod project;

@@ -97,9 +97,9 @@ fn check_named(ty: &Type, segment: &PathSegment, role: Role) -> Result<()> {
             "bytes are borrowed from the batch: give the struct a lifetime and use `&'a [u8]`",
         ),
         "Vec" => check_bytes(ty, segment),
-        "Sum" if role != Role::State => refuse(
+        "Sum" if role == Role::Input => refuse(
             ty,
-            "`Sum` gathers rows in a State; here it is the type that it is a sum of",
+            "a `Sum` gathers rows in a State; a row has the type that it is a sum of",
         ),
         "Option" => check_option(ty, segment, role),
         "Decimal" => check_decimal(ty, segment),

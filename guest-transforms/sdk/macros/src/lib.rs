@@ -39,7 +39,7 @@ pub fn derive_input(item: TokenStream) -> TokenStream {
 /// Writes a struct to the columns of a row.
 ///
 /// Types are those of [`Input`](macro@Input), but text is `String` or `&'static str`, and bytes are
-/// `Vec<u8>`. The scale of an `AnyDecimal` is told by `bind`.
+/// `Vec<u8>`; a `Sum<…>` is what it is a sum of. The scale of an `AnyDecimal` is told by `bind`.
 #[proc_macro_derive(Output, attributes(column))]
 pub fn derive_output(item: TokenStream) -> TokenStream {
     expand(
@@ -51,8 +51,8 @@ pub fn derive_output(item: TokenStream) -> TokenStream {
 
 /// Keeps a struct for each group, as a row of columns.
 ///
-/// Types are those of [`Output`](macro@Output), without `&'static str` and with `Sum<…>`. The struct
-/// needs a `Default`, the state of no rows. It is an `Input` and an `Output` too.
+/// Types are those of [`Output`](macro@Output), without `&'static str`. The struct needs a `Default`, the
+/// state of no rows. It is an `Input` and an `Output` too.
 #[proc_macro_derive(State, attributes(column))]
 pub fn derive_state(item: TokenStream) -> TokenStream {
     expand(

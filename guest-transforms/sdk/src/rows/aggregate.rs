@@ -3,7 +3,7 @@
 use crate::columns::{Batch, DataType, Field, Rejection};
 use crate::contract::{AggregateContract, ColumnAggregate, Folded};
 
-use super::bind::{Bind, BoundInput, BoundOutput, Source, sources_of};
+use super::bind::{Bind, BoundInput, BoundOutput, Source, list, sources_of};
 use super::traits::{Aggregate, Input, OpenColumns, Output, State};
 
 /// An aggregate with the columns that its fields are.
@@ -101,8 +101,14 @@ impl<A: Aggregate> ColumnAggregate for AggregateRows<A> {
     }
 
     fn migrate(&self, version: u32, state: &[Field], states: Batch) -> Result<Batch, String> {
-        if version == A::STATE_VERSION && state == self.state.fields {
-            return Ok(states);
+        if version == A::STATE_VERSION {
+            if state == self.state.fields {
+                return Ok(states);
+            }
+            let (theirs, ours) = (list(state), list(&self.state.fields));
+            return Err(format!(
+                "the stored states are {theirs}, and those of this version {version} are {ours}"
+            ));
         }
         let migrated = self.aggregate.migrate(version, state, &states)?;
         self.write_states(migrated)

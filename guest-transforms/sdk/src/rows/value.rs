@@ -47,7 +47,7 @@ pub trait InputValue<'a>: Sized {
 #[diagnostic::on_unimplemented(
     message = "no column is made of `{Self}`",
     label = "no type of a column",
-    note = "there are bool, i64, f64, Decimal<S>, AnyDecimal, Timestamp, Date, String, &'static str and Vec<u8>, and Option of each where a value may be missing; a State also has Sum<…>"
+    note = "there are bool, i64, f64, Decimal<S>, AnyDecimal, Timestamp, Date, String, &'static str and Vec<u8>, and Option of each where a value may be missing; and Sum<…>"
 )]
 pub trait OutputValue: Sized {
     /// What gathers the values.

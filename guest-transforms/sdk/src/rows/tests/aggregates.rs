@@ -233,7 +233,7 @@ fn what_nobody_can_migrate_is_refused_with_both_versions() {
     assert_eq!(
         guest.migrate(1, &fields(&[("count", "int64?")]), &[]),
         Err(
-            "the stored states have other columns than those of this version 1: count int64?"
+            "the stored states are count int64?, and those of this version 1 are count int64"
                 .to_owned()
         )
     );
