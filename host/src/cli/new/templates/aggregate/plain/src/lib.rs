@@ -39,7 +39,11 @@ impl Guest for Component {
         let amount = input.iter().find(|field| field.name == AMOUNT);
         match amount.map(|field| (field.ty, field.nullable)) {
             Some((DataType::Decimal(2), false)) => {}
-            _ => return Err(format!("`{AMOUNT}` has to be a decimal(2) that is never missing")),
+            _ => {
+                return Err(format!(
+                    "`{AMOUNT}` has to be a decimal(2) that is never missing"
+                ));
+            }
         }
         Ok(Contract {
             needs: vec![AMOUNT.to_owned()],
@@ -51,7 +55,10 @@ impl Guest for Component {
 
     fn fold(groups: Vec<u32>, group_count: u32, input: Batch) -> Result<Folded, String> {
         let [amounts] = columns(&input)?;
-        let negative = amounts.iter().enumerate().filter(|(_, amount)| **amount < 0);
+        let negative = amounts
+            .iter()
+            .enumerate()
+            .filter(|(_, amount)| **amount < 0);
         let rejections: Vec<Rejection> = negative
             .map(|(row, &amount)| Rejection {
                 row: row as u32,
@@ -114,7 +121,10 @@ impl Sales {
     }
 
     fn into_batch(self) -> Batch {
-        let column = |values| Column { values: Values::I64s(values), validity: None };
+        let column = |values| Column {
+            values: Values::I64s(values),
+            validity: None,
+        };
         Batch {
             rows: self.orders.len() as u32,
             columns: vec![column(self.orders), column(self.largest)],
@@ -124,7 +134,11 @@ impl Sales {
 
 /// The columns of a state, and of the output.
 fn fields() -> Vec<Field> {
-    let field = |name: &str, ty| Field { name: name.to_owned(), ty, nullable: false };
+    let field = |name: &str, ty| Field {
+        name: name.to_owned(),
+        ty,
+        nullable: false,
+    };
     vec![
         field("orders", DataType::Int64),
         field("largest", DataType::Decimal(2)),
@@ -133,10 +147,13 @@ fn fields() -> Vec<Field> {
 
 /// So many columns of numbers.
 fn columns<const N: usize>(batch: &Batch) -> Result<[&[i64]; N], String> {
-    let numbers = batch.columns.iter().filter_map(|column| match &column.values {
-        Values::I64s(values) => Some(values.as_slice()),
-        _ => None,
-    });
+    let numbers = batch
+        .columns
+        .iter()
+        .filter_map(|column| match &column.values {
+            Values::I64s(values) => Some(values.as_slice()),
+            _ => None,
+        });
     let columns: Vec<&[i64]> = numbers.collect();
     columns
         .try_into()

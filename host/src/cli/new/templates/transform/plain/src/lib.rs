@@ -47,13 +47,17 @@ impl Guest for Component {
     }
 
     fn configure(input: Vec<Field>, config: String) -> Result<Contract, String> {
-        let config: Config =
-            serde_json::from_str(&config).map_err(|error| format!("the config is wrong: {error}"))?;
+        let config: Config = serde_json::from_str(&config)
+            .map_err(|error| format!("the config is wrong: {error}"))?;
         let large_from = cents(&config.large_from)?;
         let amount = input.iter().find(|field| field.name == AMOUNT);
         match amount.map(|field| (field.ty, field.nullable)) {
             Some((DataType::Decimal(2), false)) => {}
-            _ => return Err(format!("`{AMOUNT}` has to be a decimal(2) that is never missing")),
+            _ => {
+                return Err(format!(
+                    "`{AMOUNT}` has to be a decimal(2) that is never missing"
+                ));
+            }
         }
         LARGE_FROM
             .with(|cell| cell.set(large_from))
@@ -74,10 +78,19 @@ impl Guest for Component {
         let large_from = LARGE_FROM
             .with(|cell| cell.get().copied())
             .ok_or("apply came before configure")?;
-        let [Column { values: Values::I64s(amounts), .. }] = input.columns.as_slice() else {
+        let [
+            Column {
+                values: Values::I64s(amounts),
+                ..
+            },
+        ] = input.columns.as_slice()
+        else {
             return Err("got other columns than configured".to_owned());
         };
-        let mut sizes = VarBytes { offsets: vec![0], bytes: Vec::new() };
+        let mut sizes = VarBytes {
+            offsets: vec![0],
+            bytes: Vec::new(),
+        };
         let mut rejections = Vec::new();
         for (row, &amount) in amounts.iter().enumerate() {
             match size(amount, large_from) {
@@ -85,12 +98,18 @@ impl Guest for Component {
                     sizes.bytes.extend_from_slice(size.as_bytes());
                     sizes.offsets.push(sizes.bytes.len() as u32);
                 }
-                Err(reason) => rejections.push(Rejection { row: row as u32, reason }),
+                Err(reason) => rejections.push(Rejection {
+                    row: row as u32,
+                    reason,
+                }),
             }
         }
         Ok(Changes {
             selection: None,
-            columns: vec![Column { values: Values::Bytes(sizes), validity: None }],
+            columns: vec![Column {
+                values: Values::Bytes(sizes),
+                validity: None,
+            }],
             rejections,
         })
     }
@@ -102,7 +121,11 @@ fn size(amount: i64, large_from: i64) -> Result<&'static str, String> {
         let (whole, cents) = (amount.unsigned_abs() / 100, amount.unsigned_abs() % 100);
         return Err(format!("`{AMOUNT}` is negative: -{whole}.{cents:02}"));
     }
-    Ok(if amount >= large_from { "large" } else { "small" })
+    Ok(if amount >= large_from {
+        "large"
+    } else {
+        "small"
+    })
 }
 
 /// `100.00` in cents.
