@@ -13,6 +13,7 @@ mod contract;
 mod decimal;
 #[doc(hidden)]
 pub mod export;
+mod rows;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
@@ -23,5 +24,17 @@ pub use contract::{
     AggregateContract, Changes, ColumnAggregate, ColumnTransform, Folded, TransformContract,
 };
 pub use decimal::{AnyDecimal, Decimal, ParseDecimalError};
+pub use rows::{
+    Aggregate, AggregateRows, Bind, Input, Many, Output, Outputs, Reject, State, Sum, Summand,
+    Transform, TransformRows, read_states, reject,
+};
 pub use schemars;
-pub use wasmill_guest_macros::{column_aggregate, column_transform};
+pub use wasmill_guest_macros::{
+    Input, Output, State, aggregate, column_aggregate, column_transform, transform,
+};
+
+/// What the derive macros expand to uses of. Not for guests to name.
+#[doc(hidden)]
+pub mod derive {
+    pub use crate::rows::{Expected, InputValue, OpenColumns, OutputValue, RowField};
+}

@@ -7,8 +7,8 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::Type;
 use syn::spanned::Spanned;
+use syn::{Type, parse_quote};
 
 /// The package, whose head stands in `guest.wit`.
 const CONTRACT: &str = concat!(
@@ -18,9 +18,35 @@ const CONTRACT: &str = concat!(
     include_str!("../wit/aggregate.wit"),
 );
 
+/// Exports a `Transform`.
+pub(crate) fn row_transform(guest: &Type) -> TokenStream {
+    export_rows(guest, &quote!(Transform), &quote!(TransformRows), transform)
+}
+
+/// Exports an `Aggregate`.
+pub(crate) fn row_aggregate(guest: &Type) -> TokenStream {
+    export_rows(guest, &quote!(Aggregate), &quote!(AggregateRows), aggregate)
+}
+
+/// Through the column level; the trait of the row level is asked for first, as it is the one that people
+/// implement.
+fn export_rows(
+    guest: &Type,
+    wanted: &TokenStream,
+    wrapper: &TokenStream,
+    export: fn(&Type) -> TokenStream,
+) -> TokenStream {
+    let check = implements(guest, &quote!(::wasmill_guest::#wanted));
+    let export = export(&parse_quote!(::wasmill_guest::#wrapper<#guest>));
+    quote! {
+        #check
+        #export
+    }
+}
+
 /// Exports a `ColumnTransform`.
 pub(crate) fn transform(guest: &Type) -> TokenStream {
-    let implements = implements(guest, &quote!(::wasmill_guest::ColumnTransform));
+    let implements = configured(guest, &quote!(::wasmill_guest::ColumnTransform));
     let bindings = bindings("transform-guest");
     let common = common();
     quote! {
@@ -70,7 +96,7 @@ pub(crate) fn transform(guest: &Type) -> TokenStream {
 
 /// Exports a `ColumnAggregate`.
 pub(crate) fn aggregate(guest: &Type) -> TokenStream {
-    let implements = implements(guest, &quote!(::wasmill_guest::ColumnAggregate));
+    let implements = configured(guest, &quote!(::wasmill_guest::ColumnAggregate));
     let bindings = bindings("aggregate-guest");
     let common = common();
     quote! {
@@ -145,18 +171,24 @@ pub(crate) fn aggregate(guest: &Type) -> TokenStream {
     }
 }
 
-/// Holds in a native build too, so that its errors come with `cargo check`.
-fn implements(guest: &Type, wanted: &TokenStream) -> TokenStream {
-    let check = quote_spanned! {guest.span()=>
-        const _: fn() = || {
-            fn is_guest<T: #wanted>() {}
-            is_guest::<#guest>();
-        };
-    };
+/// The type that is exported, under a name of its own.
+fn configured(guest: &Type, wanted: &TokenStream) -> TokenStream {
+    let check = implements(guest, wanted);
     quote! {
         #[doc(hidden)]
+        #[cfg_attr(not(target_family = "wasm"), expect(dead_code, reason = "exported from Wasm only"))]
         type __WasmillGuest = #guest;
         #check
+    }
+}
+
+/// Holds in a native build too, so that its errors come with `cargo check`.
+fn implements(guest: &Type, wanted: &TokenStream) -> TokenStream {
+    quote_spanned! {guest.span()=>
+        const _: () = {
+            const fn is_guest<T: #wanted>() {}
+            is_guest::<#guest>();
+        };
     }
 }
 
