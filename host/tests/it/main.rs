@@ -22,6 +22,8 @@ mod generator;
 
 mod command_line;
 mod faulty_plans;
+mod guest_tools;
+mod scaffolds;
 
 mod end_to_end;
 mod restart;

@@ -181,7 +181,8 @@ fn files(
         let filled = names
             .iter()
             .fold(text, |text, (name, value)| text.replace(name, value));
-        *contents = filled.into_bytes();
+        // Where there is nothing to say about a workspace, a line is left empty.
+        *contents = format!("{}\n", filled.trim_end()).into_bytes();
     }
     if args.plain {
         let mut wit = Vec::new();
