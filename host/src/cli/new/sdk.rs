@@ -118,6 +118,13 @@ fn whole(manifest: &str, workspace: &Value) -> anyhow::Result<String> {
     for own in OWN_TABLES {
         manifest.remove(own);
     }
+    // Its own tests need what was left out.
+    let library = manifest
+        .entry("lib")
+        .or_insert_with(|| Value::Table(Table::new()));
+    if let Some(library) = library.as_table_mut() {
+        library.extend(["test", "doctest"].map(|key| (key.to_owned(), Value::Boolean(false))));
+    }
     if let Some(package) = manifest.get_mut("package").and_then(Value::as_table_mut) {
         for (key, value) in package.iter_mut() {
             if is_inherited(value) {
@@ -201,6 +208,7 @@ mod tests {
                 let version = manifest["package"]["version"].as_str();
                 assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
                 assert!(manifest.get("dev-dependencies").is_none());
+                assert_eq!(manifest["lib"]["test"].as_bool(), Some(false));
             }
         }
     }
