@@ -76,7 +76,9 @@ fn report(diagnostics: &Diagnostics) -> anyhow::Result<()> {
             "help": entry.help,
         })
     };
-    let entries: Value = diagnostics.entries().iter().map(entry).collect();
+    let mut in_order: Vec<&Diagnostic> = diagnostics.entries().iter().collect();
+    in_order.sort_by_key(|entry| entry.span.as_ref().map_or(usize::MAX, |span| span.start));
+    let entries: Value = in_order.into_iter().map(entry).collect();
     print(&format!("{entries:#}\n"))?;
     if diagnostics.has_errors() {
         bail!(diagnostics.summary());

@@ -11,6 +11,7 @@ mod run;
 mod bench;
 mod build;
 mod inspect;
+mod new;
 mod subject;
 mod test;
 
@@ -52,6 +53,8 @@ enum Action {
     Run(run::Args),
     /// Say whether a pipeline is right, without running it
     Check(check::Args),
+    /// Make a guest to start from
+    New(new::Args),
     /// Build the guests of a folder
     Build(build::Args),
     /// Run rows through a guest, and show or compare what comes out
@@ -76,6 +79,7 @@ impl Command {
         match self.action {
             Action::Run(args) => run::run(args),
             Action::Check(args) => check::run(args),
+            Action::New(args) => new::run(&args),
             Action::Build(args) => build::run(&args),
             Action::Test(args) => test::run(args),
             Action::Inspect(args) => inspect::run(args),
@@ -172,4 +176,14 @@ fn print(diagnostics: &Diagnostics) {
     let reports = diagnostics.render(Look::of_stderr());
     // Where stderr is closed there is nobody to tell; the exit code says it still.
     let _ = io::stderr().write_all(reports.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::Command::command().debug_assert();
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wasmtime::component::InstancePre;
 
 use super::aggregate::AggregateGuest;
-use super::bindings::{aggregate, data, transform};
+use super::bindings::{PACKAGE, aggregate, data, transform};
 use super::engine::{GuestEngine, GuestError};
 use super::error::{CallError, ConfigureError, clip};
 use super::instance::{HostState, Instance};
@@ -110,14 +110,15 @@ impl Component {
         &self.0.digest
     }
 
-    /// Names of what it imports, in order: parts of WASI that the host stubs, as anything else is
-    /// refused when it is loaded.
+    /// Names of what it imports beside the contract's own types, in order: parts of WASI that the
+    /// host stubs, as anything else is refused when it is loaded.
     #[must_use]
     pub fn imports(&self) -> Vec<String> {
         let engine = self.0.engine.wasm();
         let ty = self.0.instance_pre.component().component_type();
         ty.imports(engine)
             .map(|(name, _)| name.to_owned())
+            .filter(|name| !name.starts_with(PACKAGE))
             .collect()
     }
 

@@ -23,6 +23,8 @@ mod generator;
 
 mod command_line;
 mod faulty_plans;
+mod guest_tools;
+mod scaffolds;
 
 mod embedded;
 mod end_to_end;

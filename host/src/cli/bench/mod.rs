@@ -11,14 +11,16 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
+use comfy_table::CellAlignment;
 use indexmap::IndexSet;
 use serde_json::{Value, json};
 
 use self::measure::{Cost, measure};
 use super::inspect::size;
 use super::subject::Subject;
+use super::subject::SubjectArgs;
 use super::subject::rows::{self, RowsFile};
-use super::{subject, terminal};
+use super::terminal;
 use crate::guest::{AggregateGuest, FULL_BATCH_ROWS, Folded, Kind, lowered_bytes};
 use crate::record::Rows;
 use crate::schema::Schema;
@@ -38,7 +40,7 @@ const BATCH_ROWS: [usize; 4] = [64, 1_024, 4_096, FULL_BATCH_ROWS];
         machine.")]
 pub(super) struct Args {
     #[command(flatten)]
-    subject: subject::Args,
+    subject: SubjectArgs,
 
     /// The rows: one JSON object a line; `-` is stdin
     #[arg(long, value_name = "FILE")]
@@ -258,6 +260,9 @@ fn as_text(measured: &Measured, runs: usize) -> String {
             format!("{:.0} %", cost.spread() * 100.0),
             grouped(1e9 / cost.nanos_a_row()),
         ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
     let mut text = format!("{table}\nmedian of {runs} runs");
     if let Some(bytes) = measured.memory_bytes {

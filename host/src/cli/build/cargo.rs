@@ -63,8 +63,6 @@ pub(super) fn workspaces(folder: &Path) -> anyhow::Result<Vec<Workspace>> {
         let root = PathBuf::from(root.context("cargo names no workspace")?);
         let packages = packages(&metadata);
         seen.extend(packages.iter().map(|(package, _)| package.manifest.clone()));
-        // A virtual manifest is none of its packages'.
-        seen.insert(root.join("Cargo.toml"));
         let guests = packages
             .into_iter()
             .filter(|(package, is_library)| *is_library && package.manifest.starts_with(folder));
@@ -136,14 +134,14 @@ fn built(messages: &str, guests: &[Package]) -> Vec<Built> {
     messages.filter_map(of_message).collect()
 }
 
-/// The manifests at and below a folder, without those of build folders and hidden ones.
+/// The manifests of guests at and below a folder, without those of build folders and hidden ones.
 fn find_manifests(
     folder: &Path,
     depth: usize,
     manifests: &mut BTreeSet<PathBuf>,
 ) -> anyhow::Result<()> {
     let manifest = folder.join("Cargo.toml");
-    if manifest.is_file() {
+    if may_be_guest(&manifest) {
         manifests.insert(manifest);
     }
     if depth == 0 {
@@ -162,6 +160,24 @@ fn find_manifests(
         }
     }
     Ok(())
+}
+
+/// Whether there is a manifest of a `cdylib`. What is none, such as the SDK beside a guest, may be
+/// nothing that cargo takes where it lies, so cargo is not asked.
+fn may_be_guest(manifest: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(manifest) else {
+        return false;
+    };
+    let Ok(manifest) = text.parse::<toml::Table>() else {
+        // Cargo says what is wrong with it.
+        return true;
+    };
+    let library = manifest.get("lib");
+    let kinds = library.and_then(|library| library.get("crate-type").or(library.get("crate_type")));
+    let kinds = kinds.and_then(toml::Value::as_array).into_iter().flatten();
+    kinds
+        .filter_map(toml::Value::as_str)
+        .any(|kind| kind == "cdylib")
 }
 
 fn metadata(manifest: &Path) -> anyhow::Result<Value> {
@@ -291,13 +307,16 @@ mod tests {
     }
 
     #[test]
-    fn manifests_are_found_below_but_not_in_build_folders() {
+    fn manifests_of_guests_are_found_below_but_not_in_build_folders() {
         let folder = tempfile::tempdir().unwrap();
         for below in ["a", "a/b", "target/c", ".hidden/d"] {
             let below = folder.path().join(below);
             fs::create_dir_all(&below).unwrap();
-            fs::write(below.join("Cargo.toml"), "").unwrap();
+            let manifest = "[lib]\ncrate-type = [\"cdylib\", \"rlib\"]";
+            fs::write(below.join("Cargo.toml"), manifest).unwrap();
         }
+        let manifest = "[lib]\ncrate-type = [\"rlib\"]";
+        fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
         let mut manifests = BTreeSet::new();
         find_manifests(folder.path(), DEPTH_MAX, &mut manifests).unwrap();
         let found: Vec<_> = manifests

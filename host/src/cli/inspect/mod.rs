@@ -10,10 +10,14 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use self::config_keys::Key;
+use super::subject::SubjectArgs;
 use super::subject::{Subject, columns};
-use super::{subject, terminal};
+use super::terminal;
 use crate::guest::{AggregateContract, Description, Kind, OutputColumn, TransformContract};
 use crate::schema::{Field, Schema};
+
+/// Characters of a line of names.
+const LINE_CHARS: usize = 76;
 
 /// What `wasmill inspect` is told.
 #[derive(Debug, clap::Args)]
@@ -25,7 +29,7 @@ use crate::schema::{Field, Schema};
         The contract depends on columns and config, so it is shown where these are given.")]
 pub(super) struct Args {
     #[command(flatten)]
-    subject: subject::Args,
+    subject: SubjectArgs,
 
     /// Print everything as one JSON object
     #[arg(long)]
@@ -145,18 +149,16 @@ fn as_text(
     line("size", &size(bytes));
     line("sha256", component.digest());
     let imports = component.imports();
-    line(
-        "imports",
-        &match imports.len() {
-            0 => "nothing".to_owned(),
-            1 => imports[0].clone(),
-            count => format!("{count} interfaces, which the host stubs:"),
-        },
-    );
-    if imports.len() > 1 {
-        for import in &imports {
-            line("", import);
-        }
+    if imports.is_empty() {
+        line("imports", "nothing");
+    } else {
+        line(
+            "imports",
+            "of WASI, which the host stubs, with nothing behind it:",
+        );
+    }
+    for names in filled(&imports) {
+        line("", &names);
     }
     if let (Some(contract), Some(input)) = (contract, &subject.input) {
         if let Contract::Aggregate(contract) = contract {
@@ -256,6 +258,21 @@ fn as_json(
 fn json_fields(fields: &[Field]) -> Value {
     let field = |field: &Field| json!({ "name": field.name, "type": field.ty.to_string(), "nullable": field.nullable });
     fields.iter().map(field).collect()
+}
+
+/// The names one after the other, as many as fit a line.
+fn filled(names: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for name in names {
+        match lines.last_mut() {
+            Some(line) if line.len() + name.len() + 2 <= LINE_CHARS => {
+                line.push_str(", ");
+                line.push_str(name);
+            }
+            _ => lines.push(name.clone()),
+        }
+    }
+    lines
 }
 
 /// Bytes for a person: `61.2 KiB`.

@@ -32,7 +32,7 @@ const SOURCE: &str = "source";
 /// Which component, with which columns and config.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The guest")]
-pub(super) struct Args {
+pub(super) struct SubjectArgs {
     /// The component; with --stage that of the stage, unless another one is given
     #[arg(required_unless_present = "stage")]
     component: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub(super) struct Subject {
     pub(super) window: Window,
 }
 
-impl Args {
+impl SubjectArgs {
     /// Loads the component.
     ///
     /// # Errors

@@ -15,8 +15,9 @@ use anyhow::{Context, bail};
 use arrow_array::RecordBatch;
 use serde_json::json;
 
+use super::subject::SubjectArgs;
 use super::subject::rows::{self, RowsFile};
-use super::{subject, terminal};
+use super::terminal;
 use crate::guest::Kind;
 use crate::record::{Rejection, Rows};
 use crate::schema::Schema;
@@ -39,7 +40,7 @@ const LAW_ROWS_MAX: usize = 1_000;
         Exit code 1: the output differs from the expectation, or a law of the contract is broken.")]
 pub(super) struct Args {
     #[command(flatten)]
-    subject: subject::Args,
+    subject: SubjectArgs,
 
     /// The rows: one JSON object a line; `-` is stdin
     #[arg(long, value_name = "FILE")]

@@ -20,7 +20,7 @@ pub(super) fn table(trial: &Trial, input: &Rows, file: &RowsFile, lines_max: usi
         text.push_str(&format!("... and {left_out} more\n"));
     }
     match &trial.records {
-        Some(_) => text.push_str(&unchanged(trial)),
+        Some(_) => text.push_str(&unchanged(trial, input)),
         None => text.push_str(&rejections(trial, file, lines_max)),
     }
     text
@@ -110,9 +110,14 @@ fn of_groups(trial: &Trial, lines_max: usize) -> (Table, usize) {
 }
 
 /// The columns that are not in the table because nothing happens to them.
-fn unchanged(trial: &Trial) -> String {
+fn unchanged(trial: &Trial, input: &Rows) -> String {
+    let (read, made) = &trial.shown;
+    let read: Vec<&String> = (read.iter())
+        .map(|&column| input.columns.schema_ref().field(column).name())
+        .collect();
     let fields = trial.output.fields().iter().enumerate();
-    let others = fields.filter(|(column, _)| !trial.shown.1.contains(column));
+    let others =
+        fields.filter(|(column, field)| !made.contains(column) && !read.contains(&&field.name));
     let names: Vec<String> = others.map(|(_, field)| cell(&field.name)).collect();
     if names.is_empty() {
         return String::new();
