@@ -42,4 +42,5 @@ pub mod status;
 
 pub mod cli;
 pub mod generate;
+mod live;
 pub mod telemetry;
