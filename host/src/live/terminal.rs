@@ -32,7 +32,7 @@ pub(crate) enum Key {
     Pause,
     /// show or hide the explanations
     Help,
-    /// something else that asks for a new frame: another key, another size
+    /// any other one
     Other,
 }
 
@@ -73,7 +73,7 @@ impl Terminal {
         self.inner.draw(draw).map(|_| ())
     }
 
-    /// Waits for a key, but not longer than this.
+    /// Waits for a key, or for another reason to draw a new frame, but not longer than this.
     ///
     /// # Errors
     ///
@@ -84,7 +84,8 @@ impl Terminal {
         }
         Ok(match event::read()? {
             Event::Key(key) if key.kind != KeyEventKind::Release => Some(meaning(key)),
-            _ => Some(Key::Other),
+            // Another size, for one: a reason for a new frame.
+            _ => None,
         })
     }
 }
