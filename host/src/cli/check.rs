@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::config::{DeadLetters, Every, Pipeline, SinkKind, SourceKind, Window};
+use crate::config::{DeadLetters, Every, GeneratorSource, Pipeline, SinkKind, SourceKind, Window};
 
 /// What `wasmill check` is told.
 #[derive(Debug, clap::Args)]
@@ -75,13 +75,15 @@ fn summary(pipeline: &Pipeline) -> String {
     }
     for sink in &pipeline.sinks {
         match &sink.kind {
-            SinkKind::Postgres { tables, .. } => lines.extend(tables.iter().map(|table| {
-                let key = table.key.join(", ");
-                (
-                    "table",
-                    format!("{} ({key}) from {}", table.table, table.from),
-                )
-            })),
+            SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
+                lines.extend(tables.iter().map(|table| {
+                    let key = table.key.join(", ");
+                    (
+                        "table",
+                        format!("{} ({key}) from {}", table.table, table.from),
+                    )
+                }))
+            }
             SinkKind::Elasticsearch { indices, .. } => lines.extend(indices.iter().map(|index| {
                 (
                     "index",
@@ -103,6 +105,12 @@ fn source(pipeline: &Pipeline) -> String {
     match &pipeline.source.kind {
         SourceKind::Kafka(kafka) => format!("topic {}, {columns} columns", kafka.topic),
         SourceKind::File { paths } => format!("{} files, {columns} columns", paths.len()),
+        SourceKind::Generator(generator) => {
+            let GeneratorSource {
+                partitions, seed, ..
+            } = generator;
+            format!("generator, seed {seed}, {partitions} partitions, {columns} columns")
+        }
     }
 }
 

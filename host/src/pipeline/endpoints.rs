@@ -5,6 +5,7 @@ use crate::config::{Pipeline, SinkKind, SourceKind};
 use crate::dead_letter::{self, DeadLetterSink};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresLedger;
+use crate::sink::sqlite::SqliteLedger;
 use crate::sink::{Ledger, Sink};
 use crate::source::{self, Source};
 
@@ -30,7 +31,7 @@ impl Endpoints {
     ///
     /// # Panics
     ///
-    /// When the pipeline has no PostgreSQL sink, which the configuration refuses.
+    /// When the pipeline has no PostgreSQL or SQLite sink, which the configuration refuses.
     pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Self, PipelineError> {
         let sink_error = |sink: &str| {
             let sink = sink.to_owned();
@@ -40,7 +41,7 @@ impl Endpoints {
             source::open(&pipeline.source, &pipeline.name).map_err(PipelineError::Source)?;
         let topic = match &pipeline.source.kind {
             SourceKind::Kafka(kafka) => kafka.topic.as_str(),
-            SourceKind::File { .. } => "",
+            SourceKind::File { .. } | SourceKind::Generator(_) => "",
         };
         let dead_letters =
             dead_letter::open(&pipeline.dead_letters, topic).map_err(sink_error("dead letters"))?;
@@ -54,6 +55,12 @@ impl Endpoints {
                         .map_err(sink_error(&sink.name))?;
                     ledger = Some(Box::new(opened));
                 }
+                SinkKind::Sqlite { path, .. } => {
+                    let tables = plan.tables().to_vec();
+                    let opened = SqliteLedger::new(&sink.name, &pipeline.name, path, tables)
+                        .map_err(sink_error(&sink.name))?;
+                    ledger = Some(Box::new(opened));
+                }
                 SinkKind::Elasticsearch { url, .. } => {
                     let indices = plan.indices(&sink.name).to_vec();
                     let opened = ElasticsearchSink::new(&sink.name, url, indices)
@@ -64,7 +71,7 @@ impl Endpoints {
         }
         Ok(Self {
             source,
-            ledger: ledger.expect("a validated pipeline has one PostgreSQL sink"),
+            ledger: ledger.expect("a validated pipeline has one sink that keeps the journal"),
             sinks,
             dead_letters,
         })

@@ -17,7 +17,8 @@ use crate::decode::Decoder;
 use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
 use crate::schema::Schema;
 use crate::sink::elasticsearch::IndexTarget;
-use crate::sink::postgres::{Screen, TableTarget};
+use crate::sink::screen::{Bounds, Screen};
+use crate::sink::table::TableTarget;
 use crate::transform::TransformStage;
 
 /// The stream that the source makes.
@@ -31,6 +32,8 @@ pub struct Plan {
     aggregates: Vec<(Stage, Aggregation)>,
     /// the name of the sink that has the tables
     ledger: String,
+    /// what these can hold
+    bounds: &'static Bounds,
     tables: Vec<TableTarget>,
     indices: HashMap<String, Vec<IndexTarget>>,
     /// names of the streams that some sink takes
@@ -95,6 +98,14 @@ impl Plan {
     pub fn definition(&self) -> serde_json::Value {
         let source = match &self.source.kind {
             SourceKind::Kafka(kafka) => json!({ "topic": kafka.topic }),
+            SourceKind::Generator(generator) => json!({
+                "generator": {
+                    "partitions": generator.partitions,
+                    "seed": generator.seed,
+                    "days": generator.days,
+                    "bad_share": generator.bad_share,
+                }
+            }),
             SourceKind::File { paths } => {
                 let names = paths.iter().filter_map(|path| path.file_name());
                 json!({ "files": names.map(|n| n.to_string_lossy()).collect::<Vec<_>>() })
@@ -166,7 +177,7 @@ impl Plan {
         let row_streams = &self.streams[..=self.transforms.len()];
         let mut screens: Vec<Screen> = row_streams
             .iter()
-            .map(|stream| Screen::new(&stream.schema))
+            .map(|stream| Screen::new(&stream.schema, self.bounds))
             .collect();
         for target in &self.tables {
             let mut aggregates = self.aggregates.iter();

@@ -20,7 +20,7 @@ use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
 use crate::record::{DeadLetter, Origin, RawBatch, Rejection, Rows};
-use crate::sink::postgres::Screen;
+use crate::sink::screen::Screen;
 use crate::transform::TransformStage;
 
 /// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.

@@ -18,6 +18,7 @@
 
 mod budget;
 mod file;
+mod generator;
 mod kafka;
 mod memory;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::file::FileSource;
+pub use self::generator::GeneratorSource;
 pub use self::kafka::KafkaSource;
 pub use self::memory::{MemoryPartitions, MemoryRecord, MemorySource};
 
@@ -41,6 +43,7 @@ pub fn open(source: &config::Source, pipeline_name: &str) -> Result<Box<dyn Sour
     Ok(match &source.kind {
         SourceKind::Kafka(kafka) => Box::new(KafkaSource::new(kafka, pipeline_name)?),
         SourceKind::File { paths } => Box::new(FileSource::new(paths.clone())),
+        SourceKind::Generator(generator) => Box::new(GeneratorSource::new(generator)),
     })
 }
 
@@ -127,7 +130,7 @@ pub enum SourceError {
     },
     /// A position that cannot be read from.
     #[error(
-        "partition {partition} has offsets {begin} to {end}, but reading has to go on at {position}: records were deleted, or it is another topic"
+        "partition {partition} has offsets {begin} to {end}, but reading has to go on at {position}: records were deleted, it is another topic, or a generator with fewer `records`"
     )]
     OutOfRange {
         /// which partition

@@ -58,7 +58,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         transforms,
         aggregates,
     } = stages::chain(transforms, aggregates, &streams, &components);
-    let sinks = sinks::sinks(reader, sinks, &streams);
+    let sinks = sinks::sinks(reader, sinks, &streams, base);
 
     if reader.has_errors() {
         return None;
