@@ -19,7 +19,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, TimestampMicrosecondType};
 
 use super::table::TableTarget;
-use crate::record::{Rejection, Rows};
+use crate::record::{Cause, Rejection, Rows};
 use crate::schema::{DataType, Schema};
 
 /// 4714-11-24 BC, PostgreSQL's first day, in µs since 1970. Its last timestamp, in the year 294276,
@@ -223,6 +223,7 @@ impl Screen {
                 if limit.is_exceeded(column, row) {
                     rejected.push(Rejection {
                         record,
+                        cause: Cause::Unstorable,
                         reason: format!("the value {limit} (table `{table}`)"),
                         column: Some(self.stream.fields()[index].name.clone()),
                     });
@@ -333,6 +334,7 @@ mod tests {
             found[0],
             Rejection {
                 record: 10,
+                cause: Cause::Unstorable,
                 reason: "the value has the character \\u0000, which PostgreSQL cannot store in a text (table `stored`)".into(),
                 column: Some("id".into()),
             }
