@@ -39,6 +39,7 @@ pub mod dead_letter;
 
 pub mod pipeline;
 pub mod status;
+pub mod waiting;
 
 pub mod cli;
 pub mod generate;

@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Pipeline;
-use crate::pipeline::{self, Endpoints, PipelineError, Plan, RunOptions};
+use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
 
 /// What `wasmill run` is told.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,13 @@ async fn run_until_told(
     let stop = CancellationToken::new();
     let _signals = tokio::spawn(stop_on_signals(stop.clone()));
     let endpoints = Endpoints::open(pipeline, plan)?;
-    pipeline::run(pipeline, plan, endpoints, &RunOptions { once, stop }).await
+    let monitor = Monitor::new(pipeline, plan, &endpoints);
+    let options = RunOptions {
+        once,
+        stop,
+        monitor,
+    };
+    pipeline::run(pipeline, plan, endpoints, &options).await
 }
 
 /// The first signal stops the run in good order, the second one at once.

@@ -37,6 +37,7 @@ macro_rules! run_all_on {
     ($name:ident, $bench:ty $(, $more:ident)* $(,)?) => {
         run_on!($name, $bench:
             tells_where_partitions_begin_and_end,
+            tells_the_same_to_another_thread,
             delivers_everything_in_order,
             a_bound_is_never_crossed,
             what_lies_beyond_a_bound_comes_later,
@@ -93,6 +94,19 @@ pub(super) fn filled<B: Bench>() -> (B, Vec<Vec<u8>>, Vec<Vec<u8>>) {
     bench.append(0, &slices(&first));
     bench.append(1, &slices(&second));
     (bench, first, second)
+}
+
+fn tells_the_same_to_another_thread<B: Bench>() {
+    let (bench, first, _) = filled::<B>();
+    let mut source = bench.source();
+    rewind(&mut *source);
+    let mut survey = source.survey();
+    bench.append(2, &[b"late"]);
+    let asking = thread::spawn(move || survey());
+    let read = read_count(&mut *source, 501);
+    assert_eq!(values(&read[&0]), slices(&first));
+    let answer = asking.join().expect("no panic").expect("there");
+    assert_eq!(answer, source.partitions().expect("there"));
 }
 
 fn tells_where_partitions_begin_and_end<B: Bench>() {
