@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::status::Status;
+use crate::status::{PartitionStatus, Status};
 
 /// Rates are means over this time.
 const RATE_SPAN: Duration = Duration::from_secs(5);
@@ -11,6 +11,8 @@ const RATE_SPAN: Duration = Duration::from_secs(5);
 const SAMPLES_MAX: usize = 256;
 /// Time for each point of the curve.
 const CURVE_STEP: Duration = Duration::from_secs(1);
+/// A lag from here on is that of a source without an end, which nobody can catch up with.
+const ENDLESS: u64 = 1 << 40;
 /// Points of the curve at most.
 const CURVE_MAX: usize = 512;
 
@@ -131,7 +133,7 @@ impl Model {
         });
         let lags: Vec<u64> = lags.collect::<Option<_>>()?;
         let sum = || lags.iter().copied().fold(0, u64::saturating_add);
-        (!lags.is_empty()).then(sum)
+        (!lags.is_empty() && lags.iter().all(|&lag| lag < ENDLESS)).then(sum)
     }
 
     /// Both ends of what the rates are of, and the seconds between them.
@@ -156,6 +158,14 @@ impl Model {
     }
 }
 
+/// Records of a partition that are there and not committed yet; `None` where nobody knows, or there
+/// is no end of them.
+pub(super) fn lag(partition: &PartitionStatus) -> Option<u64> {
+    let behind = partition.end?.saturating_sub(partition.committed);
+    let behind = behind.max(0).unsigned_abs();
+    (behind < ENDLESS).then_some(behind)
+}
+
 impl Sample {
     fn of(status: &Status) -> Self {
         Self {
@@ -174,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::live::fixture;
-    use crate::status::{PartitionStatus, StageStatus};
+    use crate::status::StageStatus;
 
     fn status(millis: u64, records: u64) -> Status {
         Status {
@@ -256,6 +266,7 @@ mod tests {
         };
         assert_eq!(of(vec![]), None);
         assert_eq!(of(vec![partition(Some(25)), partition(None)]), None);
+        assert_eq!(of(vec![partition(Some(1 << 44))]), None, "without end");
         assert_eq!(of(vec![partition(Some(25)), partition(Some(5))]), Some(15));
     }
 

@@ -10,9 +10,9 @@
 //! Only columns that the guest calls `total` or `sum` are added up: the sum of the means of some
 //! groups means nothing.
 
-use crate::config::{Aggregate, Pipeline, Projection, SinkKind, Table};
+use crate::config::{Aggregate, Pipeline, Projection, Table};
 use crate::schema::{DataType, Field};
-use crate::sink::postgres::TableTarget;
+use crate::sink::table::TableTarget;
 
 /// Charts at most.
 const CHARTS_MAX: usize = 4;
@@ -72,16 +72,12 @@ struct Shown<'a> {
 }
 
 fn tables<'a>(pipeline: &'a Pipeline, targets: &'a [TableTarget]) -> Vec<Shown<'a>> {
-    let mut tables = Vec::new();
-    for sink in &pipeline.sinks {
-        if let SinkKind::Postgres { tables: configs, .. } = &sink.kind {
-            tables.extend(configs.iter().filter_map(|config| {
-                let target = targets.iter().find(|target| target.name() == config.table)?;
-                Some(Shown { config, target })
-            }));
-        }
-    }
-    tables
+    let configs = pipeline.sinks.iter().flat_map(|sink| sink.kind.tables());
+    let shown = configs.filter_map(|config| {
+        let target = targets.iter().find(|target| target.name() == config.table)?;
+        Some(Shown { config, target })
+    });
+    shown.collect()
 }
 
 impl Shown<'_> {

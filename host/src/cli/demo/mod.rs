@@ -25,11 +25,9 @@ use self::look::{Looker, Seen};
 use self::prepare::Prepared;
 use self::stop::Stop;
 use crate::live::{Model, Terminal};
-use crate::pipeline::{self, Monitor, PipelineError, RunOptions, Summary};
+use crate::pipeline::{self, Endpoints, Monitor, PipelineError, RunOptions, Summary};
 use crate::telemetry::Diversion;
 
-/// What kind of run the view shows.
-const KIND: &str = "embedded: generator to SQLite";
 /// Between two looks at whether the run has ended.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -50,19 +48,20 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
 
-    /// Records generated a second; 0: as fast as possible
-    #[arg(long, value_name = "N", default_value_t = 5_000)]
-    rate: u64,
+    /// Records generated a second, 5000 if nothing is said; 0: as fast as possible
+    #[arg(long, value_name = "N", value_parser = super::generate::rate)]
+    rate: Option<f64>,
 
     /// Another seed, other records
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 
     /// Delete what earlier runs left in the data folder
     #[arg(long)]
     fresh: bool,
 
-    /// Where the SQLite file, the dead letters and the log are
+    /// Where the SQLite file, the dead letters and the log are; `data/demo` beside the pipeline if
+    /// nothing is said
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -93,10 +92,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
     let stop = Stop::after(args.seconds.map(Duration::from_secs));
     let _signals = runtime.spawn(stop.clone().on_signals());
+    prepared.announce();
     let job = Job::start(&prepared, &runtime, stop)?;
     let mut model = Model::default();
     let shown = show(&args, &prepared, &job, &mut model);
-    let picture = args.picture.as_deref().map(|path| picture::write(path, &model, &job.looker.seen().totals));
+    let picture = args.picture.as_deref();
+    let picture = picture.map(|path| {
+        let totals = job.looker.seen().totals;
+        picture::write(path, &prepared.kind, &model, &totals)
+    });
     let ended = job.end();
     // What still hangs on something does not hold up the exit.
     runtime.shutdown_background();
@@ -123,7 +127,7 @@ fn show(args: &Args, prepared: &Prepared, job: &Job, model: &mut Model) -> io::R
             Ok(terminal) => {
                 let log = prepared.open_log()?;
                 let _diversion = Diversion::into_file(log);
-                let shown = screen::show(terminal, job, model, &prepared.log);
+                let shown = screen::show(terminal, job, model, prepared);
                 if shown.is_err() {
                     // Nobody can see it any more.
                     job.stop.request();
@@ -138,8 +142,55 @@ fn show(args: &Args, prepared: &Prepared, job: &Job, model: &mut Model) -> io::R
 
 /// A pipeline that runs, and what looks at it.
 struct Job {
-    thread: JoinHandle<Result<Summary, PipelineError>>,
+    run: JoinHandle<Result<Summary, PipelineError>>,
     monitor: Arc<Monitor>,
     looker: Looker,
     stop: Stop,
+}
+
+impl Job {
+    fn start(prepared: &Prepared, runtime: &Runtime, stop: Stop) -> Result<Self, PipelineError> {
+        let (pipeline, plan) = (Arc::clone(&prepared.pipeline), Arc::clone(&prepared.plan));
+        let endpoints = Endpoints::open(&pipeline, &plan)?;
+        let monitor = Monitor::new(&pipeline, &plan, &endpoints);
+        let options = RunOptions {
+            once: false,
+            stop: stop.token(),
+            monitor: Arc::clone(&monitor),
+        };
+        let handle = runtime.handle().clone();
+        let run = thread::spawn(move || {
+            handle.block_on(pipeline::run(&pipeline, &plan, endpoints, &options))
+        });
+        Ok(Self {
+            run,
+            monitor,
+            looker: Looker::start(prepared.tables.clone()),
+            stop,
+        })
+    }
+
+    /// Whether there is nothing more to show: the run has ended, or is given up.
+    fn is_over(&self) -> bool {
+        // Asked for its own sake as well: it notices that the time is up.
+        let stopping = self.stop.is_requested();
+        self.run.is_finished() || (stopping && self.stop.is_urgent())
+    }
+
+    /// Waits for the run, and looks at the tables for the last time.
+    ///
+    /// # Errors
+    ///
+    /// What ended the run before its time; that it was given up.
+    fn end(self) -> anyhow::Result<(Summary, Seen)> {
+        while !self.is_over() {
+            thread::sleep(POLL);
+        }
+        if !self.run.is_finished() {
+            bail!("stopped at once: what was not committed is made again at the next start");
+        }
+        let ended = self.run.join().map_err(|_| anyhow!("the run has panicked, please report this"))?;
+        let seen = self.looker.finish();
+        Ok((ended?, seen))
+    }
 }

@@ -17,13 +17,18 @@ const SIZE: (u16, u16) = (120, 36);
 /// # Errors
 ///
 /// When the file cannot be written.
-pub(super) fn write(path: &Path, model: &Model, totals: &Totals) -> anyhow::Result<()> {
+pub(super) fn write(
+    path: &Path,
+    kind: &str,
+    model: &Model,
+    totals: &Totals,
+) -> anyhow::Result<()> {
     let area = Rect::new(0, 0, SIZE.0, SIZE.1);
     let mut buffer = Buffer::empty(area);
     let view = View {
         model,
         totals,
-        kind: super::KIND,
+        kind,
         log: None,
         warning: None,
         paused: false,

@@ -1,11 +1,11 @@
 //! The demo in the terminal.
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use super::Job;
 use super::look::Seen;
+use super::prepare::Prepared;
 use crate::live::{Key, Model, Terminal, Theme, View};
 use crate::telemetry;
 
@@ -21,7 +21,7 @@ pub(super) fn show(
     mut terminal: Terminal,
     job: &Job,
     model: &mut Model,
-    log: &Path,
+    prepared: &Prepared,
 ) -> io::Result<()> {
     let theme = Theme::of_environment();
     let (mut paused, mut help) = (false, false);
@@ -37,8 +37,8 @@ pub(super) fn show(
         terminal.draw(&View {
             model,
             totals: &seen.totals,
-            kind: super::KIND,
-            log: Some(log),
+            kind: &prepared.kind,
+            log: Some(&prepared.log),
             warning,
             paused,
             help,

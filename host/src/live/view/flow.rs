@@ -6,6 +6,7 @@ use ratatui::style::Style;
 
 use super::View;
 use super::panel::table;
+use crate::live::model::lag;
 use crate::live::text::{count, per_second, percent, span};
 use crate::status::PartitionStatus;
 
@@ -65,7 +66,7 @@ pub(super) fn partitions(view: &View<'_>, area: Rect, buf: &mut Buffer) {
     let rows: Vec<_> = partitions
         .iter()
         .map(|partition| {
-            let lag = lag(partition).map_or("?".to_owned(), count);
+            let lag = lag(partition).map_or("-".to_owned(), count);
             vec![
                 (format!(" {}", partition.partition), Style::new()),
                 (lag, view.theme.bar()),
@@ -100,11 +101,6 @@ pub(super) fn sinks(view: &View<'_>, area: Rect, buf: &mut Buffer) {
         .collect();
     let columns = [("epoch", 9), ("behind", 7), ("last write", 10)];
     table("sinks", 12, &columns, &rows, view.theme, area, buf);
-}
-
-fn lag(partition: &PartitionStatus) -> Option<u64> {
-    let behind = partition.end?.saturating_sub(partition.committed);
-    Some(behind.max(0).unsigned_abs())
 }
 
 /// An offset, which is negative only by mistake.

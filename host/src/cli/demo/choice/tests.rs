@@ -20,11 +20,7 @@ fn choice_of(path: &Path, streams: &[(&str, Schema)]) -> Choice {
     let targets: Vec<TableTarget> = pipeline
         .sinks
         .iter()
-        .filter_map(|sink| match &sink.kind {
-            SinkKind::Postgres { tables, .. } => Some(tables),
-            SinkKind::Elasticsearch { .. } => None,
-        })
-        .flatten()
+        .flat_map(|sink| sink.kind.tables())
         .map(|table| TableTarget::new(table, schema(&table.from)).unwrap())
         .collect();
     Choice::new(&pipeline, &targets)
