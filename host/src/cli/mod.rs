@@ -4,6 +4,7 @@
 //! else, a faulty pipeline included.
 
 mod check;
+mod demo;
 mod generate;
 mod run;
 
@@ -14,10 +15,10 @@ use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::config::{self, Diagnostics, Look, Pipeline};
+use crate::config::{self, Diagnostics, Embedded, Embedding, Look, Pipeline};
 use crate::guest::GuestEngine;
 use crate::pipeline::Plan;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, TelemetryError};
 
 /// Stream processor: Kafka to PostgreSQL and Elasticsearch, with the logic in sandboxed WebAssembly
 #[derive(Debug, Parser)]
@@ -42,11 +43,23 @@ enum Action {
     Run(run::Args),
     /// Say whether a pipeline is right, without running it
     Check(check::Args),
+    /// Run a pipeline with nothing installed, and watch it
+    Demo(demo::Args),
     /// Make synthetic sales
     Generate(generate::Args),
 }
 
 impl Command {
+    /// Sends the log to stderr, in colours unless the command will have it in a file.
+    ///
+    /// # Errors
+    ///
+    /// When another log was installed before.
+    pub fn install_log(&self) -> Result<(), TelemetryError> {
+        let has_view = matches!(&self.action, Action::Demo(args) if args.has_view());
+        self.telemetry.install(has_view)
+    }
+
     /// Does what the command line says.
     ///
     /// # Errors
@@ -56,6 +69,7 @@ impl Command {
         match self.action {
             Action::Run(args) => run::run(args),
             Action::Check(args) => check::run(args),
+            Action::Demo(args) => demo::run(args),
             Action::Generate(args) => generate::run(args),
         }
     }
@@ -69,13 +83,39 @@ impl Command {
 /// When something does not fit; the reports are on stderr then.
 fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan, Diagnostics)> {
     tracing::debug!(path = %path.display(), "reading the pipeline");
-    let environment = |name: &str| std::env::var(name).ok();
     let (pipeline, mut diagnostics) =
         config::load(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
-    let engine = GuestEngine::new(cache_folder())?;
-    let plan = Plan::build(&pipeline, &engine, &mut diagnostics);
-    let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
+    let plan = fit(&pipeline, &mut diagnostics)?;
     Ok((pipeline, plan, diagnostics))
+}
+
+/// The same for a run with nothing installed.
+///
+/// # Errors
+///
+/// Those of [`plan`]; also when the generated records do not suit the pipeline.
+fn plan_embedded(
+    path: &Path,
+    embedding: &Embedding,
+) -> anyhow::Result<(Embedded, Plan, Diagnostics)> {
+    tracing::debug!(path = %path.display(), "reading the pipeline");
+    let (pipeline, mut diagnostics) =
+        config::load_embedded(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
+    let embedded = config::embed(pipeline, embedding, &mut diagnostics);
+    let embedded = embedded.ok_or_else(|| refuse(&diagnostics))?;
+    let plan = fit(&embedded.pipeline, &mut diagnostics)?;
+    Ok((embedded, plan, diagnostics))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Loads the components of a pipeline and fits everything together.
+fn fit(pipeline: &Pipeline, diagnostics: &mut Diagnostics) -> anyhow::Result<Plan> {
+    let engine = GuestEngine::new(cache_folder())?;
+    let plan = Plan::build(pipeline, &engine, diagnostics);
+    plan.ok_or_else(|| refuse(diagnostics))
 }
 
 /// Two threads: for what waits for servers, not for what computes.

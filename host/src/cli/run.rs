@@ -1,16 +1,18 @@
 //! `wasmill run`: reads, computes and commits until told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Pipeline;
+use crate::config::{Embedding, Pipeline};
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
 
 /// What `wasmill run` is told.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  wasmill run pipeline.toml --once")]
+#[command(after_help = "Examples:\n  \
+    wasmill run pipeline.toml --once\n  \
+    wasmill run pipeline.toml --embedded --once --records 100000")]
 pub(super) struct Args {
     /// The pipeline
     #[arg(default_value = "pipeline.toml")]
@@ -19,6 +21,51 @@ pub(super) struct Args {
     /// Read what is there now, commit it, print a summary and end
     #[arg(long)]
     once: bool,
+
+    /// Run with nothing installed: generated sales, a SQLite file, no Elasticsearch
+    #[arg(long)]
+    embedded: bool,
+
+    #[command(flatten)]
+    generated: Generated,
+}
+
+/// What an embedded run is told besides.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Embedded run")]
+struct Generated {
+    /// Where the SQLite file and the dead letters go; `data` beside the pipeline by default
+    #[arg(long, value_name = "FOLDER", requires = "embedded")]
+    data: Option<PathBuf>,
+
+    /// Another seed, other records
+    #[arg(long, requires = "embedded")]
+    seed: Option<u64>,
+
+    /// Records a second, 0 for as fast as possible; 1000 by default, 0 with --records
+    #[arg(long, requires = "embedded", value_parser = super::generate::rate)]
+    rate: Option<f64>,
+
+    /// End after so many records in all, those of former runs included
+    #[arg(long, value_name = "COUNT", requires = "embedded")]
+    records: Option<u64>,
+
+    /// Share of faulty records, 0 to 1
+    #[arg(long, value_name = "SHARE", requires = "embedded", value_parser = super::generate::share)]
+    bad_share: Option<f64>,
+}
+
+impl Generated {
+    fn embedding(self, pipeline: &Path) -> Embedding {
+        let beside = || pipeline.parent().unwrap_or(Path::new("")).join("data");
+        Embedding {
+            data: self.data.unwrap_or_else(beside),
+            seed: self.seed,
+            rate: self.rate,
+            records: self.records,
+            bad_share: self.bad_share,
+        }
+    }
 }
 
 /// Runs the pipeline until it is told to stop by SIGINT or SIGTERM, or with `--once` until it has
@@ -28,8 +75,22 @@ pub(super) struct Args {
 ///
 /// A faulty pipeline, whose reports go to stderr first, or what ended the run.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let Args { pipeline, once } = args;
-    let (pipeline, plan, diagnostics) = super::plan(&pipeline)?;
+    let Args {
+        pipeline: path,
+        once,
+        embedded,
+        generated,
+    } = args;
+    let (pipeline, plan, diagnostics) = if embedded {
+        let embedding = generated.embedding(&path);
+        let (embedded, plan, diagnostics) = super::plan_embedded(&path, &embedding)?;
+        for line in &embedded.replaced {
+            eprintln!("{line}");
+        }
+        (embedded.pipeline, plan, diagnostics)
+    } else {
+        super::plan(&path)?
+    };
     super::print(&diagnostics);
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(run_until_told(&pipeline, &plan, once));

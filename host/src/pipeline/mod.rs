@@ -34,7 +34,7 @@ pub use plan::{Plan, Stream};
 pub use summary::{ProcessUsage, StageSummary, Summary};
 
 use crate::aggregate::AggregateError;
-use crate::config::Pipeline;
+use crate::config::{Pipeline, SourceKind};
 use crate::epoch::{Coordinator, EpochCutter, EpochId};
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
@@ -131,6 +131,11 @@ pub enum PipelineError {
         /// the panic's message
         message: String,
     },
+    /// A run to the end of what has none.
+    #[error(
+        "a run with `--once` ends where the source ends, and this generator goes on for ever: give it `records` in `[source]`, or an embedded run `--records N`"
+    )]
+    Endless,
     /// Told to stop before it had begun.
     #[error("stopped while waiting for {0}")]
     StoppedWhileStarting(String),
@@ -152,6 +157,10 @@ pub async fn run(
     endpoints: Endpoints,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
+    let endless = matches!(&pipeline.source.kind, SourceKind::Generator(g) if g.records.is_none());
+    if options.once && endless {
+        return Err(PipelineError::Endless);
+    }
     let monitor = &options.monitor;
     let waiter = Waiter {
         stop: &options.stop,

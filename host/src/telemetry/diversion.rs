@@ -119,7 +119,10 @@ mod tests {
             tracing::info!("on stderr again");
         });
         let log = std::fs::read_to_string(&path).unwrap();
-        assert!(log.contains("waiting for a sink") && log.contains("running"), "{log}");
+        assert!(
+            log.contains("waiting for a sink") && log.contains("running"),
+            "{log}"
+        );
         assert!(!log.contains("on stderr again"), "{log}");
         let warning = last_warning().unwrap();
         assert_eq!(warning, r#"waiting for a sink sink="postgres""#);

@@ -74,7 +74,9 @@ struct Shown<'a> {
 fn tables<'a>(pipeline: &'a Pipeline, targets: &'a [TableTarget]) -> Vec<Shown<'a>> {
     let configs = pipeline.sinks.iter().flat_map(|sink| sink.kind.tables());
     let shown = configs.filter_map(|config| {
-        let target = targets.iter().find(|target| target.name() == config.table)?;
+        let target = targets
+            .iter()
+            .find(|target| target.name() == config.table)?;
         Some(Shown { config, target })
     });
     shown.collect()
@@ -164,7 +166,10 @@ fn charts(pipeline: &Pipeline, tables: &[Shown<'_>]) -> Vec<ChartChoice> {
         let is_time = |key: &&Field| matches!(key.ty, DataType::Date | DataType::Timestamp);
         let key = table.key().find(is_time)?;
         // The days themselves rather than days by something else.
-        Some((table.target.key().len(), chart(table, key, Order::NewestFirst)?))
+        Some((
+            table.target.key().len(),
+            chart(table, key, Order::NewestFirst)?,
+        ))
     });
     let mut charts: Vec<ChartChoice> = by_time
         .min_by_key(|(keys, _)| *keys)

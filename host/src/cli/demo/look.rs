@@ -123,15 +123,19 @@ impl Tables {
         let columns = self.choice.checks.iter().flatten();
         let amounts = self.choice.charts.iter().map(|chart| &chart.amount);
         for column in columns.chain(amounts) {
-            if !snapshot.table_exists(None, &column.base)? {
+            if !snapshot.table_exists(None, column.base.as_str())? {
                 return Ok(None);
             }
         }
         let charts = self.choice.charts.iter();
         let checks = self.choice.checks.iter();
         Ok(Some(Totals {
-            charts: charts.map(|it| chart(&snapshot, it)).collect::<Result<_, _>>()?,
-            checks: checks.map(|it| check(&snapshot, it)).collect::<Result<_, _>>()?,
+            charts: charts
+                .map(|it| chart(&snapshot, it))
+                .collect::<Result<_, _>>()?,
+            checks: checks
+                .map(|it| check(&snapshot, it))
+                .collect::<Result<_, _>>()?,
         }))
     }
 }
@@ -258,7 +262,9 @@ mod tests {
         assert_eq!(tables.read().unwrap(), None);
         assert!(!tables.file.exists(), "looking makes no file");
         let connection = Connection::open(&tables.file).unwrap();
-        connection.execute("CREATE TABLE sales_minor (id)", []).unwrap();
+        connection
+            .execute("CREATE TABLE sales_minor (id)", [])
+            .unwrap();
         assert_eq!(tables.read().unwrap(), None);
     }
 
@@ -271,11 +277,15 @@ mod tests {
         let totals = tables.read().unwrap().unwrap();
         let bars = |chart: &Chart| -> Vec<(String, i64)> {
             let bars = chart.bars.iter();
-            bars.map(|bar| (bar.label.clone(), bar.amount.units)).collect()
+            bars.map(|bar| (bar.label.clone(), bar.amount.units))
+                .collect()
         };
         assert_eq!(
             bars(&totals.charts[0]),
-            [("2026-01-02".to_owned(), 450), ("2026-01-01".to_owned(), 150)]
+            [
+                ("2026-01-02".to_owned(), 450),
+                ("2026-01-01".to_owned(), 150)
+            ]
         );
         assert_eq!(
             bars(&totals.charts[1]),

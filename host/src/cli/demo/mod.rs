@@ -189,7 +189,10 @@ impl Job {
         if !self.run.is_finished() {
             bail!("stopped at once: what was not committed is made again at the next start");
         }
-        let ended = self.run.join().map_err(|_| anyhow!("the run has panicked, please report this"))?;
+        let ended = self
+            .run
+            .join()
+            .map_err(|_| anyhow!("the run has panicked, please report this"))?;
         let seen = self.looker.finish();
         Ok((ended?, seen))
     }

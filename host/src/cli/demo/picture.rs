@@ -17,12 +17,7 @@ const SIZE: (u16, u16) = (120, 36);
 /// # Errors
 ///
 /// When the file cannot be written.
-pub(super) fn write(
-    path: &Path,
-    kind: &str,
-    model: &Model,
-    totals: &Totals,
-) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, kind: &str, model: &Model, totals: &Totals) -> anyhow::Result<()> {
     let area = Rect::new(0, 0, SIZE.0, SIZE.1);
     let mut buffer = Buffer::empty(area);
     let view = View {
@@ -37,7 +32,10 @@ pub(super) fn write(
     };
     live::render(&view, area, &mut buffer);
     let status = model.status();
-    let title = format!("wasmill demo of the pipeline {} in a terminal", status.pipeline);
+    let title = format!(
+        "wasmill demo of the pipeline {} in a terminal",
+        status.pipeline
+    );
     let picture = live::svg(&buffer, &title);
     fs::write(path, picture).with_context(|| format!("failed to write {}", path.display()))
 }

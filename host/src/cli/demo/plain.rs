@@ -50,7 +50,12 @@ fn line(model: &Model, seen: &Seen) -> String {
     for check in &seen.totals.checks {
         let verdict = if check.agrees() { "equal" } else { "NOT EQUAL" };
         if let Some(sum) = check.sums.first() {
-            let _ = write!(line, " · {} sums {verdict}: {}", check.sums.len(), sum.amount);
+            let _ = write!(
+                line,
+                " · {} sums {verdict}: {}",
+                check.sums.len(),
+                sum.amount
+            );
         }
     }
     if let Some(error) = &seen.error {

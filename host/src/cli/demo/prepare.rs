@@ -41,7 +41,12 @@ impl Prepared {
     ///
     /// A faulty pipeline, whose reports are on stderr then; components that are not built.
     pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
-        let beside = || args.pipeline.parent().unwrap_or(Path::new("")).join("data/demo");
+        let beside = || {
+            args.pipeline
+                .parent()
+                .unwrap_or(Path::new(""))
+                .join("data/demo")
+        };
         let data = args.data.clone().unwrap_or_else(beside);
         let mut embedding = Embedding {
             data: data.clone(),
@@ -108,7 +113,8 @@ impl Prepared {
             }
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("failed to delete {}", file.display()));
+                    return Err(error)
+                        .with_context(|| format!("failed to delete {}", file.display()));
                 }
                 Ok(()) | Err(_) => {}
             }
@@ -166,7 +172,10 @@ fn kind(pipeline: &Pipeline) -> String {
 ///
 /// When there are components that nobody has built yet, with the command that builds them.
 fn ensure_built(pipeline: &Pipeline) -> anyhow::Result<()> {
-    let missing = pipeline.components.iter().filter(|(_, it)| !it.path.exists());
+    let missing = pipeline
+        .components
+        .iter()
+        .filter(|(_, it)| !it.path.exists());
     let missing: Vec<_> = missing
         .map(|(name, component)| format!("  {name}: {}", component.path.display()))
         .collect();

@@ -31,7 +31,11 @@ impl Section<'_> {
 
     pub(super) fn as_text(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Text> {
         if let DeValue::String(raw) = value.get_ref() {
-            return self.reader.expand(raw, value.span());
+            let mut stand_ins = self.stand_ins.iter();
+            return match stand_ins.find(|(name, _)| ["*", key].contains(name)) {
+                Some((_, stand_in)) => self.reader.expand_or(raw, value.span(), stand_in),
+                None => self.reader.expand(raw, value.span()),
+            };
         }
         self.reader.push(wrong_type(key, "a string", value));
         None

@@ -22,8 +22,9 @@ use toml::de::DeTable;
 use self::components::Components;
 use self::stages::Chain;
 use self::streams::Streams;
+use super::embed::generated_columns;
 use super::reader::{Reader, Section};
-use super::{Commit, Diagnostic, Pipeline, Places};
+use super::{Commit, Diagnostic, Pipeline, Places, SourceKind};
 
 const WORKERS_MAX: u64 = 256;
 
@@ -76,6 +77,13 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         dead_letters: dead_letters?,
         places: Places::of(root),
     };
+    if matches!(pipeline.source.kind, SourceKind::Generator(_)) {
+        let faults = generated_columns(&pipeline);
+        if !faults.is_empty() {
+            faults.into_iter().for_each(|fault| reader.push(fault));
+            return None;
+        }
+    }
     for warning in warnings::warnings(&pipeline) {
         reader.push(warning);
     }

@@ -127,6 +127,7 @@ fn something_to_fill(reader: &Reader<'_>, sinks: &[Sink]) {
 }
 
 fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
+    section.replaced_when_embedded(&[("url", "postgres://replaced")]);
     let url = url(&mut section, &["postgres://", "postgresql://"]);
     let tables = section.tables("tables", "an entry of `tables`");
     let reader = section.reader;
@@ -173,6 +174,7 @@ fn read_tables(sections: Vec<Section<'_>>, streams: &Streams) -> (Vec<Table>, Ve
 }
 
 fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
+    section.replaced_when_embedded(&[("url", "http://replaced")]);
     let url = url(&mut section, &["http://"]);
     let indices = section.tables("indices", "an entry of `indices`");
     let reader = section.reader;

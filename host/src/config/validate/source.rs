@@ -134,6 +134,7 @@ fn generator(section: &mut Section<'_>) -> GeneratorSource {
 }
 
 fn kafka(section: &mut Section<'_>) -> Option<KafkaSource> {
+    section.replaced_when_embedded(&[("brokers", "localhost:9092"), ("topic", "replaced")]);
     let brokers = section.required_text("brokers");
     let brokers = brokers.and_then(|text| names::brokers(section, "brokers", text));
     let topic = section.required_text("topic");
@@ -159,9 +160,10 @@ pub(super) fn properties(
     section: &mut Section<'_>,
     own: &[(&str, &str)],
 ) -> IndexMap<String, String> {
-    let Some(properties) = section.table("properties", "`properties`") else {
+    let Some(mut properties) = section.table("properties", "`properties`") else {
         return IndexMap::new();
     };
+    properties.replaced_when_embedded(&[("*", "")]);
     let reader = properties.reader;
     let mut passed = IndexMap::new();
     for (name, value) in properties.named_scalars() {

@@ -27,7 +27,9 @@ fn choice_of(path: &Path, streams: &[(&str, Schema)]) -> Choice {
 }
 
 fn schema(columns: &[(&str, DataType)]) -> Schema {
-    let fields = columns.iter().map(|(name, ty)| Field::new(*name, *ty, false));
+    let fields = columns
+        .iter()
+        .map(|(name, ty)| Field::new(*name, *ty, false));
     Schema::new(fields.collect()).unwrap()
 }
 
@@ -70,7 +72,9 @@ fn aggregate(name: &str, key: &str, column: &str) -> String {
 }
 
 fn sink(tables: &str) -> String {
-    format!("[[sink]]\nname = \"db\"\ntype = \"postgres\"\nurl = \"postgres://db/shop\"\ntables = [{tables}]\n")
+    format!(
+        "[[sink]]\nname = \"db\"\ntype = \"postgres\"\nurl = \"postgres://db/shop\"\ntables = [{tables}]\n"
+    )
 }
 
 fn stats(key: &str) -> Schema {
@@ -114,10 +118,16 @@ fn of_the_shipped_pipeline_days_and_categories_are_shown_and_four_sums_compared(
         streams.push((&aggregate.name, Schema::new(columns).unwrap()));
     }
     let choice = choice_of(&path, &streams);
-    assert_eq!(choice.charts[0].amount, column("sales_per_day", "total_sales"));
+    assert_eq!(
+        choice.charts[0].amount,
+        column("sales_per_day", "total_sales")
+    );
     assert_eq!(choice.charts[0].by, "transaction_date");
     assert_eq!(choice.charts[0].order, Order::NewestFirst);
-    assert_eq!(choice.charts[1].amount, column("sales_per_category", "total_sales"));
+    assert_eq!(
+        choice.charts[1].amount,
+        column("sales_per_category", "total_sales")
+    );
     assert_eq!(choice.charts[1].by, "category");
     assert_eq!(choice.charts[1].order, Order::LargestFirst);
     let check = &choice.checks[0];
@@ -135,7 +145,11 @@ fn what_a_guest_has_added_up_goes_before_other_decimals() {
     let choice = choice(&text, &[("per_shop", stats("shop"))]);
     assert_eq!(choice.charts.len(), 1);
     assert_eq!(choice.charts[0].amount, column("shops", "sum"));
-    assert_eq!(choice.checks, Vec::<Vec<_>>::new(), "nothing to compare it with");
+    assert_eq!(
+        choice.checks,
+        Vec::<Vec<_>>::new(),
+        "nothing to compare it with"
+    );
 }
 
 #[test]
@@ -169,14 +183,20 @@ fn aggregates_of_different_numbers_are_not_compared() {
 
 #[test]
 fn a_pipeline_without_aggregates_has_nothing_to_show() {
-    let text =
-        HEAD.to_owned() + &sink(r#"{ from = "source", table = "sales", key = ["id"] }"#);
+    let text = HEAD.to_owned() + &sink(r#"{ from = "source", table = "sales", key = ["id"] }"#);
     assert_eq!(choice(&text, &[("source", source())]), Choice::default());
 }
 
 #[test]
 fn a_sum_is_told_by_its_name() {
-    for name in ["total", "sum", "total_sales", "sum_base", "sales_total", "x_sum"] {
+    for name in [
+        "total",
+        "sum",
+        "total_sales",
+        "sum_base",
+        "sales_total",
+        "x_sum",
+    ] {
         assert!(is_sum(name), "{name}");
     }
     for name in ["mean", "totally", "summary", "consum", "resum", "count"] {
