@@ -48,6 +48,7 @@ fn help_has_an_example_for_every_subcommand() {
         &["--help"][..],
         &["run", "--help"],
         &["check", "--help"],
+        &["demo", "--help"],
         &["generate", "--help"],
     ] {
         let output = output(arguments);
@@ -67,7 +68,7 @@ fn help_names_the_subcommands_that_there_are() {
         .skip(1)
         .map_while(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["run", "check", "generate", "help"]);
+    assert_eq!(commands, ["run", "check", "demo", "generate", "help"]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod dead_letters;
 mod generator;
 
 mod command_line;
+mod demo;
 mod faulty_plans;
 
 mod end_to_end;
