@@ -82,7 +82,7 @@ fn summary(pipeline: &Pipeline) -> String {
                         "table",
                         format!("{} ({key}) from {}", table.table, table.from),
                     )
-                }))
+                }));
             }
             SinkKind::Elasticsearch { indices, .. } => lines.extend(indices.iter().map(|index| {
                 (

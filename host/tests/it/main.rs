@@ -15,6 +15,7 @@ mod sandbox;
 mod elasticsearch;
 mod postgres;
 mod sink_contract;
+mod sqlite;
 
 mod dead_letters;
 
@@ -24,5 +25,6 @@ mod command_line;
 mod demo;
 mod faulty_plans;
 
+mod embedded;
 mod end_to_end;
 mod restart;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{RIGHT, accepted, parsed, with};
 use crate::config::{
-    ColumnFrom, Every, Limits, OnConflict, Pipeline, Projection, SinkKind, SourceKind, Start,
-    Table, Window, load,
+    ColumnFrom, Every, GeneratorSource, Limits, OnConflict, Pipeline, Projection, SinkKind,
+    SourceKind, Start, Table, Window, load,
 };
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline.toml");
@@ -25,11 +25,7 @@ fn tables(pipeline: &Pipeline) -> Vec<&Table> {
     pipeline
         .sinks
         .iter()
-        .filter_map(|sink| match &sink.kind {
-            SinkKind::Postgres { tables, .. } => Some(tables),
-            SinkKind::Elasticsearch { .. } => None,
-        })
-        .flatten()
+        .flat_map(|sink| sink.kind.tables())
         .collect()
 }
 
@@ -105,6 +101,53 @@ fn the_shipped_pipeline_fills_the_four_tables() {
             &of(Every::Days(1))
         ]
     );
+}
+
+/// The shipped pipeline with something else than Kafka to read, and a file for the dead letters.
+fn shipped_with_source(source: &str) -> String {
+    let text = std::fs::read_to_string(SHIPPED).unwrap();
+    let kafka = "type = \"kafka\"\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\ntopic = \"financial_transactions\"\nstart = \"earliest\"";
+    assert!(text.contains(kafka));
+    let text = text.replace(kafka, source);
+    let (text, _) = text.split_once("[dead_letters]").unwrap();
+    format!("{text}[dead_letters]\ntype = \"file\"\npath = \"dead\"\n")
+}
+
+#[test]
+fn a_generator_needs_no_settings_and_takes_all_of_them() {
+    let kind = |source: &str| accepted(&shipped_with_source(source)).source.kind;
+    let SourceKind::Generator(default) = kind("type = \"generator\"\n#") else {
+        panic!("this is a generator");
+    };
+    assert_eq!(default, GeneratorSource::DEFAULT);
+    let all = "type = \"generator\"\npartitions = 3\nseed = 7\ndays = 10\nbad_share = 1\nrate = 1_000.5\nrecords = \"${TEN}\"\n#";
+    let SourceKind::Generator(generator) = kind(all) else {
+        panic!("this is a generator");
+    };
+    assert_eq!(
+        generator,
+        GeneratorSource {
+            partitions: 3,
+            seed: 7,
+            days: 10,
+            bad_share: 1.0,
+            rate: Some(1_000.5),
+            records: Some(10),
+        }
+    );
+}
+
+#[test]
+fn a_sqlite_sink_may_keep_the_journal() {
+    let pipeline = accepted(&with(&[(
+        "type = \"postgres\"\nurl = \"postgres://me:hunter2@db/shop\"",
+        "type = \"sqlite\"\npath = \"data/shop.sqlite3\"",
+    )]));
+    let SinkKind::Sqlite { path, tables } = &pipeline.sinks[0].kind else {
+        panic!("{:?}", pipeline.sinks[0]);
+    };
+    assert_eq!(path, &PathBuf::from("folder/data/shop.sqlite3"));
+    assert_eq!(tables.len(), 2);
 }
 
 #[test]

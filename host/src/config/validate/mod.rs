@@ -80,7 +80,9 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
     if matches!(pipeline.source.kind, SourceKind::Generator(_)) {
         let faults = generated_columns(&pipeline);
         if !faults.is_empty() {
-            faults.into_iter().for_each(|fault| reader.push(fault));
+            for fault in faults {
+                reader.push(fault);
+            }
             return None;
         }
     }

@@ -201,7 +201,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::ArrayRef;
-    use chrono::{DateTime, NaiveDate};
+
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

@@ -41,6 +41,10 @@ pub(super) struct Shape {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are what SQLite says of a column, one by one"
+)]
 struct Column {
     name: String,
     ty: String,

@@ -19,6 +19,9 @@ const CACHE_KIB: i64 = 32 << 10;
 /// Pages of the log after which they are moved into the file: 16 MiB.
 const CHECKPOINT_PAGES: i64 = 4_096;
 
+/// Bytes that the log keeps once it was longer: somebody who reads for long makes it grow.
+const LOG_BYTES: i64 = 64 << 20;
+
 /// Statements that are kept ready: those of the journal and one for each table.
 const STATEMENTS: usize = 64;
 
@@ -95,6 +98,7 @@ impl DatabaseFile {
             .and_then(|()| connection.pragma_update(None, "cache_size", -CACHE_KIB))
             .and_then(|()| connection.pragma_update(None, "temp_store", "MEMORY"))
             .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES))
+            .and_then(|()| connection.pragma_update(None, "journal_size_limit", LOG_BYTES))
             .map_err(failed())?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(())

@@ -120,16 +120,12 @@ impl SqliteLedger {
         };
         let kept = session.take();
         let outcome = off_the_runtime(|| {
-            let mut open = match kept {
-                Some(open) => {
-                    file.check_same(&open)?;
-                    open
-                }
-                None => {
-                    let open = file.open()?;
-                    debug!(file = file.what(), "opened");
-                    open
-                }
+            let mut open = if let Some(open) = kept {
+                file.check_same(&open)?;
+                open
+            } else {
+                debug!(file = file.what(), "opening");
+                file.open()?
             };
             let value = work(&mut open.connection, work_on)?;
             Ok((open, value))
