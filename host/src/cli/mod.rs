@@ -6,6 +6,7 @@
 mod check;
 mod generate;
 mod run;
+mod status;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ enum Action {
     Run(run::Args),
     /// Say whether a pipeline is right, without running it
     Check(check::Args),
+    /// Ask a running pipeline how it is
+    Status(status::Args),
     /// Make synthetic sales
     Generate(generate::Args),
 }
@@ -56,6 +59,7 @@ impl Command {
         match self.action {
             Action::Run(args) => run::run(args),
             Action::Check(args) => check::run(args),
+            Action::Status(args) => status::run(&args),
             Action::Generate(args) => generate::run(args),
         }
     }

@@ -37,9 +37,9 @@ use toml::de::DeTable;
 
 pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::pipeline::{
-    Aggregate, ColumnFrom, Commit, Component, DeadLetters, Every, Index, KafkaSource, Limits,
-    OnConflict, Pipeline, Projection, Secret, Sink, SinkKind, Source, SourceColumn, SourceKind,
-    Start, Table, TableColumn, Transform, Window,
+    Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Every, Index, KafkaSource,
+    Limits, OnConflict, Pipeline, Projection, Secret, Sink, SinkKind, Source, SourceColumn,
+    SourceKind, Start, Table, TableColumn, Transform, Window,
 };
 pub use self::places::Places;
 use self::reader::Reader;

@@ -3,6 +3,7 @@
 //! Each function reads all keys of its section before it gives up, so that one run reports every
 //! mistake. `None` means that a report was made.
 
+mod admin;
 mod components;
 mod dead_letters;
 mod names;
@@ -52,6 +53,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
     let dead_letters = file
         .required_table("dead_letters", "`[dead_letters]`")
         .and_then(|section| dead_letters::dead_letters(section, source.as_ref(), base));
+    let admin = file.table("admin", "`[admin]`").and_then(admin::admin);
     file.finish();
 
     let Chain {
@@ -74,6 +76,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         aggregates,
         sinks,
         dead_letters: dead_letters?,
+        admin,
         places: Places::of(root),
     };
     for warning in warnings::warnings(&pipeline) {
