@@ -41,6 +41,8 @@ pub mod pipeline;
 pub mod status;
 pub mod waiting;
 
+pub mod admin;
+
 pub mod cli;
 pub mod generate;
 mod live;

@@ -1,6 +1,14 @@
-//! What wasmill tells about itself: logs on stderr.
+//! What wasmill tells about itself: logs on stderr, and what metrics are called and look like.
 //!
 //! stdout belongs to the results of a command.
+//!
+//! # Not here
+//!
+//! Counting, and the values of metrics: `monitor` in [`crate::pipeline`].
+
+pub mod exposition;
+pub mod metrics;
+pub(crate) mod process;
 
 mod diversion;
 

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod generate;
 mod run;
+mod status;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ enum Action {
     Check(check::Args),
     /// Run a pipeline with nothing installed, and watch it
     Demo(demo::Args),
+    /// Ask a running pipeline how it is
+    Status(status::Args),
     /// Make synthetic sales
     Generate(generate::Args),
 }
@@ -70,6 +73,7 @@ impl Command {
             Action::Run(args) => run::run(args),
             Action::Check(args) => check::run(args),
             Action::Demo(args) => demo::run(args),
+            Action::Status(args) => status::run(&args),
             Action::Generate(args) => generate::run(args),
         }
     }

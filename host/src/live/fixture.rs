@@ -35,6 +35,7 @@ pub(super) fn status(seconds: u64) -> Status {
         records,
         bytes: records * 342,
         dead_letters: records / 1_000,
+        records_per_second: 12_000.0,
         partitions: (0..4_i32)
             .map(|partition| PartitionStatus {
                 partition,
@@ -80,6 +81,7 @@ pub(super) fn status(seconds: u64) -> Status {
                 dead_letters: epoch % 13,
                 duration: Duration::from_millis(1_004 + epoch % 5 * 17),
                 commit: Duration::from_millis(58 + epoch % 3 * 4),
+                age: Duration::from_secs(seconds - epoch),
             })
             .collect(),
         recent_dead_letters: (0..12_i64)
@@ -222,6 +224,7 @@ pub(super) fn any_status() -> impl Strategy<Value = Status> {
             dead_letters,
             duration,
             commit,
+            age: duration,
         },
     );
     let letter = (any::<i32>(), any::<i64>(), text(), text()).prop_map(
@@ -261,6 +264,7 @@ pub(super) fn any_status() -> impl Strategy<Value = Status> {
                 records,
                 bytes,
                 dead_letters,
+                records_per_second: f64::NAN,
                 partitions,
                 stages,
                 sinks,

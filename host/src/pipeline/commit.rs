@@ -102,9 +102,7 @@ impl LedgerTask {
                 }
             }
             patience.over();
-            let rows = rows_of(&output);
-            self.monitor
-                .sink_wrote(0, output.epoch, rows, started.elapsed());
+            self.monitor.sink_wrote(0, &output, 0, started.elapsed());
             self.monitor.epoch_committed(&output, taken);
         }
         let output = Arc::new(output);
@@ -173,9 +171,9 @@ impl SinkTask {
                 }
             };
             patience.over();
-            let rows = rows_of(&output);
+            let refused = durable.refused.len();
             self.monitor
-                .sink_wrote(self.index, output.epoch, rows, started.elapsed());
+                .sink_wrote(self.index, &output, refused, started.elapsed());
             let confirmed = Confirmed {
                 sink: name.clone(),
                 epoch: output.epoch,
@@ -188,13 +186,6 @@ impl SinkTask {
         }
         Ok(())
     }
-}
-
-fn rows_of(output: &EpochOutput) -> usize {
-    let rows = |batches: &Vec<crate::epoch::OutputBatch>| {
-        batches.iter().map(|b| b.columns.num_rows()).sum::<usize>()
-    };
-    output.streams.values().map(rows).sum()
 }
 
 async fn write_dead_letters(

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
+use crate::telemetry::process;
 
 /// What a run did.
 #[derive(Debug, Clone)]
@@ -38,18 +37,10 @@ impl ProcessUsage {
     /// What the system says now; zeros where it does not tell.
     #[must_use]
     pub fn so_far() -> Self {
-        getrusage(UsageWho::RUSAGE_SELF).map_or_else(
-            |_| Self::default(),
-            |usage| {
-                let micros =
-                    usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-                Self {
-                    cpu: Duration::from_micros(micros.unsigned_abs()),
-                    // Linux counts in KiB.
-                    memory_peak: usage.max_rss().unsigned_abs() * 1024,
-                }
-            },
-        )
+        Self {
+            cpu: process::cpu().unwrap_or_default(),
+            memory_peak: process::memory_peak().unwrap_or_default(),
+        }
     }
 }
 

@@ -24,8 +24,10 @@ use tokio::runtime::Runtime;
 use self::look::{Looker, Seen};
 use self::prepare::Prepared;
 use self::stop::Stop;
+use crate::admin::AdminServer;
+use crate::config::{Admin, Pipeline};
 use crate::live::{Model, Terminal};
-use crate::pipeline::{self, Endpoints, Monitor, PipelineError, RunOptions, Summary};
+use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions, Summary};
 use crate::telemetry::Diversion;
 
 /// Between two looks at whether the run has ended.
@@ -160,7 +162,7 @@ impl Job {
         };
         let handle = runtime.handle().clone();
         let run = thread::spawn(move || {
-            handle.block_on(pipeline::run(&pipeline, &plan, endpoints, &options))
+            handle.block_on(run_pipeline(&pipeline, &plan, endpoints, &options))
         });
         Ok(Self {
             run,
@@ -196,4 +198,25 @@ impl Job {
         let seen = self.looker.finish();
         Ok((ended?, seen))
     }
+}
+
+/// Runs the pipeline, with its admin server where it has one and the address is free.
+async fn run_pipeline(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    endpoints: Endpoints,
+    options: &RunOptions,
+) -> Result<Summary, PipelineError> {
+    let mut admin = None;
+    if let Some(Admin { listen }) = pipeline.admin {
+        match AdminServer::start(listen, Arc::clone(&options.monitor)).await {
+            Ok(server) => admin = Some(server),
+            Err(error) => tracing::warn!(%error, "nobody can ask this run for its metrics"),
+        }
+    }
+    let ended = pipeline::run(pipeline, plan, endpoints, options).await;
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
+    ended
 }

@@ -15,10 +15,17 @@ pub(super) fn stages(view: &View<'_>, area: Rect, buf: &mut Buffer) {
     let stages = view.model.status().stages.iter().zip(rates);
     let rows: Vec<_> = stages
         .map(|(stage, rate)| {
+            // These wait for others most of their time.
+            let waits = stage.name.starts_with("read") || stage.name.starts_with("write");
+            let busy = if waits {
+                view.theme.quiet()
+            } else {
+                view.theme.bar()
+            };
             vec![
                 (format!(" {}", stage.name), Style::new()),
                 (per_second(rate.rows), Style::new()),
-                (percent(rate.busy), view.theme.bar()),
+                (percent(rate.busy), busy),
                 (format!("{:.0}", rate.row_nanos), view.theme.quiet()),
                 (count(stage.rows), view.theme.quiet()),
             ]

@@ -22,7 +22,8 @@ pub(super) enum Panel<'a> {
     Epochs,
     Partitions,
     Sinks,
-    Chart(&'a Chart),
+    /// and its place among the charts
+    Chart(&'a Chart, usize),
     Sums,
     DeadLetters,
     Components,
@@ -40,7 +41,10 @@ impl<'a> Panel<'a> {
 
     /// What has come of it, from the top.
     pub(super) fn right(view: &View<'a>) -> Vec<Self> {
-        let mut panels: Vec<Self> = view.totals.charts.iter().map(Self::Chart).collect();
+        let charts = view.totals.charts.iter().enumerate();
+        let mut panels: Vec<Self> = charts
+            .map(|(place, chart)| Self::Chart(chart, place))
+            .collect();
         panels.extend((!view.totals.checks.is_empty()).then_some(Self::Sums));
         panels.extend([Self::DeadLetters, Self::Components]);
         panels
@@ -60,7 +64,9 @@ impl<'a> Panel<'a> {
         let recent = |count: usize| rows(count).clamp(3, RECENT_ROWS);
         let (least, most, rank) = match self {
             Self::Stages => (10, rows(status.stages.len()), 0),
-            Self::Chart(chart) => (3, rows(chart.bars.len()), 1),
+            Self::Chart(chart, place) => {
+                (3, rows(chart.bars.len()), if *place < 2 { 1 } else { 8 })
+            }
             Self::Epochs => (2, recent(status.recent_epochs.len()), 2),
             Self::Sums => (4, rows(sums), 3),
             Self::DeadLetters => (1, recent(status.recent_dead_letters.len()), 4),
@@ -82,7 +88,7 @@ impl<'a> Panel<'a> {
             Self::Epochs => flow::epochs(view, area, buf),
             Self::Partitions => flow::partitions(view, area, buf),
             Self::Sinks => flow::sinks(view, area, buf),
-            Self::Chart(chart) => results::chart(chart, view.theme, area, buf),
+            Self::Chart(chart, _) => results::chart(chart, view.theme, area, buf),
             Self::Sums => results::sums(view, area, buf),
             Self::DeadLetters => results::dead_letters(view, area, buf),
             Self::Components => results::components(view, area, buf),

@@ -8,7 +8,7 @@ use ratatui::widgets::Widget;
 use super::panel::rule;
 use super::{View, cut_top};
 use crate::live::text::count;
-use crate::live::{Chart, Theme};
+use crate::live::{Chart, Sum, Theme};
 
 /// Eighths of a cell, from one to seven.
 const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
@@ -92,6 +92,11 @@ pub(super) fn sums(view: &View<'_>, mut area: Rect, buf: &mut Buffer) {
         let agrees = check.agrees();
         check.sums.iter().map(move |sum| (sum, agrees))
     });
+    let fits = |sum: &Sum| {
+        let name = Span::raw(&sum.table).width() + Span::raw(&sum.column).width() + 2;
+        name + sum.amount.to_string().len() < usize::from(area.width)
+    };
+    let has_columns = sums.clone().all(|(sum, _)| fits(sum));
     for (sum, agrees) in sums {
         let row = cut_top(&mut area, 1);
         if row.is_empty() {
@@ -100,15 +105,14 @@ pub(super) fn sums(view: &View<'_>, mut area: Rect, buf: &mut Buffer) {
         let style = if agrees { theme.good() } else { theme.bad() };
         let amount = Span::styled(format!(" {}", sum.amount), style);
         let amount_width = (amount.width() as u16).min(row.width);
+        let mut name = Line::from(format!(" {}", sum.table));
+        if has_columns {
+            name.push_span(Span::styled(format!(".{}", sum.column), theme.quiet()));
+        }
         let name_area = Rect {
             width: row.width - amount_width,
             ..row
         };
-        let mut name = Line::from(format!(" {}", sum.table));
-        let column = Span::styled(format!(".{}", sum.column), theme.quiet());
-        if name.width() + column.width() <= usize::from(name_area.width) {
-            name.push_span(column);
-        }
         name.render(name_area, buf);
         let amount_area = Rect {
             x: name_area.right(),

@@ -55,6 +55,9 @@ pub(super) struct StageMeter {
 #[derive(Debug, Default)]
 pub(super) struct SinkMeter {
     pub(super) name: String,
+    /// the streams that it takes, once for each of its tables; `None`: all that any sink takes
+    pub(super) streams: Option<Vec<String>>,
+    pub(super) rows: Counter,
     /// the last epoch that it confirmed
     pub(super) epoch: Gauge,
     pub(super) retries: Counter,
@@ -95,6 +98,11 @@ impl PartitionMeter {
     /// Asked for now and then, so the position may have passed it since.
     pub(super) fn end(&self) -> i64 {
         self.end.load(Ordering::Relaxed).max(self.position())
+    }
+
+    /// How many offsets are still to be read.
+    pub(super) fn lag(&self) -> i64 {
+        self.end() - self.position()
     }
 
     pub(super) fn set_end(&self, end: i64) {
@@ -219,6 +227,8 @@ pub(super) struct StateMeter {
 #[derive(Debug)]
 pub(super) struct RejectionMeter {
     pub(super) stage: String,
+    /// what it may leave records out for
+    causes: Vec<Cause>,
     counts: [Counter; Cause::ALL.len()],
 }
 
@@ -226,8 +236,17 @@ impl RejectionMeter {
     pub(super) fn new(stage: &str) -> Self {
         Self {
             stage: stage.to_owned(),
+            causes: Vec::new(),
             counts: Default::default(),
         }
+    }
+
+    pub(super) fn expect(&mut self, causes: &[Cause]) {
+        self.causes.extend(causes);
+    }
+
+    pub(super) fn expects(&self, cause: Cause) -> bool {
+        self.causes.contains(&cause)
     }
 
     pub(super) fn add(&self, cause: Cause) {

@@ -19,12 +19,13 @@
 mod epochs;
 mod histogram;
 mod meters;
+mod metrics;
 mod status;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::epochs::EpochLog;
 use self::meters::{
@@ -35,10 +36,10 @@ use super::start::Beginning;
 use super::summary::{ProcessUsage, StageSummary, Summary};
 use super::{Endpoints, OUTLET_QUEUE, Plan, WORKER_QUEUE};
 use crate::checkpoint::StateChange;
-use crate::config::Pipeline;
-use crate::epoch::{EpochId, EpochOutput};
+use crate::config::{Pipeline, SinkKind};
+use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::guest::GuestMeter;
-use crate::record::{DeadLetter, Positions};
+use crate::record::{Cause, DeadLetter, Positions};
 use crate::source::PartitionRange;
 use crate::status::{ComponentStatus, DeadLetterStatus, Phase, RECENT_MAX};
 use crate::waiting::Waits;
@@ -76,6 +77,8 @@ pub struct Monitor {
     epochs: Counter,
     /// the last committed one
     epoch: Gauge,
+    /// since 1970; 0 before the first one
+    last_commit_ms: Gauge,
     stages: Vec<(Stage, String, StageMeter)>,
     /// the ledger first
     sinks: Vec<SinkMeter>,
@@ -96,6 +99,15 @@ struct Queues {
     coordinator: Arc<Queue>,
     ledger: Arc<Queue>,
     outlets: Vec<Arc<Queue>>,
+}
+
+impl Queues {
+    fn all(&self) -> impl Iterator<Item = &Arc<Queue>> {
+        let (workers, outlets) = (self.workers.iter(), self.outlets.iter());
+        workers
+            .chain([&self.coordinator, &self.ledger])
+            .chain(outlets)
+    }
 }
 
 #[derive(Debug)]
@@ -123,8 +135,8 @@ struct Names {
     in_flight: usize,
     transforms: Vec<String>,
     aggregates: Vec<String>,
-    /// the ledger first
-    sinks: Vec<String>,
+    /// the ledger first, with the streams that they take
+    sinks: Vec<(String, Option<Vec<String>>)>,
     guests: Vec<StageGuest>,
     components: Vec<ComponentStatus>,
 }
@@ -135,6 +147,7 @@ impl Monitor {
     pub fn new(pipeline: &Pipeline, plan: &Plan, endpoints: &Endpoints) -> Arc<Self> {
         let others = endpoints.sinks.iter().map(|sink| sink.name());
         let sinks = std::iter::once(endpoints.ledger.name()).chain(others);
+        let sinks = sinks.map(|name| (name.to_owned(), streams_of(pipeline, name)));
         Arc::new(Self::of(
             Names {
                 pipeline: pipeline.name.clone(),
@@ -142,7 +155,7 @@ impl Monitor {
                 in_flight: super::in_flight(pipeline),
                 transforms: pipeline.transforms.iter().map(|t| t.name.clone()).collect(),
                 aggregates: pipeline.aggregates.iter().map(|a| a.name.clone()).collect(),
-                sinks: sinks.map(str::to_owned).collect(),
+                sinks: sinks.collect(),
                 guests: plan.guests(),
                 components: plan.components(),
             },
@@ -171,7 +184,9 @@ impl Monitor {
                     .collect(),
                 coordinator: Queue::new("coordinator", names.workers),
                 ledger: Queue::new("ledger", names.in_flight),
-                outlets: others.map(|name| Queue::new(name, OUTLET_QUEUE)).collect(),
+                outlets: others
+                    .map(|(name, _)| Queue::new(name, OUTLET_QUEUE))
+                    .collect(),
             },
             pulses: Pulses {
                 reader: Pulse::new("reader"),
@@ -181,8 +196,9 @@ impl Monitor {
             sinks: names
                 .sinks
                 .into_iter()
-                .map(|name| SinkMeter {
+                .map(|(name, streams)| SinkMeter {
                     name,
+                    streams,
                     ..SinkMeter::default()
                 })
                 .collect(),
@@ -198,6 +214,7 @@ impl Monitor {
             dead_letters: Counter::default(),
             epochs: Counter::default(),
             epoch: Gauge::default(),
+            last_commit_ms: Gauge::default(),
             partitions: OnceLock::new(),
             log: EpochLog::default(),
             letters: Mutex::default(),
@@ -335,6 +352,9 @@ impl Monitor {
         }
         self.epochs.add(1);
         self.epoch.set(output.epoch.0);
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        self.last_commit_ms
+            .set(u64::try_from(now.as_millis()).unwrap_or(0));
         tell(self.partitions(), &output.positions, Which::Committed);
         self.add_dead_letters(&output.dead_letters);
         let dead_letters = output.dead_letters.len() as u64;
@@ -367,11 +387,31 @@ impl Monitor {
         }
     }
 
-    /// A sink, by its index, has made an epoch durable, which took so long.
-    pub(super) fn sink_wrote(&self, sink: usize, epoch: EpochId, rows: usize, took: Duration) {
-        self.add(Stage::Write(sink), rows, took);
+    /// A sink, by its index, has made an epoch durable but for so many rows that it refused, which
+    /// took so long.
+    pub(super) fn sink_wrote(
+        &self,
+        sink: usize,
+        output: &EpochOutput,
+        refused: usize,
+        took: Duration,
+    ) {
         let meter = &self.sinks[sink];
-        meter.epoch.set(epoch.0);
+        let rows_of = |batches: &Vec<OutputBatch>| {
+            let rows = batches.iter().map(|batch| batch.columns.num_rows());
+            rows.sum::<usize>()
+        };
+        let rows: usize = match &meter.streams {
+            None => output.streams.values().map(rows_of).sum(),
+            Some(streams) => {
+                let streams = streams.iter();
+                let taken = streams.filter_map(|name| output.streams.get(name.as_str()));
+                taken.map(rows_of).sum()
+            }
+        };
+        self.add(Stage::Write(sink), rows, took);
+        meter.rows.add(rows.saturating_sub(refused) as u64);
+        meter.epoch.set(output.epoch.0);
         meter.writes.observe(took);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         meter.last_write.set(nanos.max(1));
@@ -420,21 +460,51 @@ fn stages(names: &Names) -> Vec<(Stage, String, StageMeter)> {
     stages.extend(aggregates.map(|(i, name)| (Stage::Fold(i), named("fold", name))));
     stages.push((Stage::Merge, "merge and finish".to_owned()));
     let sinks = names.sinks.iter().enumerate();
-    stages.extend(sinks.map(|(i, name)| (Stage::Write(i), named("write", name))));
+    stages.extend(sinks.map(|(i, (name, _))| (Stage::Write(i), named("write", name))));
     let metered = |(stage, name)| (stage, name, StageMeter::default());
     stages.into_iter().map(metered).collect()
 }
 
-/// One for each stage that dead letters name.
+/// One for each stage that dead letters name, with the causes that it may have.
 fn rejections(names: &Names) -> Vec<RejectionMeter> {
-    let stages = names.transforms.iter().chain(&names.aggregates);
-    let stages = stages.chain(&names.sinks).map(String::as_str);
     let mut meters: Vec<RejectionMeter> = Vec::new();
-    for stage in std::iter::once("decode").chain(stages) {
+    let mut expect = |stage: &str, causes: &[Cause]| {
         // A sink may be called as a stage is; they are counted together then.
-        if meters.iter().all(|meter| meter.stage != stage) {
-            meters.push(RejectionMeter::new(stage));
+        let known = meters.iter_mut().find(|meter| meter.stage == stage);
+        if let Some(meter) = known {
+            return meter.expect(causes);
         }
+        let mut meter = RejectionMeter::new(stage);
+        meter.expect(causes);
+        meters.push(meter);
+    };
+    expect("decode", &[Cause::Malformed, Cause::Value]);
+    for transform in &names.transforms {
+        expect(transform, &[Cause::Rejected, Cause::Failed]);
+    }
+    for aggregate in &names.aggregates {
+        expect(aggregate, &[Cause::Rejected, Cause::Failed, Cause::Group]);
+    }
+    for (index, (sink, _)) in names.sinks.iter().enumerate() {
+        let cause = if index == 0 {
+            Cause::Unstorable
+        } else {
+            Cause::Refused
+        };
+        expect(sink, &[cause]);
     }
     meters
+}
+
+/// What the sink of this name takes, once for each of its tables or indices.
+fn streams_of(pipeline: &Pipeline, sink: &str) -> Option<Vec<String>> {
+    let sink = pipeline.sinks.iter().find(|known| known.name == sink)?;
+    Some(match &sink.kind {
+        SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
+            tables.iter().map(|table| table.from.clone()).collect()
+        }
+        SinkKind::Elasticsearch { indices, .. } => {
+            indices.iter().map(|index| index.from.clone()).collect()
+        }
+    })
 }
