@@ -4,8 +4,10 @@
 //! else, a faulty pipeline included.
 
 mod check;
+mod demo;
 mod generate;
 mod run;
+mod status;
 
 // For whoever writes guests.
 mod bench;
@@ -28,7 +30,7 @@ use tokio::runtime::Runtime;
 use crate::config::{self, Diagnostics, Embedded, Embedding, Look, Pipeline};
 use crate::guest::GuestEngine;
 use crate::pipeline::Plan;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, TelemetryError};
 
 /// Stream processor: Kafka to PostgreSQL and Elasticsearch, with the logic in sandboxed WebAssembly
 #[derive(Debug, Parser)]
@@ -53,6 +55,10 @@ enum Action {
     Run(run::Args),
     /// Say whether a pipeline is right, without running it
     Check(check::Args),
+    /// Run a pipeline with nothing installed, and watch it
+    Demo(demo::Args),
+    /// Ask a running pipeline how it is
+    Status(status::Args),
     /// Make a guest to start from
     New(new::Args),
     /// Build the guests of a folder
@@ -70,6 +76,16 @@ enum Action {
 }
 
 impl Command {
+    /// Sends the log to stderr, in colours unless the command will have it in a file.
+    ///
+    /// # Errors
+    ///
+    /// When another log was installed before.
+    pub fn install_log(&self) -> Result<(), TelemetryError> {
+        let has_view = matches!(&self.action, Action::Demo(args) if args.has_view());
+        self.telemetry.install(has_view)
+    }
+
     /// Does what the command line says.
     ///
     /// # Errors
@@ -79,6 +95,8 @@ impl Command {
         match self.action {
             Action::Run(args) => run::run(args),
             Action::Check(args) => check::run(args),
+            Action::Demo(args) => demo::run(args),
+            Action::Status(args) => status::run(&args),
             Action::New(args) => new::run(&args),
             Action::Build(args) => build::run(&args),
             Action::Test(args) => test::run(args),

@@ -1,12 +1,14 @@
 //! `wasmill run`: reads, computes and commits until told to stop.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{AdminError, AdminServer};
 use crate::config::{Embedding, Pipeline};
-use crate::pipeline::{self, Endpoints, PipelineError, Plan, RunOptions};
+use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
 
 /// What `wasmill run` is told.
 #[derive(Debug, clap::Args)]
@@ -96,7 +98,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let outcome = runtime.block_on(run_until_told(&pipeline, &plan, once));
     // Tasks that hang on a server do not hold up the exit.
     runtime.shutdown_background();
-    match outcome {
+    match outcome? {
         Ok(summary) => {
             println!("{summary}");
             Ok(())
@@ -113,11 +115,29 @@ async fn run_until_told(
     pipeline: &Pipeline,
     plan: &Plan,
     once: bool,
-) -> Result<pipeline::Summary, PipelineError> {
+) -> Result<Result<pipeline::Summary, PipelineError>, AdminError> {
     let stop = CancellationToken::new();
     let _signals = tokio::spawn(stop_on_signals(stop.clone()));
-    let endpoints = Endpoints::open(pipeline, plan)?;
-    pipeline::run(pipeline, plan, endpoints, &RunOptions { once, stop }).await
+    let endpoints = match Endpoints::open(pipeline, plan) {
+        Ok(endpoints) => endpoints,
+        Err(error) => return Ok(Err(error)),
+    };
+    let monitor = Monitor::new(pipeline, plan, &endpoints);
+    // Before any server is reached: it says which of them is waited for.
+    let admin = match pipeline.admin {
+        Some(admin) => Some(AdminServer::start(admin.listen, Arc::clone(&monitor)).await?),
+        None => None,
+    };
+    let options = RunOptions {
+        once,
+        stop,
+        monitor,
+    };
+    let outcome = pipeline::run(pipeline, plan, endpoints, &options).await;
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
+    Ok(outcome)
 }
 
 /// The first signal stops the run in good order, the second one at once.

@@ -39,7 +39,7 @@ use toml::de::DeTable;
 pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::embed::{Embedded, Embedding, embed};
 pub use self::pipeline::{
-    Aggregate, ColumnFrom, Commit, Component, DeadLetters, Every, GeneratorSource, Index,
+    Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Every, GeneratorSource, Index,
     KafkaSource, Limits, OnConflict, Pipeline, Projection, Secret, Sink, SinkKind, Source,
     SourceColumn, SourceKind, Start, Table, TableColumn, Transform, Window,
 };

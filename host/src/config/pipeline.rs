@@ -10,6 +10,7 @@
 //! How it is made of text, with errors that point into it: [`super::validate`].
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Pipeline {
     pub sinks: Vec<Sink>,
     /// `[dead_letters]`
     pub dead_letters: DeadLetters,
+    /// `[admin]`; without it, nobody can ask
+    pub admin: Option<Admin>,
     /// where everything stands in the file, finer than the `span` of its items
     pub places: Places,
 }
@@ -397,6 +400,13 @@ pub struct Index {
     pub columns: Option<Vec<TableColumn>>,
     /// where it stands in the file
     pub span: Span,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// where questions about the running pipeline are answered
+    pub listen: SocketAddr,
 }
 
 /// `[dead_letters]`

@@ -8,6 +8,7 @@ use crate::sink::postgres::PostgresLedger;
 use crate::sink::sqlite::SqliteLedger;
 use crate::sink::{Ledger, Sink};
 use crate::source::{self, Source};
+use crate::waiting::Waits;
 
 /// Source, sinks and dead letters of one run. [`open`](Self::open) makes those that the pipeline
 /// names; tests and measurements put others in their place.
@@ -20,6 +21,8 @@ pub struct Endpoints {
     pub sinks: Vec<Box<dyn Sink>>,
     /// where records go that cannot be used
     pub dead_letters: Box<dyn DeadLetterSink>,
+    /// where those of them that wait inside of a call note it
+    pub waits: Waits,
 }
 
 impl Endpoints {
@@ -45,6 +48,7 @@ impl Endpoints {
         };
         let dead_letters =
             dead_letter::open(&pipeline.dead_letters, topic).map_err(sink_error("dead letters"))?;
+        let waits = Waits::default();
         let mut ledger: Option<Box<dyn Ledger>> = None;
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         for sink in &pipeline.sinks {
@@ -65,7 +69,7 @@ impl Endpoints {
                     let indices = plan.indices(&sink.name).to_vec();
                     let opened = ElasticsearchSink::new(&sink.name, url, indices)
                         .map_err(sink_error(&sink.name))?;
-                    sinks.push(Box::new(opened));
+                    sinks.push(Box::new(opened.noting_in(&waits)));
                 }
             }
         }
@@ -74,6 +78,7 @@ impl Endpoints {
             ledger: ledger.expect("a validated pipeline has one sink that keeps the journal"),
             sinks,
             dead_letters,
+            waits,
         })
     }
 }

@@ -22,7 +22,7 @@ use arrow_array::{Array, RecordBatch};
 
 use super::SinkError;
 use super::table::TableTarget;
-use crate::record::{Origin, Rejection, Rows};
+use crate::record::{Cause, Origin, Rejection, Rows};
 use crate::schema::{DataType, Schema};
 
 /// What the tables of one kind of database can hold.
@@ -322,6 +322,7 @@ impl Screen {
                 if limit.is_exceeded(column, row) {
                     rejected.push(Rejection {
                         record,
+                        cause: Cause::Unstorable,
                         reason: format!("the value {limit} (table `{table}`)"),
                         column: Some(self.stream.fields()[index].name.clone()),
                     });
@@ -435,6 +436,7 @@ mod tests {
             found[0],
             Rejection {
                 record: 10,
+                cause: Cause::Unstorable,
                 reason: "the value has the character \\u0000, which PostgreSQL cannot store in a text (table `stored`)".into(),
                 column: Some("id".into()),
             }

@@ -23,11 +23,12 @@
 //!
 //! Between two seeks no partition's end falls, and none passes its very end.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
-use super::{PartitionRange, PollLimit, Source, SourceError, all_reached, check_positions};
+use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
 use crate::config;
 use crate::generate::{Generator, Settings};
 use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
@@ -46,7 +47,8 @@ pub struct GeneratorSource {
     generator: Generator,
     /// the very end of each partition
     ends: Vec<i64>,
-    pace: Option<Pace>,
+    /// shared with whoever asks for the ends while this reads
+    pace: Option<Arc<Mutex<Pace>>>,
     positions: Positions,
     /// which partition is served first: the next one in every poll
     turn: usize,
@@ -92,10 +94,12 @@ impl GeneratorSource {
                 ..Settings::default()
             }),
             ends,
-            pace: config.rate.map(|rate| Pace {
-                rate,
-                clock,
-                since: None,
+            pace: config.rate.map(|rate| {
+                Arc::new(Mutex::new(Pace {
+                    rate,
+                    clock,
+                    since: None,
+                }))
             }),
             positions: Positions::default(),
             turn: 0,
@@ -114,7 +118,7 @@ impl GeneratorSource {
     /// What is there now.
     fn current_ends(&self) -> Vec<i64> {
         match &self.pace {
-            Some(pace) => pace.ends(&self.ends),
+            Some(pace) => lock(pace).ends(&self.ends),
             None => self.ends.clone(),
         }
     }
@@ -152,9 +156,20 @@ impl Source for GeneratorSource {
         Ok(ranges(&self.current_ends()))
     }
 
+    fn survey(&self) -> Survey {
+        let (pace, very) = (self.pace.clone(), self.ends.clone());
+        Box::new(move || {
+            Ok(match &pace {
+                Some(pace) => ranges(&lock(pace).ends(&very)),
+                None => ranges(&very),
+            })
+        })
+    }
+
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
         check_positions(positions, &ranges(&self.ends))?;
-        if let Some(pace) = &mut self.pace {
+        if let Some(pace) = &self.pace {
+            let mut pace = lock(pace);
             pace.begin(self.ends.len());
             pace.name(positions, &self.ends);
         }
@@ -176,8 +191,8 @@ impl Source for GeneratorSource {
             let first = self.turn % order.len();
             order.rotate_left(first);
         }
-        if let Some(pace) = &mut self.pace {
-            pace.name(until, &self.ends);
+        if let Some(pace) = &self.pace {
+            lock(pace).name(until, &self.ends);
         }
         loop {
             let ends = self.current_ends();
@@ -196,7 +211,8 @@ impl Source for GeneratorSource {
             {
                 return Ok(());
             }
-            let next = self.pace.as_ref().map_or(Duration::MAX, Pace::to_next);
+            let next = self.pace.as_ref();
+            let next = next.map_or(Duration::MAX, |pace| lock(pace).to_next());
             thread::sleep(wait.min(next.max(NAP_MIN)));
         }
     }
@@ -267,7 +283,7 @@ impl Pace {
     }
 }
 
-/// Partitions that end there.
+/// What may be sought, up to these ends.
 fn ranges(ends: &[i64]) -> Vec<PartitionRange> {
     let partitions = (0u32..).zip(ends);
     let ranges = partitions.map(|(partition, &end)| PartitionRange {
@@ -276,6 +292,11 @@ fn ranges(ends: &[i64]) -> Vec<PartitionRange> {
         end,
     });
     ranges.collect()
+}
+
+/// A pace is whole at any time.
+fn lock(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many of so many records each partition gets, dealt out in turn.

@@ -69,6 +69,9 @@ pub struct PollLimit {
     pub wait_max: Duration,
 }
 
+/// Asks what [`Source::partitions`] tells, from another thread.
+pub type Survey = Box<dyn FnMut() -> Result<Vec<PartitionRange>, SourceError> + Send>;
+
 /// A replayable, partitioned input.
 ///
 /// Used from one thread, which blocks in [`poll`](Self::poll).
@@ -80,6 +83,10 @@ pub trait Source: Send {
     ///
     /// [`SourceError`]; the caller tries again where the remedy says so.
     fn partitions(&mut self) -> Result<Vec<PartitionRange>, SourceError>;
+
+    /// Something that says what [`partitions`](Self::partitions) says, while another thread reads
+    /// here: reading does not wait for its answers.
+    fn survey(&self) -> Survey;
 
     /// Reads from these positions on, and from these partitions only.
     ///

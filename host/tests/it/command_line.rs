@@ -48,6 +48,7 @@ fn help_has_an_example_for_every_subcommand() {
         &["--help"][..],
         &["run", "--help"],
         &["check", "--help"],
+        &["demo", "--help"],
         &["new", "--help"],
         &["build", "--help"],
         &["test", "--help"],
@@ -76,6 +77,8 @@ fn help_names_the_subcommands_that_there_are() {
     let wanted = [
         "run",
         "check",
+        "demo",
+        "status",
         "new",
         "build",
         "test",

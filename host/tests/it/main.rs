@@ -22,6 +22,7 @@ mod dead_letters;
 mod generator;
 
 mod command_line;
+mod demo;
 mod faulty_plans;
 mod guest_tools;
 mod scaffolds;

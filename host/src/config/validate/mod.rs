@@ -3,6 +3,7 @@
 //! Each function reads all keys of its section before it gives up, so that one run reports every
 //! mistake. `None` means that a report was made.
 
+mod admin;
 mod components;
 mod dead_letters;
 mod names;
@@ -53,6 +54,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
     let dead_letters = file
         .required_table("dead_letters", "`[dead_letters]`")
         .and_then(|section| dead_letters::dead_letters(section, source.as_ref(), base));
+    let admin = file.table("admin", "`[admin]`").and_then(admin::admin);
     file.finish();
 
     let Chain {
@@ -75,6 +77,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         aggregates,
         sinks,
         dead_letters: dead_letters?,
+        admin,
         places: Places::of(root),
     };
     if matches!(pipeline.source.kind, SourceKind::Generator(_)) {

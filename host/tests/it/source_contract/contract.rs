@@ -61,6 +61,7 @@ macro_rules! run_all_and_append_on {
             $name,
             $bench,
             tells_where_partitions_begin_and_end,
+            tells_the_same_to_another_thread,
             delivers_what_is_appended_while_it_waits,
             reads_on_after_more_was_appended,
             a_record_larger_than_the_limit_comes_alone,
@@ -105,6 +106,19 @@ pub(super) fn filled<B: Bench>() -> (B, Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let first = bench.fill(0, "first", 300);
     let second = bench.fill(1, "second", 200);
     (bench, first, second)
+}
+
+fn tells_the_same_to_another_thread<B: Append>() {
+    let (bench, first, _) = filled::<B>();
+    let mut source = bench.source();
+    rewind(&mut *source);
+    let mut survey = source.survey();
+    bench.append(2, &[b"late"]);
+    let asking = thread::spawn(move || survey());
+    let read = read_count(&mut *source, 501);
+    assert_eq!(values(&read[&0]), slices(&first));
+    let answer = asking.join().expect("no panic").expect("there");
+    assert_eq!(answer, source.partitions().expect("there"));
 }
 
 fn tells_where_partitions_begin_and_end<B: Append>() {
