@@ -9,7 +9,6 @@ mod distinct;
 mod filter;
 mod mask;
 mod native;
-mod natively;
 mod pages;
 mod passthrough;
 mod project;

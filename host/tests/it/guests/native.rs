@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use wasmill::guest::{AggregateGuest, Changes, Folded};
-use wasmill::schema::{DataType, Field};
+use wasmill::schema::{DataType, Field, Schema};
 use wasmill_guest::{Batch, Column, ColumnAggregate, ColumnTransform, Values, testing};
 
 use super::passthrough::{self, Row};
@@ -33,8 +33,8 @@ fn field(field: &Field) -> wasmill_guest::Field {
     }
 }
 
-fn fields() -> Vec<wasmill_guest::Field> {
-    passthrough::input().fields().iter().map(field).collect()
+pub(super) fn fields(schema: &Schema) -> Vec<wasmill_guest::Field> {
+    schema.fields().iter().map(field).collect()
 }
 
 /// What a guest gets of a column.
@@ -126,10 +126,19 @@ fn arrays(batch: &Batch, fields: &[Field]) -> Vec<ArrayRef> {
         .collect()
 }
 
-fn guest_batch(batch: &RecordBatch) -> Batch {
+pub(super) fn batch(batch: &RecordBatch) -> Batch {
     Batch {
         rows: batch.num_rows() as u32,
         columns: batch.columns().iter().map(column).collect(),
+    }
+}
+
+/// The numbers of a column without missing values.
+pub(super) fn i64s(column: Column) -> Vec<i64> {
+    assert_eq!(column.validity, None);
+    match column.values {
+        Values::I64s(values) => values,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -141,7 +150,7 @@ fn selected(selection: Option<&Vec<u32>>, rejected: &[u32], rows: usize) -> Vec<
 
 /// Random batches through a transform, natively and in the sandbox.
 pub(super) fn transforms_alike<T: ColumnTransform>(name: &'static str, config: &Value) {
-    let native = testing::column_transform::<T>(&fields(), config.clone()).unwrap();
+    let native = testing::column_transform::<T>(&fields(&passthrough::input()), config.clone()).unwrap();
     let guest = load(name).transform("stage", &passthrough::input(), config, &LIMITS);
     let guest = RefCell::new(guest.unwrap());
     let contract = guest.borrow().contract().clone();
@@ -149,7 +158,7 @@ pub(super) fn transforms_alike<T: ColumnTransform>(name: &'static str, config: &
         let batch = in_the_middle(&passthrough::batch(&rows), &passthrough::batch(&before));
         let input = batch.project(&contract.needs).unwrap();
         let Changes { selection, columns, rejections } = guest.borrow_mut().apply(&input).unwrap();
-        let expected = native.guest().apply(guest_batch(&input)).unwrap();
+        let expected = native.guest().apply(batch(&input)).unwrap();
 
         let reasons: Vec<_> = rejections.iter().map(|it| (it.row, it.reason.as_str())).collect();
         let natively: Vec<_> = expected.rejections.iter().map(|it| (it.row, it.reason.as_str())).collect();
@@ -191,7 +200,7 @@ fn merge(guest: &mut AggregateGuest, parts: &[&RecordBatch]) -> RecordBatch {
 
 /// Random batches through an aggregate, natively and in the sandbox; and its laws there.
 pub(super) fn aggregates_alike<A: ColumnAggregate>(name: &'static str, config: &Value) {
-    let native = testing::column_aggregate::<A>(&fields(), config.clone()).unwrap();
+    let native = testing::column_aggregate::<A>(&fields(&passthrough::input()), config.clone()).unwrap();
     let guest = load(name).aggregate("stage", &passthrough::input(), config, &LIMITS);
     let guest = RefCell::new(guest.unwrap());
     let contract = guest.borrow().contract().clone();
@@ -202,7 +211,7 @@ pub(super) fn aggregates_alike<A: ColumnAggregate>(name: &'static str, config: &
         let whole = in_the_middle(&concat_batches(&a.schema(), [&a, &b]).unwrap(), &b);
         let groups = [groups_a.clone(), groups_b.clone()].concat();
 
-        let natively = native.guest().fold(&groups, GROUPS, guest_batch(&whole));
+        let natively = native.guest().fold(&groups, GROUPS, batch(&whole));
         let natively = match (guest.fold(&groups, GROUPS, &whole), natively) {
             (Err(error), Err(natively)) => {
                 prop_assert!(error.to_string().contains(&natively), "{error}");
