@@ -26,8 +26,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM debian:bookworm-slim
 # The only folder that it writes to: compiled guests, kept by a volume.
-RUN groupadd --system --gid 10001 wasmill \
-    && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin wasmill \
+RUN groupadd --gid 10001 wasmill \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin wasmill \
     && install --directory --owner=wasmill --group=wasmill --mode=0700 /var/cache/wasmill
 WORKDIR /opt/wasmill
 COPY --from=builder /src/image/wasmill /usr/local/bin/wasmill

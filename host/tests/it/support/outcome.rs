@@ -61,8 +61,9 @@ async fn totals(
     table: &str,
     key: &[&str],
 ) -> BTreeMap<Vec<String>, Total> {
-    let columns: String = key.iter().map(|name| format!("{name}::text, ")).collect();
-    let sql = format!("SELECT {columns}(total_sales * 100)::bigint, transactions FROM {table}");
+    let columns = key.join("::text, ");
+    let sql =
+        format!("SELECT {columns}::text, (total_sales * 100)::bigint, transactions FROM {table}");
     let rows = database.query(&sql, &[]).await.unwrap();
     rows.iter()
         .map(|row| {
