@@ -58,7 +58,7 @@ fn native(scale: u8) -> TransformRows<Currency> {
 }
 
 fn convert_natively(guest: &TransformRows<Currency>, batch: &RecordBatch) -> Converted {
-    let changes = guest.apply(native::batch(batch)).unwrap();
+    let changes = guest.apply(native::guest_batch(batch)).unwrap();
     assert_eq!(changes.selection, None);
     let [cents] = changes.columns.try_into().unwrap();
     let rejections = changes.rejections.into_iter();

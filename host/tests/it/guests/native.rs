@@ -126,7 +126,7 @@ fn arrays(batch: &Batch, fields: &[Field]) -> Vec<ArrayRef> {
         .collect()
 }
 
-pub(super) fn batch(batch: &RecordBatch) -> Batch {
+pub(super) fn guest_batch(batch: &RecordBatch) -> Batch {
     Batch {
         rows: batch.num_rows() as u32,
         columns: batch.columns().iter().map(column).collect(),
@@ -150,7 +150,8 @@ fn selected(selection: Option<&Vec<u32>>, rejected: &[u32], rows: usize) -> Vec<
 
 /// Random batches through a transform, natively and in the sandbox.
 pub(super) fn transforms_alike<T: ColumnTransform>(name: &'static str, config: &Value) {
-    let native = testing::column_transform::<T>(&fields(&passthrough::input()), config.clone()).unwrap();
+    let native =
+        testing::column_transform::<T>(&fields(&passthrough::input()), config.clone()).unwrap();
     let guest = load(name).transform("stage", &passthrough::input(), config, &LIMITS);
     let guest = RefCell::new(guest.unwrap());
     let contract = guest.borrow().contract().clone();
@@ -158,7 +159,7 @@ pub(super) fn transforms_alike<T: ColumnTransform>(name: &'static str, config: &
         let batch = in_the_middle(&passthrough::batch(&rows), &passthrough::batch(&before));
         let input = batch.project(&contract.needs).unwrap();
         let Changes { selection, columns, rejections } = guest.borrow_mut().apply(&input).unwrap();
-        let expected = native.guest().apply(batch(&input)).unwrap();
+        let expected = native.guest().apply(guest_batch(&input)).unwrap();
 
         let reasons: Vec<_> = rejections.iter().map(|it| (it.row, it.reason.as_str())).collect();
         let natively: Vec<_> = expected.rejections.iter().map(|it| (it.row, it.reason.as_str())).collect();
@@ -200,7 +201,8 @@ fn merge(guest: &mut AggregateGuest, parts: &[&RecordBatch]) -> RecordBatch {
 
 /// Random batches through an aggregate, natively and in the sandbox; and its laws there.
 pub(super) fn aggregates_alike<A: ColumnAggregate>(name: &'static str, config: &Value) {
-    let native = testing::column_aggregate::<A>(&fields(&passthrough::input()), config.clone()).unwrap();
+    let native =
+        testing::column_aggregate::<A>(&fields(&passthrough::input()), config.clone()).unwrap();
     let guest = load(name).aggregate("stage", &passthrough::input(), config, &LIMITS);
     let guest = RefCell::new(guest.unwrap());
     let contract = guest.borrow().contract().clone();
@@ -211,7 +213,7 @@ pub(super) fn aggregates_alike<A: ColumnAggregate>(name: &'static str, config: &
         let whole = in_the_middle(&concat_batches(&a.schema(), [&a, &b]).unwrap(), &b);
         let groups = [groups_a.clone(), groups_b.clone()].concat();
 
-        let natively = native.guest().fold(&groups, GROUPS, batch(&whole));
+        let natively = native.guest().fold(&groups, GROUPS, guest_batch(&whole));
         let natively = match (guest.fold(&groups, GROUPS, &whole), natively) {
             (Err(error), Err(natively)) => {
                 prop_assert!(error.to_string().contains(&natively), "{error}");
