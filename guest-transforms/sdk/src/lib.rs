@@ -1,19 +1,17 @@
-//! The Rust SDK for guests of wasmill.
-//!
-//! A guest of the column level is a struct that implements [`ColumnTransform`] or [`ColumnAggregate`],
-//! and a line that exports it: `wasmill_guest::column_transform!(Filter);`. All of it is native Rust,
-//! so `cargo test` tests it; [`testing`] hands it rows as JSON.
+#![doc = include_str!("../README.md")]
 
 extern crate self as wasmill_guest;
 
-mod calendar;
 pub mod columns;
-mod config;
 mod contract;
+
+mod calendar;
 mod decimal;
+mod rows;
+
+mod config;
 #[doc(hidden)]
 pub mod export;
-mod rows;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 

@@ -1,9 +1,14 @@
-//! What the derive macros generate: the columns as a tuple, opened, read and written field by field.
+//! What the derive macros generate: a struct of the opened columns, or of their builders, and the row
+//! read from or written to it field by field.
+//!
+//! Whatever names the type of a field has the field's span, so that a type that no column has is reported
+//! there, and once.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Index, Lifetime};
+use syn::{Ident, Index, Lifetime};
 
 use crate::row::{Row, RowField};
 
@@ -14,48 +19,48 @@ pub(crate) fn input(row: &Row) -> TokenStream {
     let lifetime = row
         .lifetime
         .clone()
-        .unwrap_or_else(|| Lifetime::new("'__batch", ident.span()));
+        .unwrap_or_else(|| Lifetime::new("'batch", ident.span()));
     let value = |field: &RowField| {
         let ty = &field.ty;
         quote_spanned!(ty.span()=> <#ty as ::wasmill_guest::derive::InputValue<#lifetime>>)
     };
-    let name = ident.to_string();
     let values: Vec<_> = row.fields.iter().map(value).collect();
+    let item = |item: &str| items(row, &values, item);
+    let (columns, nullable) = (item("Column"), item("NULLABLE"));
+    let (open, get) = (item("open"), item("get"));
     let descriptions = row
         .fields
         .iter()
         .map(|field| describe(field, &value(field)));
-    let opens = row.fields.iter().enumerate().map(|(at, field)| {
-        let ty = &field.ty;
-        quote_spanned!(ty.span()=> columns.open::<#ty>(#at)?)
-    });
-    let reads = row.fields.iter().enumerate().map(|(at, field)| {
-        let (ident, value, at) = (&field.ident, value(field), Index::from(at));
-        quote!(#ident: #value::get(columns.#at, row))
-    });
+    let name = ident.unraw().to_string();
+    let idents = row.fields.iter().map(|field| &field.ident);
+    let numbers = 0..row.fields.len();
+    let at = (0..row.fields.len()).map(Index::from);
     quote! {
-        #[automatically_derived]
-        impl<#lifetime> ::wasmill_guest::Input<#lifetime> for #ident #(<#own>)* {
-            type Columns = (#(#values::Column,)*);
+            #[automatically_derived]
+            impl<#lifetime> ::wasmill_guest::Input<#lifetime> for #ident #(<#own>)* {
+                type Columns = (#(#columns,)*);
 
-            const NAME: &'static str = #name;
+                const NAME: &'static str = #name;
 
-            const FIELDS: &'static [::wasmill_guest::derive::RowField] = &[#(#descriptions),*];
+                const FIELDS: &'static [::wasmill_guest::derive::RowField] = &[#(#descriptions),*];
 
-            #[inline]
-            fn open(
-                columns: &::wasmill_guest::derive::OpenColumns<#lifetime, '_>,
-            ) -> ::std::result::Result<Self::Columns, ::std::string::String> {
-                let _ = columns;
-                ::std::result::Result::Ok((#(#opens,)*))
+                #[inline]
+                fn open(
+                    columns: &::wasmill_guest::derive::OpenColumns<#lifetime, '_>,
+                ) -> ::std::result::Result<Self::Columns, ::std::string::String> {
+                    let _ = columns;
+                    ::std::result::Result::Ok((
+                        #(columns.open(#numbers, #nullable, #open)?,)*
+                    ))
+                }
+
+                #[inline]
+                fn read(columns: &Self::Columns, row: usize) -> Self {
+                    let _ = (columns, row);
+                    Self { #(#idents: #get(columns.#at, row)),* }
+                }
             }
-
-            #[inline]
-            fn read(columns: &Self::Columns, row: usize) -> Self {
-                let _ = (columns, row);
-                Self { #(#reads),* }
-            }
-        }
     }
 }
 
@@ -67,56 +72,55 @@ pub(crate) fn output(row: &Row) -> TokenStream {
         quote_spanned!(ty.span()=> <#ty as ::wasmill_guest::derive::OutputValue>)
     };
     let values: Vec<_> = row.fields.iter().map(value).collect();
+    let item = |item: &str| items(row, &values, item);
+    let (builders, builder, write) = (item("Builder"), item("builder"), item("write"));
+    let (truncate, finish) = (item("truncate"), item("finish"));
     let descriptions = row
         .fields
         .iter()
         .map(|field| describe(field, &value(field)));
+    let idents: Vec<_> = row.fields.iter().map(|field| &field.ident).collect();
+    let numbers = 0..row.fields.len();
     let at: Vec<_> = (0..row.fields.len()).map(Index::from).collect();
-    let idents = row.fields.iter().map(|field| &field.ident);
-    let pushes = row.fields.iter().enumerate().map(|(number, field)| {
-        let (ident, value, at) = (&field.ident, value(field), Index::from(number));
-        quote! {
-            if let ::std::result::Result::Err(fault) = #value::write(#ident, &mut builders.#at) {
-                return ::std::result::Result::Err((#number, fault));
-            }
-        }
-    });
     quote! {
-        #[automatically_derived]
-        impl ::wasmill_guest::Output for #ident {
-            type Builders = (#(#values::Builder,)*);
+            #[automatically_derived]
+            impl ::wasmill_guest::Output for #ident {
+                type Builders = (#(#builders,)*);
 
-            const FIELDS: &'static [::wasmill_guest::derive::RowField] = &[#(#descriptions),*];
+                const FIELDS: &'static [::wasmill_guest::derive::RowField] = &[#(#descriptions),*];
 
-            fn builders(
-                types: &[::wasmill_guest::DataType],
-                rows: usize,
-            ) -> Self::Builders {
-                let _ = (types, rows);
-                (#(#values::builder(types[#at], rows),)*)
+                fn builders(types: &[::wasmill_guest::DataType], rows: usize) -> Self::Builders {
+                    let _ = (types, rows);
+                    (#(#builder(types[#at], rows),)*)
+                }
+
+                #[inline]
+                fn push(
+                    self,
+                    builders: &mut Self::Builders,
+                ) -> ::std::result::Result<(), (usize, &'static str)> {
+                    let Self { #(#idents),* } = self;
+                    let _ = &builders;
+                    #(
+                        if let ::std::result::Result::Err(fault) =
+                            #write(#idents, &mut builders.#at)
+                        {
+                            return ::std::result::Result::Err((#numbers, fault));
+                        }
+                    )*
+                    ::std::result::Result::Ok(())
+                }
+
+                fn truncate(builders: &mut Self::Builders, rows: usize) {
+                    let _ = (&builders, rows);
+                    #(#truncate(&mut builders.#at, rows);)*
+                }
+
+                fn finish(builders: Self::Builders) -> ::std::vec::Vec<::wasmill_guest::Column> {
+                    let _ = &builders;
+                    ::std::vec![#(#finish(builders.#at)),*]
+                }
             }
-
-            #[inline]
-            fn push(
-                self,
-                builders: &mut Self::Builders,
-            ) -> ::std::result::Result<(), (usize, &'static str)> {
-                let Self { #(#idents),* } = self;
-                let _ = &builders;
-                #(#pushes)*
-                ::std::result::Result::Ok(())
-            }
-
-            fn truncate(builders: &mut Self::Builders, rows: usize) {
-                let _ = (&builders, rows);
-                #(#values::truncate(&mut builders.#at, rows);)*
-            }
-
-            fn finish(builders: Self::Builders) -> ::std::vec::Vec<::wasmill_guest::Column> {
-                let _ = &builders;
-                ::std::vec![#(#values::finish(builders.#at)),*]
-            }
-        }
     }
 }
 
@@ -132,10 +136,19 @@ pub(crate) fn state(row: &Row) -> TokenStream {
     }
 }
 
+/// An item of the trait of each field, with the field's span from end to end.
+fn items(row: &Row, values: &[TokenStream], name: &str) -> Vec<TokenStream> {
+    let item = |(field, value): (&RowField, &TokenStream)| {
+        let span = field.ty.span();
+        let name = Ident::new(name, span);
+        quote_spanned!(span=> #value::#name)
+    };
+    row.fields.iter().zip(values).map(item).collect()
+}
+
 fn describe(field: &RowField, value: &TokenStream) -> TokenStream {
-    let (name, column) = (field.ident.to_string(), &field.column);
-    let name = name.strip_prefix("r#").unwrap_or(&name);
-    quote! {
+    let (name, column) = (field.ident.unraw().to_string(), &field.column);
+    quote_spanned! {field.ty.span()=>
         ::wasmill_guest::derive::RowField {
             field: #name,
             column: #column,

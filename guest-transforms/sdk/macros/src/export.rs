@@ -7,8 +7,8 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::Type;
 use syn::spanned::Spanned;
-use syn::{Type, parse_quote};
 
 /// The package, whose head stands in `guest.wit`.
 const CONTRACT: &str = concat!(
@@ -18,35 +18,19 @@ const CONTRACT: &str = concat!(
     include_str!("../wit/aggregate.wit"),
 );
 
-/// Exports a `Transform`.
-pub(crate) fn row_transform(guest: &Type) -> TokenStream {
-    export_rows(guest, &quote!(Transform), &quote!(TransformRows), transform)
+/// What a guest implements: the column level, or the row level above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Columns,
+    Rows,
 }
 
-/// Exports an `Aggregate`.
-pub(crate) fn row_aggregate(guest: &Type) -> TokenStream {
-    export_rows(guest, &quote!(Aggregate), &quote!(AggregateRows), aggregate)
-}
-
-/// Through the column level; the trait of the row level is asked for first, as it is the one that people
-/// implement.
-fn export_rows(
-    guest: &Type,
-    wanted: &TokenStream,
-    wrapper: &TokenStream,
-    export: fn(&Type) -> TokenStream,
-) -> TokenStream {
-    let check = implements(guest, &quote!(::wasmill_guest::#wanted));
-    let export = export(&parse_quote!(::wasmill_guest::#wrapper<#guest>));
-    quote! {
-        #check
-        #export
-    }
-}
-
-/// Exports a `ColumnTransform`.
-pub(crate) fn transform(guest: &Type) -> TokenStream {
-    let implements = configured(guest, &quote!(::wasmill_guest::ColumnTransform));
+/// Exports a transform.
+pub(crate) fn transform(guest: &Type, level: Level) -> TokenStream {
+    let implements = match level {
+        Level::Columns => implements(guest, &quote!(ColumnTransform), None),
+        Level::Rows => implements(guest, &quote!(Transform), Some(&quote!(TransformRows))),
+    };
     let bindings = bindings("transform-guest");
     let common = common();
     quote! {
@@ -94,9 +78,12 @@ pub(crate) fn transform(guest: &Type) -> TokenStream {
     }
 }
 
-/// Exports a `ColumnAggregate`.
-pub(crate) fn aggregate(guest: &Type) -> TokenStream {
-    let implements = configured(guest, &quote!(::wasmill_guest::ColumnAggregate));
+/// Exports an aggregate.
+pub(crate) fn aggregate(guest: &Type, level: Level) -> TokenStream {
+    let implements = match level {
+        Level::Columns => implements(guest, &quote!(ColumnAggregate), None),
+        Level::Rows => implements(guest, &quote!(Aggregate), Some(&quote!(AggregateRows))),
+    };
     let bindings = bindings("aggregate-guest");
     let common = common();
     quote! {
@@ -171,24 +158,26 @@ pub(crate) fn aggregate(guest: &Type) -> TokenStream {
     }
 }
 
-/// The type that is exported, under a name of its own.
-fn configured(guest: &Type, wanted: &TokenStream) -> TokenStream {
-    let check = implements(guest, wanted);
-    quote! {
-        #[doc(hidden)]
-        #[cfg_attr(not(target_family = "wasm"), expect(dead_code, reason = "exported from Wasm only"))]
-        type __WasmillGuest = #guest;
-        #check
-    }
-}
-
-/// Holds in a native build too, so that its errors come with `cargo check`.
-fn implements(guest: &Type, wanted: &TokenStream) -> TokenStream {
-    quote_spanned! {guest.span()=>
+/// What is exported, under a name of its own: the guest, wrapped to the column level where it needs it.
+/// And that it implements its trait, which holds in a native build too, so that an error comes with
+/// `cargo check`.
+fn implements(guest: &Type, wanted: &TokenStream, wrapper: Option<&TokenStream>) -> TokenStream {
+    let exported = wrapper.map_or_else(
+        || quote!(#guest),
+        |wrapper| quote!(::wasmill_guest::#wrapper<#guest>),
+    );
+    let check = quote_spanned! {guest.span()=>
         const _: () = {
-            const fn is_guest<T: #wanted>() {}
+            const fn is_guest<T: ::wasmill_guest::#wanted>() {}
             is_guest::<#guest>();
         };
+    };
+    quote! {
+        #check
+
+        #[doc(hidden)]
+        #[cfg(target_family = "wasm")]
+        type __WasmillGuest = #exported;
     }
 }
 

@@ -1,6 +1,8 @@
 //! Field types that are certainly wrong, and what to write instead.
 
-use syn::spanned::Spanned;
+use std::fmt::Display;
+
+use quote::ToTokens;
 use syn::{
     Error, Expr, ExprLit, GenericArgument, Lit, PathArguments, PathSegment, Result, Type,
     TypeReference,
@@ -25,8 +27,8 @@ pub(crate) fn check(ty: &Type, role: Role) -> Result<()> {
     }
 }
 
-fn refuse<T>(at: &impl Spanned, what: impl std::fmt::Display) -> Result<T> {
-    Err(Error::new(at.span(), what))
+fn refuse<T>(at: impl ToTokens, what: impl Display) -> Result<T> {
+    Err(Error::new_spanned(at, what))
 }
 
 fn check_reference(reference: &TypeReference, role: Role) -> Result<()> {

@@ -8,6 +8,7 @@ mod row;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, Error, Type, parse_macro_input};
 
+use export::Level;
 use row::{Role, Row};
 
 /// Reads a struct from the columns of a row.
@@ -77,7 +78,7 @@ fn expand(
 /// In a native build nothing is exported.
 #[proc_macro]
 pub fn transform(guest: TokenStream) -> TokenStream {
-    export::row_transform(&parse_macro_input!(guest as Type)).into()
+    export::transform(&parse_macro_input!(guest as Type), Level::Rows).into()
 }
 
 /// Exports an `Aggregate` as the component's one interface: `wasmill_guest::aggregate!(Totals);`.
@@ -85,7 +86,7 @@ pub fn transform(guest: TokenStream) -> TokenStream {
 /// In a native build nothing is exported.
 #[proc_macro]
 pub fn aggregate(guest: TokenStream) -> TokenStream {
-    export::row_aggregate(&parse_macro_input!(guest as Type)).into()
+    export::aggregate(&parse_macro_input!(guest as Type), Level::Rows).into()
 }
 
 /// Exports a `ColumnTransform` as the component's one interface.
@@ -93,7 +94,7 @@ pub fn aggregate(guest: TokenStream) -> TokenStream {
 /// In a native build nothing is exported.
 #[proc_macro]
 pub fn column_transform(guest: TokenStream) -> TokenStream {
-    export::transform(&parse_macro_input!(guest as Type)).into()
+    export::transform(&parse_macro_input!(guest as Type), Level::Columns).into()
 }
 
 /// Exports a `ColumnAggregate` as the component's one interface.
@@ -101,5 +102,5 @@ pub fn column_transform(guest: TokenStream) -> TokenStream {
 /// In a native build nothing is exported.
 #[proc_macro]
 pub fn column_aggregate(guest: TokenStream) -> TokenStream {
-    export::aggregate(&parse_macro_input!(guest as Type)).into()
+    export::aggregate(&parse_macro_input!(guest as Type), Level::Columns).into()
 }

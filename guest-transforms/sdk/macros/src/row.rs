@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use proc_macro2::Span;
-use syn::spanned::Spanned;
+use quote::ToTokens;
+use syn::ext::IdentExt;
 use syn::{
-    Attribute, Data, DataStruct, DeriveInput, Error, Fields, GenericParam, Ident, Lifetime, LitStr,
-    Result, Type,
+    Attribute, Data, DataStruct, DeriveInput, Error, Field, Fields, GenericParam, Ident, Lifetime,
+    LitStr, Result, Type,
 };
 
 use crate::field_type;
@@ -71,22 +71,24 @@ pub(crate) fn check(input: DeriveInput, role: Role) -> Result<Row> {
     let fields = named_fields(&input, role)?;
     let mut faults = Faults::default();
     let lifetime = faults.take(check_generics(&input, role)).flatten();
-    refuse_attributes(&input.attrs, "the struct", &mut faults);
+    refuse_attributes(&input.attrs, &mut faults);
 
     let mut rows = Vec::new();
     let mut columns: BTreeMap<String, Ident> = BTreeMap::new();
-    for field in fields.fields {
+    for field in fields {
         faults.take(field_type::check(&field.ty, role));
         let column = faults.take(column_name(&field.attrs)).flatten();
         let ident = field.ident.expect("a field of this struct has a name");
         let (column, span) = column.map_or_else(
-            || (raw_name(&ident), ident.span()),
+            || (ident.unraw().to_string(), ident.span()),
             |name| (name.value(), name.span()),
         );
         if let Some(first) = columns.get(&column) {
             faults.add(Error::new(
                 span,
-                format!("column `{column}` occurs twice: `{first}` is the same column"),
+                format!(
+                    "column `{column}` occurs twice: it is that of the field `{first}` already"
+                ),
             ));
         }
         columns.insert(column.clone(), ident.clone());
@@ -106,22 +108,12 @@ pub(crate) fn check(input: DeriveInput, role: Role) -> Result<Row> {
     }
 }
 
-/// The name without the `r#` that a keyword needs.
-fn raw_name(ident: &Ident) -> String {
-    let name = ident.to_string();
-    name.strip_prefix("r#").map_or(name.clone(), str::to_owned)
-}
-
-struct Named {
-    fields: Vec<syn::Field>,
-}
-
-fn named_fields(input: &DeriveInput, role: Role) -> Result<Named> {
+fn named_fields(input: &DeriveInput, role: Role) -> Result<Vec<Field>> {
     let name = role.name();
     let ident = &input.ident;
-    let refuse = |span: Span, what: &str| {
-        Err(Error::new(
-            span,
+    let refuse = |at: &dyn ToTokens, what: &str| {
+        Err(Error::new_spanned(
+            at.to_token_stream(),
             format!(
                 "{name} cannot be derived for {what}: write a struct with a field for each column, \
                  `struct {ident} {{ amount: Decimal<2> }}`"
@@ -132,22 +124,20 @@ fn named_fields(input: &DeriveInput, role: Role) -> Result<Named> {
         Data::Struct(DataStruct {
             fields: Fields::Named(fields),
             ..
-        }) => Ok(Named {
-            fields: fields.named.iter().cloned().collect(),
-        }),
+        }) => Ok(fields.named.iter().cloned().collect()),
         Data::Struct(DataStruct {
             fields: Fields::Unnamed(fields),
             ..
         }) => refuse(
-            fields.span(),
+            fields,
             "a tuple struct, whose fields have no names for the columns",
         ),
         Data::Struct(DataStruct {
             fields: Fields::Unit,
             ..
-        }) => Ok(Named { fields: Vec::new() }),
-        Data::Enum(data) => refuse(data.enum_token.span, "an enum"),
-        Data::Union(data) => refuse(data.union_token.span, "a union"),
+        }) => Ok(Vec::new()),
+        Data::Enum(data) => refuse(&data.enum_token, "an enum"),
+        Data::Union(data) => refuse(&data.union_token, "a union"),
     }
 }
 
@@ -161,21 +151,21 @@ fn check_generics(input: &DeriveInput, role: Role) -> Result<Option<Lifetime>> {
                     Role::State => "a state outlives the batch",
                     _ => "what a guest returns is its own",
                 };
-                return Err(Error::new(
-                    param.span(),
+                return Err(Error::new_spanned(
+                    param,
                     format!("{what}, so it borrows nothing: use `String` or `Vec<u8>`"),
                 ));
             }
             GenericParam::Lifetime(param) if lifetime.is_some() => {
-                return Err(Error::new(
-                    param.span(),
+                return Err(Error::new_spanned(
+                    param,
                     "a row borrows from one batch, so it has one lifetime",
                 ));
             }
             GenericParam::Lifetime(param) => lifetime = Some(param.lifetime.clone()),
             GenericParam::Type(_) | GenericParam::Const(_) => {
-                return Err(Error::new(
-                    param.span(),
+                return Err(Error::new_spanned(
+                    param,
                     format!(
                         "{} cannot be derived for a generic struct: a column has one type, so name \
                          it in the field",
@@ -211,8 +201,8 @@ fn column_name(attributes: &[Attribute]) -> Result<Option<LitStr>> {
             Ok(())
         })?;
         if name.is_none() {
-            return Err(Error::new(
-                attribute.span(),
+            return Err(Error::new_spanned(
+                attribute,
                 "this says nothing: #[column(name = \"…\")] names the column",
             ));
         }
@@ -220,11 +210,9 @@ fn column_name(attributes: &[Attribute]) -> Result<Option<LitStr>> {
     Ok(name)
 }
 
-fn refuse_attributes(attributes: &[Attribute], place: &str, faults: &mut Faults) {
+fn refuse_attributes(attributes: &[Attribute], faults: &mut Faults) {
     for attribute in attributes.iter().filter(|a| a.path().is_ident("column")) {
-        faults.add(Error::new(
-            attribute.span(),
-            format!("#[column(…)] stands at a field, not at {place}"),
-        ));
+        let fault = "#[column(…)] stands at a field, not at the struct";
+        faults.add(Error::new_spanned(attribute, fault));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::columns::{self, Column, DataType, Field};
 
 use super::traits::{Input, OpenColumns, RowField};
-use super::value::{Expected, InputValue};
+use super::value::Expected;
 
 /// Names columns as the config does; handed to `bind` of a guest.
 ///
@@ -159,12 +159,11 @@ impl<'a> Bind<'a> {
             Part::Output => &mut self.output,
             Part::State => &mut self.state,
         };
-        match fields.iter_mut().find(|bound| bound.field.field == field) {
-            Some(bound) => change(bound),
-            None => {
-                let unknown = || Some(unknown(of, fields, field));
-                self.fault = self.fault.take().or_else(unknown);
-            }
+        if let Some(bound) = fields.iter_mut().find(|bound| bound.field.field == field) {
+            change(bound);
+        } else {
+            let unknown = || Some(unknown(of, fields, field));
+            self.fault = self.fault.take().or_else(unknown);
         }
         self
     }
@@ -299,18 +298,24 @@ impl BoundOutput {
 }
 
 impl<'a> OpenColumns<'a, '_> {
-    /// The column of a field. For the derive macros.
+    /// Opens the column of a field with the function of its type. For the derive macros.
     ///
     /// # Errors
     ///
     /// When the batch is not as the contract has it.
-    pub fn open<V: InputValue<'a>>(&self, field: usize) -> Result<V::Column, String> {
+    #[inline]
+    pub fn open<C>(
+        &self,
+        field: usize,
+        nullable: bool,
+        open: impl FnOnce(&'a Column, DataType, usize) -> Option<C>,
+    ) -> Result<C, String> {
         let Source { column, ty } = self.sources[field];
         let columns: &'a [Column] = self.columns;
         let opened = columns
             .get(column)
-            .filter(|column| V::NULLABLE || column.validity.is_none())
-            .and_then(|column| V::open(column, ty, self.rows));
+            .filter(|column| nullable || column.validity.is_none())
+            .and_then(|column| open(column, ty, self.rows));
         opened.ok_or_else(|| format!("column {column} of the batch is not {ty} as configured"))
     }
 }

@@ -20,7 +20,7 @@ use super::value::Expected;
 pub trait Input<'a>: Sized {
     /// The opened columns of a batch.
     #[doc(hidden)]
-    type Columns: Copy;
+    type Columns;
 
     /// The name of the struct, for messages.
     #[doc(hidden)]

@@ -24,7 +24,7 @@ struct Totals {
 }
 
 #[derive(Output)]
-struct Total {
+struct Shown {
     total: AnyDecimal,
     mean: Option<AnyDecimal>,
     last: Option<String>,
@@ -36,7 +36,7 @@ impl Aggregate for Sums {
     type Config = NoConfig;
     type Input<'a> = Sale<'a>;
     type State = Totals;
-    type Output = Total;
+    type Output = Shown;
 
     const STATE_VERSION: u32 = 2;
 
@@ -78,10 +78,10 @@ impl Aggregate for Sums {
         Ok(())
     }
 
-    fn finish(&self, state: &Totals) -> Result<Total, String> {
+    fn finish(&self, state: &Totals) -> Result<Shown, String> {
         let total = state.sum.get().ok_or("no sum")?;
         let count = AnyDecimal::new(state.count, 0).ok_or("too many")?;
-        Ok(Total {
+        Ok(Shown {
             total,
             mean: total.checked_div(count, total.scale()),
             last: state.last.clone(),

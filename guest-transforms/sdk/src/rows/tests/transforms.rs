@@ -230,7 +230,7 @@ macro_rules! repeat {
     };
 }
 
-repeat!(Vec<Numbered>, |rows: _| Iterator::collect(rows));
+repeat!(Vec<Numbered>, Iterator::collect);
 repeat!(Option<Numbered>, |mut rows: _| Iterator::next(&mut rows));
 repeat!(Many<std::vec::IntoIter<Numbered>>, |rows: _| Many(
     Iterator::collect::<Vec<_>>(rows).into_iter()
