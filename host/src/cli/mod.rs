@@ -78,7 +78,7 @@ impl Command {
     pub fn run(self) -> anyhow::Result<()> {
         match self.action {
             Action::Run(args) => run::run(args),
-            Action::Check(args) => check::run(args),
+            Action::Check(args) => check::run(&args),
             Action::New(args) => new::run(&args),
             Action::Build(args) => build::run(&args),
             Action::Test(args) => test::run(args),
