@@ -34,7 +34,7 @@ pub(super) struct Args {
 }
 
 /// Prints reports to stderr, and what the pipeline does to stdout when none of them is an error.
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let (fits, mut diagnostics) = super::examine(&args.pipeline)?;
     let mut fine = Vec::new();
     if let (true, Some((loaded, plan))) = (args.connect, &fits) {

@@ -94,7 +94,7 @@ impl Command {
     pub fn run(self) -> anyhow::Result<()> {
         match self.action {
             Action::Run(args) => run::run(args),
-            Action::Check(args) => check::run(args),
+            Action::Check(args) => check::run(&args),
             Action::Demo(args) => demo::run(args),
             Action::Status(args) => status::run(&args),
             Action::New(args) => new::run(&args),

@@ -264,29 +264,33 @@ fn as_text(measured: &Measured, runs: usize) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let mut text = format!("{table}\nmedian of {runs} runs");
-    if let Some(bytes) = measured.memory_bytes {
-        text.push_str(&format!(", instance memory {}", size(bytes as u64)));
-    }
-    text.push('\n');
+    let memory = measured.memory_bytes.map(|bytes| {
+        let bytes = size(bytes as u64);
+        format!(", instance memory {bytes}")
+    });
+    let mut lines = vec![
+        table.to_string(),
+        format!("median of {runs} runs{}", memory.unwrap_or_default()),
+    ];
     if measured.rejected > 0 {
-        text.push_str(&format!(
-            "the guest rejects {} of the rows\n",
-            measured.rejected
+        let rejected = measured.rejected;
+        lines.push(format!(
+            "rows of the file that the guest rejects: {rejected}"
         ));
     }
-    for rows in &measured.too_large {
-        text.push_str(&format!(
-            "not measured: {rows} such rows are more than one call takes\n"
-        ));
-    }
+    lines.extend(
+        measured
+            .too_large
+            .iter()
+            .map(|rows| format!("not measured: {rows} such rows are more than one call takes")),
+    );
     if measured.costs.iter().any(Cost::is_noisy) {
-        text.push_str("the spread is large: something else was running, so measure again\n");
+        lines.push("the spread is large: something else was running, so measure again".to_owned());
     }
     if cfg!(debug_assertions) {
-        text.push_str("this wasmill is a debug build, whose side of the border is slow\n");
+        lines.push("this wasmill is a debug build, whose side of the border is slow".to_owned());
     }
-    text
+    rows::text(&lines)
 }
 
 fn as_json(subject: &Subject, measured: &Measured, runs: usize) -> Value {

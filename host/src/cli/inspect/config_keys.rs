@@ -105,12 +105,12 @@ fn type_of(root: &Value, schema: &Value, depth: usize) -> String {
             return choices.join(" | ");
         }
     }
-    let names = match &fields.get("type") {
+    let allowed = match &fields.get("type") {
         Some(Value::String(name)) => vec![name.as_str()],
         Some(list) => texts(list),
         None => Vec::new(),
     };
-    let named = |name: &&str| match *name {
+    let shown = |name: &&str| match *name {
         "array" => format!(
             "list of {}",
             fields.get("items").map_or("anything".to_owned(), inner)
@@ -118,11 +118,11 @@ fn type_of(root: &Value, schema: &Value, depth: usize) -> String {
         "object" => object_type(fields, inner),
         name => name.to_owned(),
     };
-    let names: Vec<String> = names.iter().map(named).collect();
-    if names.is_empty() {
+    let types: Vec<String> = allowed.iter().map(shown).collect();
+    if types.is_empty() {
         "anything".to_owned()
     } else {
-        names.join(" | ")
+        types.join(" | ")
     }
 }
 

@@ -137,18 +137,17 @@ impl Subject {
             let input = self.input.clone();
             return Ok((input.context("a stage has columns")?, rows));
         }
-        let schema = match &self.input {
-            Some(schema) => schema.clone(),
-            None => {
-                let inferred = columns::infer(file)?;
-                terminal::note(&format!(
-                    "columns inferred from {}: {}",
-                    file.name(),
-                    terminal::printable(&columns::show(&inferred))
-                ));
-                self.input = Some(inferred.clone());
-                inferred
-            }
+        let schema = if let Some(schema) = &self.input {
+            schema.clone()
+        } else {
+            let inferred = columns::infer(file)?;
+            terminal::note(&format!(
+                "columns inferred from {}: {}",
+                file.name(),
+                terminal::printable(&columns::show(&inferred))
+            ));
+            self.input = Some(inferred.clone());
+            inferred
         };
         let rows = file.decode(&columns::as_json_fields(&schema))?;
         Ok((schema, rows))

@@ -146,6 +146,12 @@ pub(in crate::cli) fn render(rows: &RecordBatch) -> Vec<String> {
     (0..rows.num_rows()).map(line).collect()
 }
 
+/// Lines as the text of a file.
+pub(in crate::cli) fn text(lines: &[String]) -> String {
+    let ends = lines.iter().flat_map(|line| [line.as_str(), "\n"]);
+    ends.collect()
+}
+
 /// The values of some columns of the rows as texts: those of JSON, strings without their quotes.
 /// A missing value is empty.
 pub(in crate::cli) fn cells(rows: &RecordBatch, columns: &[usize], row: usize) -> Vec<String> {

@@ -28,8 +28,8 @@ const DIFF_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Makes the lines what is expected from now on.
 pub(super) fn write(path: &Path, lines: &[String]) -> anyhow::Result<()> {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))?;
+    fs::write(path, rows::text(lines))
+        .with_context(|| format!("failed to write {}", path.display()))?;
     terminal::print(&format!("written to {}\n", path.display()))
 }
 
@@ -100,11 +100,8 @@ fn canonical(file: &RowsFile, output: &Schema) -> Vec<String> {
     }
     let mut rejected = Vec::new();
     let mut decoder = Decoder::new(&as_json_fields(&schema));
-    let decoded = decoder.decode(&raw, &BTreeSet::new(), &mut rejected);
-    for (line, &record) in rows::render(&decoded.columns)
-        .into_iter()
-        .zip(&decoded.records)
-    {
+    let read = decoder.decode(&raw, &BTreeSet::new(), &mut rejected);
+    for (line, &record) in rows::render(&read.columns).into_iter().zip(&read.records) {
         lines[raw.get(record as usize).origin.offset as usize] = line;
     }
     lines

@@ -9,6 +9,7 @@ mod expect;
 mod show;
 mod transform;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -93,8 +94,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     };
     let lines = trial.lines(&file);
     if args.json {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        terminal::print(&text)?;
+        terminal::print(&rows::text(&lines))?;
         terminal::note(&trial.summary(rows.records.len()));
     } else {
         terminal::print(&show::table(&trial, &rows, &file, args.rows))?;
@@ -162,11 +162,15 @@ impl Trial {
         );
         if self.broken_law.is_none() && self.tried > 0 {
             let tried = counted(self.tried, "row");
-            summary.push_str("; no difference when ");
-            summary.push_str(&match self.records {
-                Some(_) => format!("{tried} came one at a time"),
-                None => format!("{tried} came one at a time and were merged in other orders"),
-            });
+            let how = match self.records {
+                Some(_) => "",
+                None => " and were merged in other orders",
+            };
+            // Writing to a string cannot fail.
+            let _ = write!(
+                summary,
+                "; no difference when {tried} came one at a time{how}"
+            );
         }
         summary
     }

@@ -1,6 +1,7 @@
 //! The table of what went in and what came out.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use comfy_table::Table;
 
@@ -17,7 +18,8 @@ pub(super) fn table(trial: &Trial, input: &Rows, file: &RowsFile, lines_max: usi
     };
     let mut text = format!("{table}\n");
     if left_out > 0 {
-        text.push_str(&format!("... and {left_out} more\n"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "... and {left_out} more");
     }
     match &trial.records {
         Some(_) => text.push_str(&unchanged(trial, input)),
