@@ -24,4 +24,5 @@ mod command_line;
 mod faulty_plans;
 
 mod end_to_end;
+mod observability;
 mod restart;
