@@ -29,5 +29,6 @@ mod scaffolds;
 
 mod embedded;
 mod end_to_end;
+mod observability;
 mod queries;
 mod restart;

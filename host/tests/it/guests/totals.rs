@@ -62,7 +62,9 @@ fn native() -> AggregateRows<Totals> {
 }
 
 fn fold_natively(guest: &AggregateRows<Totals>, groups: &[u32], batch: &RecordBatch) -> Sums {
-    let folded = guest.fold(groups, GROUPS, native::guest_batch(batch)).unwrap();
+    let folded = guest
+        .fold(groups, GROUPS, native::guest_batch(batch))
+        .unwrap();
     let wasmill_guest::Folded::States(states) = folded else {
         panic!("{folded:?}");
     };
