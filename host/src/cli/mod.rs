@@ -72,7 +72,7 @@ impl Command {
         match self.action {
             Action::Run(args) => run::run(args),
             Action::Check(args) => check::run(args),
-            Action::Demo(args) => demo::run(args),
+            Action::Demo(args) => demo::run(&args),
             Action::Status(args) => status::run(&args),
             Action::Generate(args) => generate::run(args),
         }

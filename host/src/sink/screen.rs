@@ -333,6 +333,7 @@ impl Screen {
 }
 
 #[cfg(test)]
+<<<<<<< HEAD
 mod tests {
     use std::sync::Arc;
 
@@ -568,3 +569,6 @@ mod tests {
         );
     }
 }
+=======
+mod tests;
+>>>>>>> h-embedded

@@ -171,7 +171,7 @@ impl Source for GeneratorSource {
         if let Some(pace) = &self.pace {
             let mut pace = lock(pace);
             pace.begin(self.ends.len());
-            pace.name(positions, &self.ends);
+            pace.name(positions.iter(), &self.ends);
         }
         self.positions = positions.clone();
         Ok(())
@@ -191,8 +191,16 @@ impl Source for GeneratorSource {
             let first = self.turn % order.len();
             order.rotate_left(first);
         }
+<<<<<<< HEAD
         if let Some(pace) = &self.pace {
             lock(pace).name(until, &self.ends);
+=======
+        if let Some(pace) = &mut self.pace {
+            // The very end is a goal, and says nothing of what was read.
+            let is_goal = |p: Partition, bound| self.ends.get(p.0 as usize) == Some(&bound);
+            let bounds = until.iter().filter(|&(p, bound)| !is_goal(p, bound));
+            pace.name(bounds, &self.ends);
+>>>>>>> h-embedded
         }
         loop {
             let ends = self.current_ends();
@@ -259,20 +267,19 @@ impl Pace {
             .collect()
     }
 
-    /// Takes it that everything before these offsets is there, but for very ends.
-    fn name(&mut self, named: &Positions, very: &[i64]) {
+    /// Takes it that everything before these offsets is there.
+    fn name(&mut self, named: impl Iterator<Item = (Partition, i64)>, very: &[i64]) {
         let mut ends = self.ends(very);
         let Some(since) = &mut self.since else {
             return;
         };
         let mut has_grown = false;
-        for (partition, offset) in named.iter() {
+        for (partition, offset) in named {
             let index = partition.0 as usize;
             if let (Some(end), Some(&very)) = (ends.get_mut(index), very.get(index))
-                && offset > *end
-                && offset < very
+                && offset.min(very) > *end
             {
-                *end = offset;
+                *end = offset.min(very);
                 has_grown = true;
             }
         }

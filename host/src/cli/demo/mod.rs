@@ -22,11 +22,12 @@ use anyhow::{Context, anyhow, bail};
 use tokio::runtime::Runtime;
 
 use self::look::{Looker, Seen};
+use self::picture::Picture;
 use self::prepare::Prepared;
 use self::stop::Stop;
 use crate::admin::AdminServer;
 use crate::config::{Admin, Pipeline};
-use crate::live::{Model, Terminal};
+use crate::live::Terminal;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions, Summary};
 use crate::telemetry::Diversion;
 
@@ -71,7 +72,7 @@ pub(super) struct Args {
     #[arg(long)]
     plain: bool,
 
-    /// Write the view, as it is when it stops, into this file as an SVG picture
+    /// Write the view, as it was just before the stop, into this file as an SVG picture
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
 }
@@ -89,8 +90,8 @@ impl Args {
 /// # Errors
 ///
 /// Whatever ended the run, and sums that were not equal.
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let prepared = Prepared::new(&args)?;
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let prepared = Prepared::new(args)?;
     prepared.announce();
     let runtime = super::runtime()?;
     let stop = Stop::after(args.seconds.map(Duration::from_secs));
@@ -102,20 +103,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         None
     };
     let job = Job::start(&prepared, &runtime, stop)?;
-    let mut model = Model::default();
+    let path = args.picture.as_deref();
+    let mut picture = path.map(|path| Picture::new(path, &prepared.kind));
     let shown = match screen {
-        Some((terminal, _diversion)) => screen::show(terminal, &job, &mut model, &prepared),
-        None => plain::show(&job, &mut model),
+        Some((terminal, _diversion)) => screen::show(terminal, &job, &prepared, &mut picture),
+        None => plain::show(&job, &mut picture),
     };
     if shown.is_err() {
         // Nobody can see it any more.
         job.stop.request();
     }
-    let picture = args.picture.as_deref();
-    let picture = picture.map(|path| {
-        let totals = job.looker.seen().totals;
-        picture::write(path, &prepared.kind, &model, &totals)
-    });
     let ended = job.end();
     // What still hangs on something does not hold up the exit.
     runtime.shutdown_background();
@@ -124,7 +121,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let text = summary + &plain::report(&seen.totals) + &prepared.farewell();
     writeln!(io::stdout(), "{text}").context("failed to write to stdout")?;
     shown.context("failed to show the run")?;
-    picture.transpose()?;
+    picture.map_or(Ok(()), |picture| picture.write())?;
     if seen.differing > 0 {
         bail!(
             "the sums were not equal in {} of {} looks: this is a mistake in wasmill, please report it",

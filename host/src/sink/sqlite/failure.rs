@@ -67,7 +67,7 @@ fn advice(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             ": another process is writing to the file"
         }
-        ErrorCode::DiskFull => ": the disk is full, it goes on when there is room",
+        ErrorCode::DiskFull => ", and it goes on when there is room",
         ErrorCode::ReadOnly => ": see that this user may write the file and its folder",
         ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
             ": see that `path` names a file, and that this user may write it and its folder"

@@ -107,6 +107,16 @@ fn a_replay_gets_its_records_at_once_and_time_goes_on_behind_it() {
 }
 
 #[test]
+fn a_partition_that_was_read_to_its_very_end_stays_there() {
+    let (mut source, time) = paced(10.0, Some(1_000));
+    source.seek(&positions(500, 490)).unwrap();
+    assert_eq!(ends(&mut source), (500, 490));
+    time.store(1_000, Ordering::Relaxed);
+    assert_eq!(ends(&mut source), (500, 495));
+    assert_eq!(drain(&mut source, &positions(500, 500)).len(), 5);
+}
+
+#[test]
 fn seeking_back_takes_nothing_away() {
     let (mut source, time) = paced(10.0, None);
     source.seek(&positions(0, 0)).unwrap();
