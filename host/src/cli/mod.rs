@@ -95,7 +95,7 @@ impl Command {
         match self.action {
             Action::Run(args) => run::run(args),
             Action::Check(args) => check::run(&args),
-            Action::Demo(args) => demo::run(args),
+            Action::Demo(args) => demo::run(&args),
             Action::Status(args) => status::run(&args),
             Action::New(args) => new::run(&args),
             Action::Build(args) => build::run(&args),

@@ -11,6 +11,7 @@ use crate::status::{
 };
 
 /// The sales job after `seconds` seconds at a steady rate.
+#[expect(clippy::too_many_lines, reason = "one value, written down")]
 pub(super) fn status(seconds: u64) -> Status {
     let records = seconds * 12_000;
     let stage = |name: &str, rows: u64, nanos: u64| StageStatus {
@@ -173,6 +174,7 @@ pub(super) fn totals() -> Totals {
 }
 
 /// Any status: numbers without sense, texts without end.
+#[expect(clippy::too_many_lines, reason = "one value, written down")]
 pub(super) fn any_status() -> impl Strategy<Value = Status> {
     let text = || prop_oneof![".{0,40}", "[a-z\u{1F600}\u{7}\u{1b}表 ]{0,400}"];
     let time = || {

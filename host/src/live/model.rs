@@ -140,7 +140,8 @@ impl Model {
     fn ends(&self) -> Option<(&Sample, &Sample, f64)> {
         let (before, now) = (self.samples.front()?, self.samples.back()?);
         let elapsed = now.at.saturating_sub(before.at);
-        (!elapsed.is_zero()).then(|| (before, now, elapsed.as_secs_f64()))
+        let seconds = elapsed.as_secs_f64();
+        (seconds > 0.0).then_some((before, now, seconds))
     }
 
     fn extend_curve(&mut self, sample: &Sample) {

@@ -65,11 +65,10 @@ fn draw_row(svg: &mut String, row: usize, cells: &[Cell]) {
     }
 }
 
-/// Blocks next to one another. Each kind fills its cell from the left or from the bottom, and only
-/// full or low ones touch the next one.
+/// Equal blocks or rules next to one another. Each begins at the left of its cell, and those as wide
+/// as the cell join.
 fn area(svg: &mut String, column: usize, top: f64, run: &[Cell], part: Part) {
     let Part {
-        left,
         top: upper,
         width,
         height,
@@ -81,7 +80,7 @@ fn area(svg: &mut String, column: usize, top: f64, run: &[Cell], part: Part) {
         (run.len(), 1)
     };
     for index in 0..count {
-        let x = MARGIN + ((column + index) as f64 + left) * CELL_WIDTH;
+        let x = MARGIN + (column + index) as f64 * CELL_WIDTH;
         let _ = writeln!(
             svg,
             r#"<rect x="{x:.1}" y="{:.1}" width="{:.1}" height="{:.1}" fill="{}"/>"#,
@@ -116,36 +115,29 @@ fn text(svg: &mut String, column: usize, top: f64, run: &[Cell]) {
 /// A part of a cell, in shares of it.
 #[derive(Clone, Copy)]
 struct Part {
-    left: f64,
     top: f64,
     width: f64,
     height: f64,
 }
 
-/// What a block element or a horizontal rule fills; `None` for other symbols.
+/// What a low block or a horizontal rule fills; `None` for other symbols.
 fn part(symbol: &str) -> Option<Part> {
     let mut symbols = symbol.chars();
     let (symbol, None) = (symbols.next()?, symbols.next()) else {
         return None;
     };
-    let code = f64::from(u32::from(symbol));
     let (top, width, height) = match symbol {
         '─' => (0.5, 1.0, 0.06),
+        '━' => (0.4, 1.0, 0.26),
+        '╸' => (0.4, 0.5, 0.26),
         // Lower eighths, the full block included.
         '▁'..='█' => {
-            let height = (code - f64::from(u32::from('▁')) + 1.0) / 8.0;
+            let height = f64::from(u32::from(symbol) - u32::from('▁') + 1) / 8.0;
             (1.0 - height, 1.0, height)
         }
-        // Left seven eighths to one eighth.
-        '▉'..='▏' => (0.0, (f64::from(u32::from('▏')) - code + 1.0) / 8.0, 1.0),
         _ => return None,
     };
-    Some(Part {
-        left: 0.0,
-        top,
-        width,
-        height,
-    })
+    Some(Part { top, width, height })
 }
 
 /// Colour, and whether it is bold.
@@ -197,11 +189,11 @@ mod tests {
     #[test]
     fn blocks_become_areas_of_their_share() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 10, 1));
-        buffer.set_string(0, 0, "██▌▄", Style::new());
+        buffer.set_string(0, 0, "██╸▄", Style::new());
         let svg = render(&buffer, "t");
         for wanted in [
             r#"x="14.0" y="14.0" width="16.8" height="18.0""#,
-            r#"x="30.8" y="14.0" width="4.2" height="18.0""#,
+            r#"x="30.8" y="21.2" width="4.2" height="4.7""#,
             r#"x="39.2" y="23.0" width="8.4" height="9.0""#,
         ] {
             assert!(svg.contains(wanted), "{wanted} in {svg}");

@@ -78,6 +78,7 @@ impl Terminal {
     /// # Errors
     ///
     /// When the terminal is gone.
+    #[expect(clippy::unused_self, reason = "keys are for whoever has the terminal")]
     pub(crate) fn key(&mut self, patience: Duration) -> io::Result<Option<Key>> {
         if !event::poll(patience)? {
             return Ok(None);

@@ -102,7 +102,7 @@ mod tests {
         ] {
             assert_eq!(span(Duration::from_micros(micros)), text);
         }
-        assert_eq!(clock(Duration::from_secs(360_000)), "100:00:00");
+        assert_eq!(clock(Duration::from_hours(100)), "100:00:00");
     }
 
     proptest! {

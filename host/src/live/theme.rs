@@ -21,12 +21,16 @@ impl Theme {
         Self::new(!no_color)
     }
 
-    /// Titles and names.
+    /// Titles, also over a rule, and names.
+    #[expect(clippy::unused_self, reason = "a look of the theme, as the others are")]
     pub(super) fn strong(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
+        Style::new()
+            .add_modifier(Modifier::BOLD)
+            .remove_modifier(Modifier::DIM)
     }
 
     /// Rules, heads of columns, units.
+    #[expect(clippy::unused_self, reason = "a look of the theme, as the others are")]
     pub(super) fn quiet(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }

@@ -16,7 +16,7 @@ const PICTURE: &str = "docs/images/demo.svg";
 #[derive(Args)]
 pub(crate) struct Options {
     /// How long the demo runs before its picture is taken
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = 120)]
     seconds: u64,
 }
 

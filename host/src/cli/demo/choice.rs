@@ -212,11 +212,13 @@ fn checks(pipeline: &Pipeline, tables: &[Shown<'_>]) -> Vec<Vec<ColumnChoice>> {
 /// The column with the numbers that an aggregate adds up: the one decimal of a table of its input
 /// that its configuration names.
 fn rows_of(aggregate: &Aggregate, tables: &[Shown<'_>]) -> Option<ColumnChoice> {
-    let mut names = Vec::new();
-    texts(&aggregate.config, &mut names);
+    let mut mentioned = Vec::new();
+    texts(&aggregate.config, &mut mentioned);
     let inputs = tables.iter().filter(|t| t.target.from() == aggregate.from);
     let mut found = inputs.filter_map(|table| {
-        let mut named = table.decimals().filter(|(_, name)| names.contains(name));
+        let mut named = table
+            .decimals()
+            .filter(|(_, name)| mentioned.contains(name));
         let (column, _) = named.next()?;
         named.next().is_none().then_some(column)
     });

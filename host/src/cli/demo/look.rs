@@ -1,8 +1,8 @@
 //! Looks at the tables while the pipeline writes them.
 //!
 //! A look is one transaction that only reads: all of it is as of one commit, whatever is committed
-//! meanwhile, and it holds up nobody. Looks at large tables take long, so the pause between two of
-//! them grows with what they take.
+//! meanwhile, and it holds up nobody. Sums of large tables take long, so the pause between two of
+//! them grows with what they take; the charts, of small tables, are looked at in between.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -17,8 +17,9 @@ use crate::live::{Amount, Bar, Chart, Check, Sum, Totals};
 
 /// Between two looks at least.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Of a core's time, looks take a tenth at most.
-const PAUSE_PER_LOOK: u32 = 9;
+/// A pause is so many times as long as what went before it, at least: so sums take a tenth of a
+/// core's time at most, and charts too.
+const PAUSE_FACTOR: u32 = 9;
 /// Rows of a chart at most.
 const BARS_MAX: usize = 64;
 
@@ -58,10 +59,17 @@ impl Looker {
         let shared = Arc::clone(&seen);
         let mine = tables.clone();
         let thread = thread::spawn(move || {
+            let mut next_check = Instant::now();
             loop {
                 let begun = Instant::now();
-                look(&mine, &shared);
-                let pause = PAUSE.max(begun.elapsed() * PAUSE_PER_LOOK);
+                let with_checks = begun >= next_check;
+                look(&mine, &shared, with_checks);
+                let mut pause = PAUSE;
+                if with_checks {
+                    next_check = Instant::now() + PAUSE.max(begun.elapsed() * PAUSE_FACTOR);
+                } else {
+                    pause = pause.max(begun.elapsed() * PAUSE_FACTOR);
+                }
                 if ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
@@ -85,36 +93,42 @@ impl Looker {
         drop(self.end);
         // If it has failed, the look that follows says the same.
         let _ = self.thread.join();
-        look(&self.tables, &self.seen);
+        look(&self.tables, &self.seen, true);
         let seen = lock(&self.seen);
         seen.clone()
     }
 }
 
-fn look(tables: &Tables, seen: &Mutex<Seen>) {
-    let looked = tables.read();
+/// Looks at the charts, and if it is time for them at the sums, too.
+fn look(tables: &Tables, seen: &Mutex<Seen>, with_checks: bool) {
+    let looked = tables.read(with_checks);
     let mut seen = lock(seen);
     match looked {
-        Ok(Some(totals)) => {
-            if let Some(agree) = totals.agree() {
-                seen.checks += 1;
-                seen.differing += u64::from(!agree);
+        Ok(Some(mut totals)) => {
+            if with_checks {
+                if let Some(agree) = totals.agree() {
+                    seen.checks += 1;
+                    seen.differing += u64::from(!agree);
+                }
+            } else {
+                totals.checks = std::mem::take(&mut seen.totals.checks);
             }
             seen.totals = totals;
             seen.error = None;
         }
         Ok(None) => {}
-        Err(error) => seen.error = Some(error.to_string()),
+        Err(error) => seen.error = Some(format!("failed to look at the tables: {error}")),
     }
 }
 
 impl Tables {
-    /// What is in the tables now; `None` while they are not there.
+    /// What is in the tables now; `None` while they are not there. Without checks, there are none in
+    /// it.
     ///
     /// # Errors
     ///
     /// Whatever SQLite says.
-    fn read(&self) -> rusqlite::Result<Option<Totals>> {
+    fn read(&self, with_checks: bool) -> rusqlite::Result<Option<Totals>> {
         if !self.file.exists() {
             return Ok(None);
         }
@@ -128,7 +142,7 @@ impl Tables {
             }
         }
         let charts = self.choice.charts.iter();
-        let checks = self.choice.checks.iter();
+        let checks = self.choice.checks.iter().filter(|_| with_checks);
         Ok(Some(Totals {
             charts: charts
                 .map(|it| chart(&snapshot, it))
@@ -259,13 +273,13 @@ mod tests {
     fn before_there_are_tables_there_is_nothing_to_see() {
         let folder = tempfile::tempdir().unwrap();
         let tables = tables(folder.path().join("shop.sqlite"));
-        assert_eq!(tables.read().unwrap(), None);
+        assert_eq!(tables.read(true).unwrap(), None);
         assert!(!tables.file.exists(), "looking makes no file");
         let connection = Connection::open(&tables.file).unwrap();
         connection
             .execute("CREATE TABLE sales_minor (id)", [])
             .unwrap();
-        assert_eq!(tables.read().unwrap(), None);
+        assert_eq!(tables.read(true).unwrap(), None);
     }
 
     #[test]
@@ -274,7 +288,7 @@ mod tests {
         let tables = tables(folder.path().join("shop.sqlite"));
         let connection = Connection::open(&tables.file).unwrap();
         connection.execute_batch(SCHEMA).unwrap();
-        let totals = tables.read().unwrap().unwrap();
+        let totals = tables.read(true).unwrap().unwrap();
         let bars = |chart: &Chart| -> Vec<(String, i64)> {
             let bars = chart.bars.iter();
             bars.map(|bar| (bar.label.clone(), bar.amount.units))

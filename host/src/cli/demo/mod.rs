@@ -12,7 +12,7 @@ mod prepare;
 mod screen;
 mod stop;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -22,11 +22,12 @@ use anyhow::{Context, anyhow, bail};
 use tokio::runtime::Runtime;
 
 use self::look::{Looker, Seen};
+use self::picture::Picture;
 use self::prepare::Prepared;
 use self::stop::Stop;
 use crate::admin::AdminServer;
 use crate::config::{Admin, Pipeline};
-use crate::live::{Model, Terminal};
+use crate::live::Terminal;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions, Summary};
 use crate::telemetry::Diversion;
 
@@ -71,7 +72,7 @@ pub(super) struct Args {
     #[arg(long)]
     plain: bool,
 
-    /// Write the view, as it is when it stops, into this file as an SVG picture
+    /// Write the view, as it was just before the stop, into this file as an SVG picture
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
 }
@@ -89,29 +90,38 @@ impl Args {
 /// # Errors
 ///
 /// Whatever ended the run, and sums that were not equal.
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let prepared = Prepared::new(&args)?;
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let prepared = Prepared::new(args)?;
+    prepared.announce();
     let runtime = super::runtime()?;
     let stop = Stop::after(args.seconds.map(Duration::from_secs));
     let _signals = runtime.spawn(stop.clone().on_signals());
-    prepared.announce();
+    // Before anything runs, so that no line of the log gets into the view.
+    let screen = if args.has_view() {
+        take_terminal(&prepared)?
+    } else {
+        None
+    };
     let job = Job::start(&prepared, &runtime, stop)?;
-    let mut model = Model::default();
-    let shown = show(&args, &prepared, &job, &mut model);
-    let picture = args.picture.as_deref();
-    let picture = picture.map(|path| {
-        let totals = job.looker.seen().totals;
-        picture::write(path, &prepared.kind, &model, &totals)
-    });
+    let path = args.picture.as_deref();
+    let mut picture = path.map(|path| Picture::new(path, &prepared.kind));
+    let shown = match screen {
+        Some((terminal, _diversion)) => screen::show(terminal, &job, &prepared, &mut picture),
+        None => plain::show(&job, &mut picture),
+    };
+    if shown.is_err() {
+        // Nobody can see it any more.
+        job.stop.request();
+    }
     let ended = job.end();
     // What still hangs on something does not hold up the exit.
     runtime.shutdown_background();
     let (summary, seen) = ended?;
-    println!("{summary}");
-    print!("{}", plain::report(&seen.totals));
-    println!("{}", prepared.farewell());
-    shown.context("the view failed")?;
-    picture.transpose()?;
+    let summary = summary.map_or(String::new(), |summary| format!("{summary}\n"));
+    let text = summary + &plain::report(&seen.totals) + &prepared.farewell();
+    writeln!(io::stdout(), "{text}").context("failed to write to stdout")?;
+    shown.context("failed to show the run")?;
+    picture.map_or(Ok(()), |picture| picture.write())?;
     if seen.differing > 0 {
         bail!(
             "the sums were not equal in {} of {} looks: this is a mistake in wasmill, please report it",
@@ -122,24 +132,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shows the run until it is over, in the terminal or in lines.
-fn show(args: &Args, prepared: &Prepared, job: &Job, model: &mut Model) -> io::Result<()> {
-    if args.has_view() {
-        match Terminal::take() {
-            Ok(terminal) => {
-                let log = prepared.open_log()?;
-                let _diversion = Diversion::into_file(log);
-                let shown = screen::show(terminal, job, model, prepared);
-                if shown.is_err() {
-                    // Nobody can see it any more.
-                    job.stop.request();
-                }
-                return shown;
-            }
-            Err(error) => tracing::warn!(%error, "the terminal cannot show the view"),
+/// The terminal for the view, and the log out of its way; `None` where it cannot be had.
+fn take_terminal(prepared: &Prepared) -> anyhow::Result<Option<(Terminal, Diversion)>> {
+    let log = prepared.open_log();
+    let log = log.with_context(|| format!("failed to open {}", prepared.log.display()))?;
+    match Terminal::take() {
+        Ok(terminal) => Ok(Some((terminal, Diversion::into_file(log)))),
+        Err(error) => {
+            tracing::warn!(%error, "the terminal cannot show the view");
+            Ok(None)
         }
     }
-    plain::show(job, model)
 }
 
 /// A pipeline that runs, and what looks at it.
@@ -179,24 +182,27 @@ impl Job {
         self.run.is_finished() || (stopping && self.stop.is_urgent())
     }
 
-    /// Waits for the run, and looks at the tables for the last time.
+    /// Waits for the run, and looks at the tables for the last time. There is no summary of a run
+    /// that was stopped before its first record.
     ///
     /// # Errors
     ///
     /// What ended the run before its time; that it was given up.
-    fn end(self) -> anyhow::Result<(Summary, Seen)> {
+    fn end(self) -> anyhow::Result<(Option<Summary>, Seen)> {
         while !self.is_over() {
             thread::sleep(POLL);
         }
         if !self.run.is_finished() {
             bail!("stopped at once: what was not committed is made again at the next start");
         }
-        let ended = self
-            .run
-            .join()
-            .map_err(|_| anyhow!("the run has panicked, please report this"))?;
+        let ended = self.run.join();
+        let ended = ended.map_err(|_| anyhow!("the run has panicked, please report this"))?;
         let seen = self.looker.finish();
-        Ok((ended?, seen))
+        match ended {
+            Ok(summary) => Ok((Some(summary), seen)),
+            Err(PipelineError::StoppedWhileStarting(_)) => Ok((None, seen)),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

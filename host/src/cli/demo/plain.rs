@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use super::look::Seen;
+use super::picture::Picture;
 use super::{Job, POLL};
 use crate::live::{Model, Totals, clock, count, per_second};
 
@@ -18,14 +19,20 @@ const BARS: usize = 8;
 /// # Errors
 ///
 /// When stdout is gone; the run goes on then.
-pub(super) fn show(job: &Job, model: &mut Model) -> io::Result<()> {
+pub(super) fn show(job: &Job, picture: &mut Option<Picture>) -> io::Result<()> {
+    let mut model = Model::default();
     let mut next = Instant::now();
     while !job.is_over() {
         model.observe(job.monitor.status());
         if Instant::now() >= next {
             next += STEP;
-            let line = line(model, &job.looker.seen());
-            writeln!(io::stdout(), "{line}")?;
+            let seen = job.looker.seen();
+            writeln!(io::stdout(), "{}", line(&model, &seen))?;
+            if let Some(picture) = picture
+                && !job.stop.is_requested()
+            {
+                picture.take(&model, &seen.totals);
+            }
         }
         std::thread::sleep(POLL);
     }
@@ -59,7 +66,7 @@ fn line(model: &Model, seen: &Seen) -> String {
         }
     }
     if let Some(error) = &seen.error {
-        let _ = write!(line, " · failed to look at the tables: {error}");
+        let _ = write!(line, " · {error}");
     }
     line
 }

@@ -13,6 +13,7 @@ use super::look::Tables;
 use crate::cli;
 use crate::config::{self, DeadLetters, Embedding, Pipeline, SinkKind, SourceKind};
 use crate::pipeline::Plan;
+use crate::sink::table::TableTarget;
 
 /// Records a second in Kafka's place: enough to see something, and two hours fill a few gigabytes.
 const RATE: f64 = 5_000.0;
@@ -149,7 +150,7 @@ impl Prepared {
         let file = self.tables.file.display();
         let table = self.tables.choice.charts.first();
         let table = table.map(|chart| chart.amount.table.as_str());
-        let table = table.or_else(|| self.plan.tables().first().map(|target| target.name()));
+        let table = table.or_else(|| self.plan.tables().first().map(TableTarget::name));
         format!(
             "everything is in {file}; look at it with any SQLite client, for example\n  \
              sqlite3 -box {file} 'SELECT * FROM {} LIMIT 10'\n\

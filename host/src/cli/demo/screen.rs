@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Job;
 use super::look::Seen;
+use super::picture::Picture;
 use super::prepare::Prepared;
 use crate::live::{Key, Model, Terminal, Theme, View};
 use crate::telemetry;
@@ -20,10 +21,11 @@ const FRAME: Duration = Duration::from_millis(250);
 pub(super) fn show(
     mut terminal: Terminal,
     job: &Job,
-    model: &mut Model,
     prepared: &Prepared,
+    picture: &mut Option<Picture>,
 ) -> io::Result<()> {
     let theme = Theme::of_environment();
+    let mut model = Model::default();
     let (mut paused, mut help) = (false, false);
     let mut seen = Seen::default();
     while !job.is_over() {
@@ -35,7 +37,7 @@ pub(super) fn show(
         let warning = telemetry::last_warning();
         let warning = seen.error.as_deref().or(warning.as_deref());
         terminal.draw(&View {
-            model,
+            model: &model,
             totals: &seen.totals,
             kind: &prepared.kind,
             log: Some(&prepared.log),
@@ -44,6 +46,11 @@ pub(super) fn show(
             help,
             theme,
         })?;
+        if let Some(picture) = picture
+            && !job.stop.is_requested()
+        {
+            picture.take(&model, &seen.totals);
+        }
         match terminal.key(FRAME)? {
             Some(Key::Stop) => job.stop.request(),
             Some(Key::Pause) => paused = !paused,

@@ -10,9 +10,6 @@ use super::{View, cut_top};
 use crate::live::text::count;
 use crate::live::{Chart, Sum, Theme};
 
-/// Eighths of a cell, from one to seven.
-const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
-
 /// Digits of a digest that are shown.
 const DIGEST_DIGITS: usize = 12;
 
@@ -46,7 +43,7 @@ pub(super) fn chart(chart: &Chart, theme: Theme, mut area: Rect, buf: &mut Buffe
         };
         put(&bar.label, label_width, theme.strong());
         put(" ", 1, theme.strong());
-        put(&blocks(bar.amount.units, most, room), room, theme.bar());
+        put(&line(bar.amount.units, most, room), room, theme.bar());
         put(
             &format!(" {amount:>amount_width$}"),
             amount_width + 1,
@@ -55,22 +52,17 @@ pub(super) fn chart(chart: &Chart, theme: Theme, mut area: Rect, buf: &mut Buffe
     }
 }
 
-/// A bar for `amount` where `most` fills the width, in eighths of a cell; padded to the width.
-fn blocks(amount: i64, most: i64, width: usize) -> String {
+/// A bar for `amount` where `most` fills the width, in halves of a cell; padded to the width.
+fn line(amount: i64, most: i64, width: usize) -> String {
     let share = if most > 0 {
         amount.max(0) as f64 / most as f64
     } else {
         0.0
     };
-    let eighths = (share * width as f64 * 8.0).round() as usize;
-    let (whole, part) = ((eighths / 8).min(width), eighths % 8);
-    let mut text = "█".repeat(whole);
-    if whole < width && part > 0 {
-        text.push(EIGHTHS[part - 1]);
-    }
-    let used = text.chars().count();
-    text.extend(std::iter::repeat_n(' ', width - used));
-    text
+    let halves = (share * width as f64 * 2.0).round() as usize;
+    let whole = (halves / 2).min(width);
+    let half = usize::from(halves % 2 == 1 && whole < width);
+    "━".repeat(whole) + &"╸".repeat(half) + &" ".repeat(width - whole - half)
 }
 
 /// Sums of whole tables, and whether they agree.

@@ -109,7 +109,7 @@ fn of_the_shipped_pipeline_days_and_categories_are_shown_and_four_sums_compared(
             fields.find(|field| field.name == *name).unwrap().clone()
         });
         let mut columns: Vec<Field> = key.collect();
-        if aggregate.window != Window::None {
+        if aggregate.window != config::Window::None {
             columns.push(Field::new("window_start", DataType::Timestamp, false));
             columns.push(Field::new("window_end", DataType::Timestamp, false));
         }
