@@ -4,7 +4,9 @@
 //!
 //! # Invariants
 //!
-//! A tree's depth is bounded ([`NESTING_MAX`], [`CHAIN_MAX`]), so whoever walks it may recurse.
+//! A tree's depth is bounded ([`NESTING_MAX`], [`OPERATORS_MAX`]), so whoever walks it may recurse.
+
+use std::cell::Cell;
 
 use pest::Parser;
 use pest::error::{ErrorVariant, InputLocation};
@@ -16,8 +18,8 @@ use crate::place::complain;
 /// How deep parentheses may be nested.
 const NESTING_MAX: usize = 50;
 
-/// How many operators of one level may follow each other, as in `a + b - c`.
-const CHAIN_MAX: usize = 50;
+/// How many `+`, `-`, `*` and `/` there may be: those that follow each other are nested to the left.
+const OPERATORS_MAX: usize = 100;
 
 mod grammar {
     #[derive(super::Parser)]
@@ -87,7 +89,10 @@ pub(crate) enum Comparator {
 pub(crate) fn parse(text: &str) -> Result<Node, String> {
     bounded(text)?;
     let whole = Grammar::parse(Rule::whole, text).map_err(|error| explain(text, &error))?;
-    let reader = Reader { text };
+    let reader = Reader {
+        text,
+        operators: Cell::new(0),
+    };
     let top = whole
         .flat_map(Pair::into_inner)
         .next()
@@ -144,6 +149,8 @@ fn explain(text: &str, error: &pest::error::Error<Rule>) -> String {
 /// Builds nodes from what the grammar matched.
 struct Reader<'a> {
     text: &'a str,
+    /// how many there were so far
+    operators: Cell<usize>,
 }
 
 type Parsed = Result<Node, String>;
@@ -276,12 +283,10 @@ impl Reader<'_> {
         let at = pair.as_span().start();
         let mut inner = pair.into_inner();
         let mut left = part(self, next(&mut inner))?;
-        for length in 1.. {
-            let Some(operator) = inner.next() else {
-                break;
-            };
-            if length > CHAIN_MAX {
-                let what = format!("more than {CHAIN_MAX} operators follow each other");
+        while let Some(operator) = inner.next() {
+            self.operators.set(self.operators.get() + 1);
+            if self.operators.get() > OPERATORS_MAX {
+                let what = format!("there are more than {OPERATORS_MAX} operators of arithmetic");
                 return Err(complain(self.text, operator.as_span().start(), what));
             }
             let operator = match operator.as_rule() {

@@ -358,8 +358,16 @@ fn long_and_deep_conditions_are_read_or_refused_but_never_overflow_the_stack() {
         keeps(&format!("{}id = 7", "-".repeat(10_000)), json!({})),
         Ok(true)
     );
+    // The deepest there can be: to the left 100 times, and 50 parentheses.
+    let nested = |sum: &str| (0..50).fold("id".to_owned(), |inner, _| format!("({inner}{sum})"));
+    assert_eq!(
+        keeps(&format!("{} = 107", nested(" + 1 + 1")), json!({})),
+        Ok(true)
+    );
+    let error = refusal(&format!("{} = 1", nested(" + 1 + 1 + 1")));
     assert!(
-        refusal(&format!("{} = 1", vec!["id"; 60].join(" + "))).contains("more than 50 operators")
+        error.contains("there are more than 100 operators of arithmetic"),
+        "{error}"
     );
 }
 

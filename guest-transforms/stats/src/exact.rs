@@ -2,10 +2,9 @@
 //!
 //! # Invariants
 //!
-//! 1. `fold(a ++ b) = merge(fold(a), fold(b))`; `merge` is associative and commutative. Where a sum
-//!    does not fit there is no result, on any path that has a state of it.
-//! 2. Sums are gathered in 128 bits and only the final one has to fit, so the order of rows makes no
-//!    difference, not even on the way.
+//! 1. `fold(a ++ b) = merge(fold(a), fold(b))`; `merge` is associative and commutative, without an
+//!    exception: sums are kept in 128 bits, which fewer than 2^63 values of 64 bits cannot exceed.
+//! 2. Whether a sum fits into what is shown is asked only when it is shown.
 
 /// What is known of the values of each group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub struct States {
     /// how many values there were
     pub counts: Vec<i64>,
     /// unscaled
-    pub sums: Vec<i64>,
+    pub sums: Vec<i128>,
     /// the least value, unscaled; without meaning where the count is 0
     pub least: Vec<i64>,
     /// the greatest value, unscaled; without meaning where the count is 0
@@ -46,18 +45,16 @@ impl Group {
         });
     }
 
-    /// Cannot overflow: a call has fewer than 2^32 rows of less than 2^63 each.
+    /// Saturates at numbers that only damaged states could have.
     fn merge(&mut self, other: Self) {
         self.count += other.count;
-        self.sum += other.sum;
+        self.sum = self.sum.saturating_add(other.sum);
         self.least = self.least.min(other.least);
         self.greatest = self.greatest.max(other.greatest);
     }
 }
 
 /// Folds the values of each group; missing ones (`validity` 0) leave no trace.
-///
-/// `None` when the magnitude of a sum is over `sum_max`.
 ///
 /// # Panics
 ///
@@ -68,7 +65,6 @@ pub fn fold(
     group_count: u32,
     values: &[i64],
     validity: Option<&[u8]>,
-    sum_max: i64,
 ) -> Option<States> {
     let mut all = vec![NOTHING; group_count as usize];
     if let Some(validity) = validity {
@@ -82,42 +78,39 @@ pub fn fold(
             all[group as usize].add(value);
         }
     }
-    States::new(&all, sum_max)
+    States::new(&all)
 }
 
 /// Merges the states of each group.
 ///
-/// `None` when the magnitude of a sum is over `sum_max`, or a count does not fit into 64 bits.
+/// `None` when a count does not fit into 64 bits: that many values nobody has.
 ///
 /// # Panics
 ///
 /// When a group is not below `group_count`; the host guarantees it.
 #[must_use]
-pub fn merge(groups: &[u32], group_count: u32, parts: &States, sum_max: i64) -> Option<States> {
+pub fn merge(groups: &[u32], group_count: u32, parts: &States) -> Option<States> {
     let mut all = vec![NOTHING; group_count as usize];
     for (part, &group) in groups.iter().enumerate() {
         let count = parts.counts[part];
         if count > 0 {
             all[group as usize].merge(Group {
                 count: count.into(),
-                sum: parts.sums[part].into(),
+                sum: parts.sums[part],
                 least: parts.least[part],
                 greatest: parts.greatest[part],
             });
         }
     }
-    States::new(&all, sum_max)
+    States::new(&all)
 }
 
 impl States {
-    fn new(groups: &[Group], sum_max: i64) -> Option<Self> {
+    fn new(groups: &[Group]) -> Option<Self> {
         let mut states = Self::default();
         for group in groups {
-            if group.sum.unsigned_abs() > sum_max.unsigned_abs().into() {
-                return None;
-            }
             states.counts.push(i64::try_from(group.count).ok()?);
-            states.sums.push(group.sum as i64);
+            states.sums.push(group.sum);
             // One form for a group without values.
             let empty = group.count == 0;
             states.least.push(if empty { 0 } else { group.least });
@@ -151,7 +144,7 @@ mod tests {
 
     #[test]
     fn values_are_summarised_by_group() {
-        let states = fold(&[0, 1, 0, 0], 3, &[5, -2, 9, 1], Some(&[1, 1, 1, 0]), MOST).unwrap();
+        let states = fold(&[0, 1, 0, 0], 3, &[5, -2, 9, 1], Some(&[1, 1, 1, 0])).unwrap();
         assert_eq!(states.counts, [2, 1, 0]);
         assert_eq!(states.sums, [14, -2, 0]);
         assert_eq!(states.least, [5, -2, 0]);
@@ -159,13 +152,18 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_does_not_fit_is_none() {
-        assert!(fold(&[0, 0], 1, &[MOST, 0], None, MOST).is_some());
-        assert!(fold(&[0, 0], 1, &[MOST, 1], None, MOST).is_none());
-        assert!(fold(&[0, 0, 0], 1, &[i64::MAX, 1, -1], None, i64::MAX).is_some());
-        assert!(fold(&[0, 0], 1, &[i64::MAX, 1], None, i64::MAX).is_none());
-        let parts = fold(&[0, 1], 2, &[MOST, 1], None, MOST).unwrap();
-        assert_eq!(merge(&[0, 0], 1, &parts, MOST), None);
+    fn a_sum_may_be_larger_than_any_value() {
+        let parts = fold(&[0, 0, 1], 2, &[i64::MAX, i64::MAX, i64::MIN], None).unwrap();
+        assert_eq!(parts.sums, [2 * i128::from(i64::MAX), i64::MIN.into()]);
+        let whole = merge(&[0, 0], 1, &parts).unwrap();
+        assert_eq!(whole.sums, [i128::from(i64::MAX) - 1]);
+    }
+
+    #[test]
+    fn a_count_beyond_64_bits_is_none() {
+        let mut parts = fold(&[0, 1], 2, &[1, 1], None).unwrap();
+        parts.counts = vec![i64::MAX, 1];
+        assert_eq!(merge(&[0, 0], 1, &parts), None);
     }
 
     #[test]

@@ -26,6 +26,8 @@ const DECIMAL_MAX: i64 = 999_999_999_999_999_999;
 /// Digits after the point that a mean has, where the column has fewer and none are given.
 const MEAN_SCALE: u8 = 2;
 
+const COUNT_TOO_LARGE: &str = "a count does not fit into 64 bits";
+
 /// Which column, and how fine its mean.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -109,8 +111,8 @@ impl ColumnAggregate for Stats {
                 if !rejected.is_empty() {
                     return Ok(Folded::Rejected(rejected));
                 }
-                let states = exact::fold(groups, group_count, values, validity, exact.sum_max());
-                from_exact(states.ok_or_else(|| self.sum_too_large())?)
+                let states = exact::fold(groups, group_count, values, validity);
+                from_exact(states.ok_or(COUNT_TOO_LARGE)?)
             }
             (Numbers::Doubles, Values::F64s(values)) => {
                 from_doubles(doubles::fold(groups, group_count, values, validity))
@@ -122,16 +124,14 @@ impl ColumnAggregate for Stats {
 
     fn merge(&self, groups: &[u32], group_count: u32, parts: Batch) -> Result<Batch, String> {
         match self.numbers {
-            Numbers::Exact(exact) => {
+            Numbers::Exact(_) => {
                 let parts = to_exact(parts)?;
-                let states = exact::merge(groups, group_count, &parts, exact.sum_max());
-                Ok(from_exact(states.ok_or_else(|| self.sum_too_large())?))
+                let states = exact::merge(groups, group_count, &parts);
+                Ok(from_exact(states.ok_or(COUNT_TOO_LARGE)?))
             }
             Numbers::Doubles => {
                 let states = doubles::merge(groups, group_count, &to_doubles(parts)?);
-                Ok(from_doubles(
-                    states.ok_or("a count does not fit into 64 bits")?,
-                ))
+                Ok(from_doubles(states.ok_or(COUNT_TOO_LARGE)?))
             }
         }
     }
@@ -141,23 +141,7 @@ impl ColumnAggregate for Stats {
             // A state is what is shown of it.
             return to_doubles(states).map(from_doubles);
         };
-        let states = to_exact(states)?;
-        let mean = states
-            .sums
-            .iter()
-            .zip(&states.counts)
-            .map(|(&sum, &count)| match count {
-                ..1 => 0,
-                _ => exact::mean(sum, count, exact.factor()),
-            });
-        let mean = Values::I64s(mean.collect());
-        let mut output = from_exact(states);
-        let validity = output.columns[3].validity.clone();
-        output.columns.push(Column {
-            values: mean,
-            validity,
-        });
-        Ok(output)
+        self.show(exact, to_exact(states)?)
     }
 
     fn migrate(&self, version: u32, state: &[Field], states: Batch) -> Result<Batch, String> {
@@ -219,7 +203,8 @@ impl Stats {
         let ty = self.ty();
         let mut fields = vec![Field::new("count", DataType::Int64)];
         if let Numbers::Exact(_) = self.numbers {
-            fields.push(Field::new("sum", ty));
+            // The two halves of 128 bits.
+            fields.extend(["sum_high", "sum_low"].map(|name| Field::new(name, DataType::Int64)));
         }
         fields.extend(["min", "max"].map(|name| Field::nullable(name, ty)));
         fields
@@ -228,9 +213,37 @@ impl Stats {
     fn output(&self) -> Vec<Field> {
         let mut fields = self.state();
         if let Numbers::Exact(exact) = self.numbers {
+            fields.splice(1..3, [Field::new("sum", exact.ty)]);
             fields.push(Field::nullable("mean", DataType::Decimal(exact.mean_scale)));
         }
         fields
+    }
+
+    /// What is shown of states: with the sums in one column, and the means.
+    fn show(&self, exact: Exact, states: exact::States) -> Result<Batch, String> {
+        let max = exact.sum_max().unsigned_abs().into();
+        let mut sums = Vec::with_capacity(states.sums.len());
+        let mut means = Vec::with_capacity(states.sums.len());
+        for (&sum, &count) in states.sums.iter().zip(&states.counts) {
+            if sum.unsigned_abs() > max {
+                return Err(self.sum_too_large());
+            }
+            sums.push(sum as i64);
+            means.push(match count {
+                ..1 => 0,
+                _ => exact::mean(sum as i64, count, exact.factor()),
+            });
+        }
+        let mut output = from_exact(states);
+        let validity = output.columns[4].validity.clone();
+        output
+            .columns
+            .splice(1..3, [Column::new(Values::I64s(sums))]);
+        output.columns.push(Column {
+            values: Values::I64s(means),
+            validity,
+        });
+        Ok(output)
     }
 
     /// Values that could make a mean of more than 18 digits, which nobody could be blamed for later.
@@ -286,7 +299,12 @@ fn from_exact(states: exact::States) -> Batch {
     });
     let mut columns = vec![
         Column::new(Values::I64s(states.counts)),
-        Column::new(Values::I64s(states.sums)),
+        Column::new(Values::I64s(
+            states.sums.iter().map(|sum| (sum >> 64) as i64).collect(),
+        )),
+        Column::new(Values::I64s(
+            states.sums.iter().map(|sum| *sum as i64).collect(),
+        )),
     ];
     let rows = columns[0].values.len() as u32;
     columns.extend(ends);
@@ -303,10 +321,11 @@ fn to_exact(states: Batch) -> Result<exact::States, String> {
         .into_iter()
         .map(integers)
         .collect::<Result<_, _>>()?;
-    let [counts, sums, least, greatest] = columns.try_into().map_err(|_| other_columns())?;
+    let [counts, high, low, least, greatest] = columns.try_into().map_err(|_| other_columns())?;
+    let whole = |(high, low): (i64, i64)| i128::from(high) << 64 | i128::from(low.cast_unsigned());
     Ok(exact::States {
         counts,
-        sums,
+        sums: high.into_iter().zip(low).map(whole).collect(),
         least,
         greatest,
     })

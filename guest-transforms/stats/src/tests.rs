@@ -124,7 +124,7 @@ fn a_config_that_does_not_suit_the_input_is_refused() {
 fn states_of_another_version_or_column_type_are_not_read() {
     let guest = stats("decimal(2)", column()).unwrap();
     let state = guest.contract().state.clone();
-    let states = [json!({"count": 1, "sum": "1.00", "min": "1.00", "max": "1.00"})];
+    let states = [json!({"count": 1, "sum_high": 0, "sum_low": 100, "min": "1.00", "max": "1.00"})];
     assert!(guest.migrate(1, &state, &states).is_ok());
     assert_eq!(
         guest.migrate(2, &state, &states).unwrap_err(),

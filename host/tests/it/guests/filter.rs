@@ -48,8 +48,7 @@ fn a_mistake_in_the_condition_arrives_with_its_place() {
 #[test]
 fn the_stack_of_the_sandbox_is_enough_for_every_condition_that_is_accepted() {
     let deep = format!("{}`boolean`{}", "not (".repeat(50), ")".repeat(50));
-    let sum = " + 1".repeat(50);
-    let nested = (0..50).fold("int64".to_owned(), |inner, _| format!("({inner}{sum})"));
+    let nested = (0..50).fold("int64".to_owned(), |inner, _| format!("({inner} + 1 - 2)"));
     for condition in [
         deep,
         vec!["int64 = 7"; 2_000].join(" and "),
