@@ -146,8 +146,8 @@ impl<'a> Bench<'a> {
             let cut = self.lines(&lists)?;
             if let Some((whole, cut)) = whole.iter().zip(&cut).find(|(whole, cut)| whole != cut) {
                 trial.broken_law = Some(format!(
-                    "it must make no difference how rows are cut into batches, but all {count} at \
-                     once give {} and {how} {}",
+                    "it must make no difference how rows are cut and merged, but all {count} rows at \
+                     once give {}, and {how} {}",
                     terminal::cell(whole),
                     terminal::cell(cut)
                 ));
