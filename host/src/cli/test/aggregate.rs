@@ -133,23 +133,21 @@ impl<'a> Bench<'a> {
         let whole = self.partials(std::iter::once(rows.clone()))?;
         let whole = self.lines(&[whole])?;
         let alone = self.partials(alone())?;
-        let backwards = alone.iter().rev().map(|partial| vec![partial.clone()]);
-        let backwards = backwards.collect::<Vec<_>>();
+        let backwards: Vec<Partial> = alone.iter().rev().cloned().collect();
+        let singly = alone.iter().map(|partial| vec![partial.clone()]).collect();
         let halves = self.partials(halves.into_iter().filter(|half| !half.records.is_empty()))?;
         let cuts = [
-            ("one row at a time and merged at once", vec![alone]),
-            (
-                "one row at a time and merged from the last to the first",
-                backwards,
-            ),
-            ("two halves", vec![halves]),
+            ("one row at a time", vec![alone]),
+            ("from the last row to the first", vec![backwards]),
+            ("merged one by one", singly),
+            ("in two halves", vec![halves]),
         ];
         for (how, lists) in cuts {
             let cut = self.lines(&lists)?;
             if let Some((whole, cut)) = whole.iter().zip(&cut).find(|(whole, cut)| whole != cut) {
                 trial.broken_law = Some(format!(
-                    "it must make no difference how rows are cut into batches, but all {count} at \
-                     once give {} and {how} {}",
+                    "it must make no difference how rows are cut and merged, but all {count} rows at \
+                     once give {}, and {how} {}",
                     terminal::cell(whole),
                     terminal::cell(cut)
                 ));
