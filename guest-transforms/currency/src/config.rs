@@ -1,75 +1,78 @@
-//! The stage's `config`, validated.
+//! The stage's `config`, and the rates in it.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::rate::Rate;
+use wasmill_guest::{AnyDecimal, ParseDecimalError};
 
 /// Bytes that a currency code has at most; ISO 4217 has three.
-pub const CODE_BYTES_MAX: usize = 7;
+pub(crate) const CODE_BYTES_MAX: usize = 7;
 
 /// What to convert, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// the decimal column that is converted
-    pub amount: String,
-    /// the utf8 column with its currency
-    pub currency: String,
-    /// the column that is added
-    pub output: String,
-    /// the rate of every currency, that of the base (1) included
-    pub rates: BTreeMap<String, Rate>,
-}
-
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawConfig {
+pub struct Config {
+    /// The currency that amounts are converted into. Its own rate is 1.
+    #[schemars(length(min = 1, max = 7))]
     base: String,
+    /// For each other currency: how much one unit of it is worth in the base. Greater than 0, at most 18
+    /// digits.
     // Kept as text: a rate that goes through a float is no longer the rate that was written.
+    #[schemars(with = "BTreeMap<String, AnyDecimal>")]
     rates: BTreeMap<String, Box<RawValue>>,
+    /// The decimal column that is converted. Default: `total_amount`.
     amount: Option<String>,
+    /// The utf8 column with the amount's currency. Default: `currency`.
     currency: Option<String>,
+    /// The decimal(2) column that is added. Default: the name of the amount and `_base`.
     output: Option<String>,
 }
 
+/// The names of the columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Columns {
+    pub(crate) amount: String,
+    pub(crate) currency: String,
+    pub(crate) output: String,
+}
+
 impl Config {
-    /// Reads the JSON that `configure` was given.
+    /// The columns, and the rate of every currency, that of the base (1) included.
     ///
     /// # Errors
     ///
     /// Says which key is wrong, what was expected and what was found.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        let raw: RawConfig =
-            serde_json::from_str(json).map_err(|error| format!("the config is wrong: {error}"))?;
-        check_code(&raw.base).map_err(|error| format!("`base`: {error}"))?;
+    pub(crate) fn check(self) -> Result<(Columns, BTreeMap<String, AnyDecimal>), String> {
+        let base = self.base;
+        check_code(&base).map_err(|error| format!("`base`: {error}"))?;
 
         let mut rates = BTreeMap::new();
-        for (code, value) in raw.rates {
+        for (code, value) in self.rates {
             let rate = check_code(&code)
                 .and_then(|()| rate_text(&value))
-                .and_then(|text| Rate::parse(&text))
+                .and_then(|text| parse_rate(&text))
                 .map_err(|error| format!("`rates`: `{code}`: {error}"))?;
             rates.insert(code, rate);
         }
-        match rates.insert(raw.base.clone(), Rate::ONE) {
-            Some(rate) if rate != Rate::ONE => {
+        let one = AnyDecimal::new(1, 0).expect("1 is a decimal");
+        match rates.insert(base.clone(), one) {
+            Some(rate) if rate != one => {
                 return Err(format!(
-                    "`rates`: `{}` is the base, so its rate is 1, not {rate}",
-                    raw.base
+                    "`rates`: `{base}` is the base, so its rate is 1, not {rate}"
                 ));
             }
             _ => {}
         }
 
-        let amount = raw.amount.unwrap_or_else(|| "total_amount".to_owned());
-        Ok(Self {
-            currency: raw.currency.unwrap_or_else(|| "currency".to_owned()),
-            output: raw.output.unwrap_or_else(|| format!("{amount}_base")),
+        let amount = self.amount.unwrap_or_else(|| "total_amount".to_owned());
+        let columns = Columns {
+            currency: self.currency.unwrap_or_else(|| "currency".to_owned()),
+            output: self.output.unwrap_or_else(|| format!("{amount}_base")),
             amount,
-            rates,
-        })
+        };
+        Ok((columns, rates))
     }
 }
 
@@ -77,9 +80,9 @@ fn check_code(code: &str) -> Result<(), String> {
     if (1..=CODE_BYTES_MAX).contains(&code.len()) {
         Ok(())
     } else {
+        let len = code.len();
         Err(format!(
-            "a currency code has 1 to {CODE_BYTES_MAX} bytes, not {}",
-            code.len()
+            "a currency code has 1 to {CODE_BYTES_MAX} bytes, not {len}"
         ))
     }
 }
@@ -96,38 +99,63 @@ fn rate_text(value: &RawValue) -> Result<String, String> {
     Err(format!("a rate is a string or a number, not {text}"))
 }
 
+fn parse_rate(text: &str) -> Result<AnyDecimal, String> {
+    let rate = text.parse().map_err(|error| match error {
+        ParseDecimalError::TooLong(text) => format!("a rate has at most 18 digits: `{text}`"),
+        other => other.to_string(),
+    })?;
+    if text.starts_with('-') {
+        return Err(ParseDecimalError::Malformed(text.to_owned()).to_string());
+    }
+    if rate == AnyDecimal::default() {
+        return Err("a rate is greater than 0".to_owned());
+    }
+    Ok(rate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(json: &str) -> Result<(Columns, BTreeMap<String, AnyDecimal>), String> {
+        let config: Config = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        config.check()
+    }
+
     fn error(json: &str) -> String {
-        Config::parse(json).expect_err("this config is wrong")
+        check(json).expect_err("this config is wrong")
+    }
+
+    fn rates(json: &str) -> BTreeMap<String, String> {
+        let (_, rates) = check(json).unwrap();
+        let show = |(code, rate): (String, AnyDecimal)| (code, rate.to_string());
+        rates.into_iter().map(show).collect()
     }
 
     #[test]
     fn columns_have_default_names() {
-        let config = Config::parse(r#"{"base": "USD", "rates": {}}"#).unwrap();
-        assert_eq!(config.amount, "total_amount");
-        assert_eq!(config.currency, "currency");
-        assert_eq!(config.output, "total_amount_base");
+        let (columns, _) = check(r#"{"base": "USD", "rates": {}}"#).unwrap();
+        assert_eq!(columns.amount, "total_amount");
+        assert_eq!(columns.currency, "currency");
+        assert_eq!(columns.output, "total_amount_base");
     }
 
     #[test]
     fn the_output_is_named_after_the_amount() {
-        let config = Config::parse(r#"{"base": "USD", "rates": {}, "amount": "price"}"#).unwrap();
-        assert_eq!(config.output, "price_base");
+        let (columns, _) = check(r#"{"base": "USD", "rates": {}, "amount": "price"}"#).unwrap();
+        assert_eq!(columns.output, "price_base");
     }
 
     #[test]
     fn the_base_has_rate_one() {
-        let config = Config::parse(r#"{"base": "USD", "rates": {"EUR": "1.08"}}"#).unwrap();
-        assert_eq!(config.rates["USD"], Rate::ONE);
-        assert_eq!(config.rates.len(), 2);
+        let rates = rates(r#"{"base": "USD", "rates": {"EUR": "1.08"}}"#);
+        assert_eq!(rates["USD"], "1");
+        assert_eq!(rates.len(), 2);
     }
 
     #[test]
     fn the_base_may_be_listed_with_rate_one_only() {
-        assert!(Config::parse(r#"{"base": "USD", "rates": {"USD": "1.00"}}"#).is_ok());
+        assert!(check(r#"{"base": "USD", "rates": {"USD": "1.00"}}"#).is_ok());
         assert_eq!(
             error(r#"{"base": "USD", "rates": {"USD": "1.01"}}"#),
             "`rates`: `USD` is the base, so its rate is 1, not 1.01"
@@ -137,11 +165,11 @@ mod tests {
     #[test]
     fn a_number_is_read_digit_by_digit() {
         let json = r#"{"base": "USD", "rates": {"EUR": 0.1000000000000000055}}"#;
-        assert!(error(json).contains("at most 18"));
+        assert!(error(json).contains("a rate has at most 18 digits"));
         let json = r#"{"base": "USD", "rates": {"EUR": 0.10000000000000001, "JPY": 6.5e-3}}"#;
-        let config = Config::parse(json).unwrap();
-        assert_eq!(config.rates["EUR"].to_string(), "0.10000000000000001");
-        assert_eq!(config.rates["JPY"].to_string(), "0.0065");
+        let rates = rates(json);
+        assert_eq!(rates["EUR"], "0.10000000000000001");
+        assert_eq!(rates["JPY"], "0.0065");
     }
 
     #[test]
@@ -186,9 +214,10 @@ mod tests {
 
     #[test]
     fn the_schema_that_is_shown_names_every_key() {
-        let schema: serde_json::Value =
-            serde_json::from_str(include_str!("config.schema.json")).unwrap();
+        let schema = schemars::schema_for!(Config).to_value();
         let keys: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
         assert_eq!(keys, ["amount", "base", "currency", "output", "rates"]);
+        assert_eq!(schema["required"], serde_json::json!(["base", "rates"]));
+        assert_eq!(schema["additionalProperties"], false);
     }
 }

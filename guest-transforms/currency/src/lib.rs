@@ -3,155 +3,146 @@
 //! `base = round_half_even(round_half_even(amount, 2) × rate, 2)`, in exact integer arithmetic. A row
 //! is rejected, with the reason, when its amount or currency is missing, when there is no rate for its
 //! currency, or when the result needs more than 18 digits.
-//!
-//! This file is the border: it maps the contract of `wit/` to [`config`] and [`converter`], which
-//! know nothing of WebAssembly and are the same code in a native build.
 
-#[expect(clippy::same_length_and_capacity, reason = "generated")]
-mod bindings {
-    wit_bindgen::generate!({ path: "../../wit", world: "transform-guest" });
+mod config;
+
+use wasmill_guest::{AnyDecimal, Bind, Decimal, Input, Output, Reject, Transform, reject};
+
+use config::{CODE_BYTES_MAX, Columns};
+
+pub use config::Config;
+
+/// Digits after the point of an amount that is converted, and of the result.
+const CENTS_SCALE: u8 = 2;
+
+/// Characters of an unknown currency that a reason quotes.
+const QUOTED_CHARS_MAX: usize = 32;
+
+/// What is read of a sale.
+#[derive(Debug, Clone, Copy, Input)]
+pub struct Sale<'a> {
+    amount: Option<AnyDecimal>,
+    currency: Option<&'a str>,
 }
 
-pub mod config;
-pub mod conversion;
-pub mod converter;
-pub mod rate;
-
-use std::cell::RefCell;
-
-use bindings::exports::wasmill::guest::transform::{Changes, Contract, Guest};
-use bindings::wasmill::guest::data::{
-    Batch, Column, DataType, Description, Field, Rejection, Values,
-};
-
-use config::Config;
-use conversion::CENTS_SCALE;
-use converter::{Amounts, Codes, Converter};
-
-struct Currency;
-
-#[cfg(target_family = "wasm")]
-bindings::export!(Currency with_types_in bindings);
-
-thread_local! {
-    /// Made by `configure`; an instance has one thread.
-    static CONVERTER: RefCell<Option<Converter>> = const { RefCell::new(None) };
+/// What is added to it.
+#[derive(Debug, Clone, Copy, Output)]
+pub struct Converted {
+    base: Decimal<CENTS_SCALE>,
 }
 
-impl Guest for Currency {
-    fn describe() -> Description {
-        Description {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            about: env!("CARGO_PKG_DESCRIPTION").to_owned(),
-            config_schema: Some(include_str!("config.schema.json").to_owned()),
-        }
+/// The transform.
+#[derive(Debug)]
+pub struct Currency {
+    columns: Columns,
+    // Packed and sorted; beside each its rate.
+    codes: Vec<u64>,
+    rates: Vec<AnyDecimal>,
+}
+
+impl Transform for Currency {
+    type Config = Config;
+    type Input<'a> = Sale<'a>;
+    type Output = Converted;
+
+    fn new(config: Config) -> Result<Self, String> {
+        let (columns, rates) = config.check()?;
+        let pack = |(code, rate): (String, _)| (pack(&code), rate);
+        let mut by_code: Vec<_> = rates.into_iter().map(pack).collect();
+        by_code.sort_unstable_by_key(|&(code, _)| code);
+        let (codes, rates) = by_code.into_iter().unzip();
+        Ok(Self {
+            columns,
+            codes,
+            rates,
+        })
     }
 
-    fn configure(input: Vec<Field>, config: String) -> Result<Contract, String> {
-        let config = Config::parse(&config)?;
-        let scale = decimal_scale(&input, &config.amount)?;
-        require_text(&input, &config.currency)?;
+    fn bind(&mut self, columns: &mut Bind<'_>) -> Result<(), String> {
+        let Columns {
+            amount,
+            currency,
+            output,
+        } = &self.columns;
+        columns
+            .input("amount", amount)
+            .input("currency", currency)
+            .output("base", output);
+        Ok(())
+    }
 
-        let contract = Contract {
-            needs: vec![config.amount.clone(), config.currency.clone()],
-            returns: vec![Field {
-                name: config.output.clone(),
-                ty: DataType::Decimal(CENTS_SCALE),
-                nullable: false,
-            }],
-            drops: Vec::new(),
-            selects: false,
+    fn apply(&self, sale: Sale<'_>) -> Result<Converted, Reject> {
+        let amount = sale.amount.ok_or_else(|| missing(&self.columns.amount))?;
+        let currency = sale
+            .currency
+            .ok_or_else(|| missing(&self.columns.currency))?;
+        let rate = self.rate(currency).ok_or_else(|| self.unknown(currency))?;
+        let base = convert(amount, rate).ok_or_else(|| self.too_large(currency))?;
+        Ok(Converted { base })
+    }
+}
+
+wasmill_guest::transform!(Currency);
+
+impl Currency {
+    fn rate(&self, currency: &str) -> Option<AnyDecimal> {
+        // No cache of the last hit: sales mix currencies, and a branch that is foreseen half of the
+        // time costs more than this search, which has none.
+        let found = self.codes.binary_search(&pack(currency)).ok()?;
+        Some(self.rates[found])
+    }
+
+    #[cold]
+    fn unknown(&self, currency: &str) -> Reject {
+        let quoted: String = currency.chars().take(QUOTED_CHARS_MAX).collect();
+        let more = if quoted.len() < currency.len() {
+            "…"
+        } else {
+            ""
         };
-        CONVERTER.set(Some(Converter::new(config, scale)));
-        Ok(contract)
+        let column = &self.columns.currency;
+        reject(format!("there is no rate for `{column}` `{quoted}{more}`"))
     }
 
-    fn apply(input: Batch) -> Result<Changes, String> {
-        CONVERTER.with_borrow(|converter| {
-            let converter = converter.as_ref().ok_or("apply came before configure")?;
-            apply(converter, &input)
-        })
+    #[cold]
+    fn too_large(&self, currency: &str) -> Reject {
+        let Columns { amount, output, .. } = &self.columns;
+        reject(format!(
+            "`{output}` would have more than 18 digits: `{amount}` in `{currency}`"
+        ))
     }
 }
 
-fn apply(converter: &Converter, input: &Batch) -> Result<Changes, String> {
-    let [amount, currency] = input.columns.as_slice() else {
-        return Err(format!("got {} columns, not 2", input.columns.len()));
+#[cold]
+fn missing(column: &str) -> Reject {
+    reject(format!("`{column}` is missing"))
+}
+
+/// `round_half_even(round_half_even(amount, 2) × rate, 2)`; `None` when that has more than 18 digits.
+fn convert(amount: AnyDecimal, rate: AnyDecimal) -> Option<Decimal<CENTS_SCALE>> {
+    // With fewer digits after the point there is nothing to round, and in cents there may be too many
+    // before it.
+    let cents = if amount.scale() > CENTS_SCALE {
+        amount.rescale(CENTS_SCALE)?
+    } else {
+        amount
     };
-    let (Values::I64s(amounts), Values::Bytes(codes)) = (&amount.values, &currency.values) else {
-        return Err("got columns of other types than configured".to_owned());
+    cents.checked_mul(rate, CENTS_SCALE)?.to_decimal()
+}
+
+/// The code as one number: its bytes, the first lowest, and its length on top. 0, which no code has, for
+/// what is too long.
+fn pack(code: &str) -> u64 {
+    let word = match *code.as_bytes() {
+        // As in ISO 4217.
+        [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+        ref bytes if bytes.len() <= CODE_BYTES_MAX => {
+            let shift = |word, &byte| (word << 8) | u64::from(byte);
+            bytes.iter().rev().fold(0, shift)
+        }
+        _ => return 0,
     };
-    let outcome = converter.convert(
-        Amounts {
-            values: amounts,
-            validity: amount.validity.as_deref(),
-        },
-        Codes {
-            offsets: &codes.offsets,
-            bytes: &codes.bytes,
-            validity: currency.validity.as_deref(),
-        },
-    );
-    Ok(Changes {
-        selection: None,
-        columns: vec![Column {
-            values: Values::I64s(outcome.cents),
-            validity: None,
-        }],
-        rejections: outcome
-            .rejections
-            .into_iter()
-            .map(|(row, reason)| Rejection { row, reason })
-            .collect(),
-    })
-}
-
-/// The scale of the column `name`, if that is a decimal.
-fn decimal_scale(input: &[Field], name: &str) -> Result<u8, String> {
-    match find(input, name)?.ty {
-        DataType::Decimal(scale) => Ok(scale),
-        other => Err(format!(
-            "column `{name}` has to be a decimal, but is {}",
-            type_name(other)
-        )),
-    }
-}
-
-fn require_text(input: &[Field], name: &str) -> Result<(), String> {
-    match find(input, name)?.ty {
-        DataType::Utf8 => Ok(()),
-        other => Err(format!(
-            "column `{name}` has to be utf8, but is {}",
-            type_name(other)
-        )),
-    }
-}
-
-fn find<'a>(input: &'a [Field], name: &str) -> Result<&'a Field, String> {
-    input
-        .iter()
-        .find(|field| field.name == name)
-        .ok_or_else(|| {
-            let names: Vec<_> = input.iter().map(|field| field.name.as_str()).collect();
-            format!(
-                "there is no column `{name}`: the input has {}",
-                names.join(", ")
-            )
-        })
-}
-
-fn type_name(ty: DataType) -> String {
-    match ty {
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int64 => "int64".to_owned(),
-        DataType::Float64 => "float64".to_owned(),
-        DataType::Decimal(scale) => format!("decimal({scale})"),
-        DataType::Utf8 => "utf8".to_owned(),
-        DataType::Binary => "binary".to_owned(),
-        DataType::Timestamp => "timestamp".to_owned(),
-        DataType::Date => "date".to_owned(),
-    }
+    ((code.len() as u64) << 56) | word
 }
 
 #[cfg(test)]

@@ -63,6 +63,10 @@ pub enum Folded {
 ///
 /// **Law**: what becomes of a row depends on that row and on what `configure` was given, and on nothing
 /// else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no transform of the column level",
+    note = "implement `wasmill_guest::ColumnTransform` for it; what implements `Transform` is exported by `transform!`"
+)]
 pub trait ColumnTransform: Sized {
     /// The stage's `config`, read from JSON; [`NoConfig`](crate::NoConfig) where it takes none.
     type Config: DeserializeOwned + JsonSchema;
@@ -90,6 +94,10 @@ pub trait ColumnTransform: Sized {
 ///
 /// **Laws**, for any rows `a`, `b` and states `x`, `y`, `z` of one group:
 /// `fold(a ++ b) = merge(fold(a), fold(b))`; `merge` is associative and commutative.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no aggregate of the column level",
+    note = "implement `wasmill_guest::ColumnAggregate` for it; what implements `Aggregate` is exported by `aggregate!`"
+)]
 pub trait ColumnAggregate: Sized {
     /// The stage's `config`, read from JSON; [`NoConfig`](crate::NoConfig) where it takes none.
     type Config: DeserializeOwned + JsonSchema;

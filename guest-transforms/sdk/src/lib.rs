@@ -1,16 +1,15 @@
-//! The Rust SDK for guests of wasmill.
-//!
-//! A guest of the column level is a struct that implements [`ColumnTransform`] or [`ColumnAggregate`],
-//! and a line that exports it: `wasmill_guest::column_transform!(Filter);`. All of it is native Rust,
-//! so `cargo test` tests it; [`testing`] hands it rows as JSON.
+#![doc = include_str!("../README.md")]
 
 extern crate self as wasmill_guest;
 
-mod calendar;
 pub mod columns;
-mod config;
 mod contract;
+
+mod calendar;
 mod decimal;
+mod rows;
+
+mod config;
 #[doc(hidden)]
 pub mod export;
 #[cfg(not(target_family = "wasm"))]
@@ -23,5 +22,17 @@ pub use contract::{
     AggregateContract, Changes, ColumnAggregate, ColumnTransform, Folded, TransformContract,
 };
 pub use decimal::{AnyDecimal, Decimal, ParseDecimalError};
+pub use rows::{
+    Aggregate, AggregateRows, Bind, Input, Many, Output, Outputs, Reject, State, Sum, Summand,
+    Transform, TransformRows, read_states, reject,
+};
 pub use schemars;
-pub use wasmill_guest_macros::{column_aggregate, column_transform};
+pub use wasmill_guest_macros::{
+    Input, Output, State, aggregate, column_aggregate, column_transform, transform,
+};
+
+/// What the derive macros expand to uses of. Not for guests to name.
+#[doc(hidden)]
+pub mod derive {
+    pub use crate::rows::{Expected, InputValue, OpenColumns, OutputValue, RowField};
+}

@@ -18,9 +18,19 @@ const CONTRACT: &str = concat!(
     include_str!("../wit/aggregate.wit"),
 );
 
-/// Exports a `ColumnTransform`.
-pub(crate) fn transform(guest: &Type) -> TokenStream {
-    let implements = implements(guest, &quote!(::wasmill_guest::ColumnTransform));
+/// What a guest implements: the column level, or the row level above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Columns,
+    Rows,
+}
+
+/// Exports a transform.
+pub(crate) fn transform(guest: &Type, level: Level) -> TokenStream {
+    let implements = match level {
+        Level::Columns => implements(guest, &quote!(ColumnTransform), None),
+        Level::Rows => implements(guest, &quote!(Transform), Some(&quote!(TransformRows))),
+    };
     let bindings = bindings("transform-guest");
     let common = common();
     quote! {
@@ -68,9 +78,12 @@ pub(crate) fn transform(guest: &Type) -> TokenStream {
     }
 }
 
-/// Exports a `ColumnAggregate`.
-pub(crate) fn aggregate(guest: &Type) -> TokenStream {
-    let implements = implements(guest, &quote!(::wasmill_guest::ColumnAggregate));
+/// Exports an aggregate.
+pub(crate) fn aggregate(guest: &Type, level: Level) -> TokenStream {
+    let implements = match level {
+        Level::Columns => implements(guest, &quote!(ColumnAggregate), None),
+        Level::Rows => implements(guest, &quote!(Aggregate), Some(&quote!(AggregateRows))),
+    };
     let bindings = bindings("aggregate-guest");
     let common = common();
     quote! {
@@ -145,18 +158,26 @@ pub(crate) fn aggregate(guest: &Type) -> TokenStream {
     }
 }
 
-/// Holds in a native build too, so that its errors come with `cargo check`.
-fn implements(guest: &Type, wanted: &TokenStream) -> TokenStream {
+/// What is exported, under a name of its own: the guest, wrapped to the column level where it needs it.
+/// And that it implements its trait, which holds in a native build too, so that an error comes with
+/// `cargo check`.
+fn implements(guest: &Type, wanted: &TokenStream, wrapper: Option<&TokenStream>) -> TokenStream {
+    let exported = wrapper.map_or_else(
+        || quote!(#guest),
+        |wrapper| quote!(::wasmill_guest::#wrapper<#guest>),
+    );
     let check = quote_spanned! {guest.span()=>
-        const _: fn() = || {
-            fn is_guest<T: #wanted>() {}
+        const _: () = {
+            const fn is_guest<T: ::wasmill_guest::#wanted>() {}
             is_guest::<#guest>();
         };
     };
     quote! {
-        #[doc(hidden)]
-        type __WasmillGuest = #guest;
         #check
+
+        #[doc(hidden)]
+        #[cfg(target_family = "wasm")]
+        type __WasmillGuest = #exported;
     }
 }
 

@@ -11,6 +11,7 @@ mod data_type;
 mod find;
 
 pub use data_type::{DataType, TypeNameError};
+pub(crate) use find::wrong_type;
 pub use find::{decimal_scale, find, text, typed};
 
 /// Name and type of a column.

@@ -20,13 +20,10 @@ pub(super) const POWERS: [u64; SCALE_MAX as usize + 1] = {
 /// Another scale; `None` when the result has more than 18 digits. Scales are at most 18.
 #[inline]
 pub(super) fn rescale(unscaled: i64, from: u8, to: u8) -> Option<i64> {
-    let magnitude = unscaled.unsigned_abs();
-    let rescaled = if to >= from {
-        magnitude.checked_mul(POWERS[usize::from(to - from)])?
-    } else {
-        divide_half_even(magnitude, POWERS[usize::from(from - to)])
-    };
-    with_sign(rescaled, unscaled < 0)
+    if from == to {
+        return Some(unscaled);
+    }
+    with_sign(shift(unscaled.unsigned_abs(), from, to)?, unscaled < 0)
 }
 
 /// `a × b`, of which `scale` is the sum of the scales, at the scale `to`; `None` when the result has
@@ -34,14 +31,31 @@ pub(super) fn rescale(unscaled: i64, from: u8, to: u8) -> Option<i64> {
 #[inline]
 pub(super) fn multiply(a: i64, b: i64, scale: u8, to: u8) -> Option<i64> {
     let (x, y) = (a.unsigned_abs(), b.unsigned_abs());
-    let negative = (a < 0) != (b < 0);
-    // The product of n and m bits has at most n + m: no overflow below, and no 128 bits to tell.
-    if x.leading_zeros() + y.leading_zeros() >= u64::BITS && scale >= to && scale - to <= SCALE_MAX
-    {
-        let product = divide_half_even(x * y, POWERS[usize::from(scale - to)]);
-        return with_sign(product, negative);
+    let product = match product(x, y) {
+        Some(product) if scale <= to + SCALE_MAX => shift(product, scale, to)?,
+        _ => multiply_wide(x, y, scale, to)?,
+    };
+    with_sign(product, (a < 0) != (b < 0))
+}
+
+/// `x × y` if that surely fits into 64 bits: `None` where it has 64 or more.
+///
+/// The product of n and m bits has n + m or one less. To count bits is cheap everywhere, while
+/// WebAssembly multiplies in 128 bits to find out about an overflow.
+#[inline]
+fn product(x: u64, y: u64) -> Option<u64> {
+    (x.leading_zeros() + y.leading_zeros() >= u64::BITS).then(|| x.wrapping_mul(y))
+}
+
+/// From one scale to another, 18 apart at most; `None` when the result has 64 bits or more, and so more
+/// than 18 digits.
+#[inline]
+fn shift(magnitude: u64, from: u8, to: u8) -> Option<u64> {
+    if to >= from {
+        product(magnitude, POWERS[usize::from(to - from)])
+    } else {
+        Some(divide_half_even(magnitude, POWERS[usize::from(from - to)]))
     }
-    multiply_wide(x, y, scale, to).and_then(|product| with_sign(product, negative))
 }
 
 #[cold]

@@ -9,6 +9,8 @@ mod any;
 mod arithmetic;
 mod json;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::ops::Neg;

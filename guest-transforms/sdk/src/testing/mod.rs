@@ -28,6 +28,7 @@ use serde_json::Value;
 
 use crate::columns::Field;
 use crate::contract::{ColumnAggregate, ColumnTransform};
+use crate::rows::{Aggregate, AggregateRows, Transform, TransformRows};
 
 pub use aggregate::AggregateGuest;
 pub use json::{batch, rows};
@@ -61,6 +62,30 @@ pub fn fields(columns: &[(&str, &str)]) -> Vec<Field> {
         });
     }
     fields
+}
+
+/// A transform, configured.
+///
+/// # Errors
+///
+/// What the guest, or the host in its place, refuses: a wrong config, an input that does not suit it.
+pub fn transform<T: Transform>(
+    input: &[Field],
+    config: Value,
+) -> Result<TransformGuest<TransformRows<T>>, String> {
+    column_transform(input, config)
+}
+
+/// An aggregate, configured.
+///
+/// # Errors
+///
+/// What the guest, or the host in its place, refuses: a wrong config, an input that does not suit it.
+pub fn aggregate<A: Aggregate>(
+    input: &[Field],
+    config: Value,
+) -> Result<AggregateGuest<AggregateRows<A>>, String> {
+    column_aggregate(input, config)
 }
 
 /// A transform of the column level, configured.

@@ -10,13 +10,22 @@ use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use totals::sums::{self, Sums};
+use totals::Totals;
 use wasmill::guest::{AggregateGuest, Folded};
 use wasmill::schema::{DataType, Schema};
+use wasmill_guest::{AggregateRows, ColumnAggregate};
 
-use super::{LIMITS, MOST, in_the_middle, load, schema};
+use super::{LIMITS, MOST, in_the_middle, load, natively, schema};
 
 const GROUPS: u32 = 5;
+
+/// States, one a group.
+#[derive(Debug, PartialEq, Eq)]
+struct Sums {
+    /// unscaled
+    sums: Vec<i64>,
+    counts: Vec<i64>,
+}
 
 /// A group and a value.
 type Row = (u32, Option<i64>);
@@ -42,6 +51,25 @@ fn fold(guest: &mut AggregateGuest, rows: &[Row], batch: &RecordBatch) -> Record
     match guest.fold(&groups, GROUPS, batch).unwrap() {
         Folded::States(states) => states,
         Folded::Rejected(rejections) => panic!("{rejections:?}"),
+    }
+}
+
+/// The same guest, in this process.
+fn native() -> AggregateRows<Totals> {
+    let config = serde_json::from_value(json!({"column": "amount"})).unwrap();
+    let fields = natively::fields(&input());
+    AggregateRows::configure(&fields, config).unwrap().0
+}
+
+fn fold_natively(guest: &AggregateRows<Totals>, groups: &[u32], batch: &RecordBatch) -> Sums {
+    let folded = guest.fold(groups, GROUPS, natively::batch(batch)).unwrap();
+    let wasmill_guest::Folded::States(states) = folded else {
+        panic!("{folded:?}");
+    };
+    let [sums, counts] = states.columns.try_into().unwrap();
+    Sums {
+        sums: natively::i64s(sums),
+        counts: natively::i64s(counts),
     }
 }
 
@@ -78,14 +106,13 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 #[test]
 fn states_in_the_sandbox_are_those_of_the_native_fold() {
     let guest = RefCell::new(guest());
+    let native = native();
     proptest!(ProptestConfig::with_cases(64), |(rows in rows(), before in rows())| {
         let batch = in_the_middle(&batch(&rows), &batch(&before));
         let states = fold(&mut guest.borrow_mut(), &rows, &batch);
 
         let groups: Vec<u32> = rows.iter().map(|row| row.0).collect();
-        let values: Vec<i64> = rows.iter().map(|row| row.1.unwrap_or(1)).collect();
-        let validity: Vec<u8> = rows.iter().map(|row| u8::from(row.1.is_some())).collect();
-        let native = sums::fold(&groups, GROUPS, &values, Some(&validity)).unwrap();
+        let native = fold_natively(&native, &groups, &batch);
         prop_assert_eq!(as_sums(&states), native);
     });
 }

@@ -1,0 +1,15 @@
+use wasmill_guest::{Input, Output};
+
+struct Money(i64);
+
+#[derive(Input)]
+struct Sale {
+    amount: Money,
+}
+
+#[derive(Output)]
+struct Shown {
+    amount: Money,
+}
+
+fn main() {}
