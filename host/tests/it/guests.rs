@@ -4,11 +4,12 @@
 //! own export glue, and back. Random batches have missing values, all of Unicode, and begin in the
 //! middle of their buffers.
 
+mod alike;
 mod currency;
 mod distinct;
 mod filter;
 mod mask;
-mod native;
+mod natively;
 mod pages;
 mod passthrough;
 mod project;

@@ -14,7 +14,7 @@ use wasmill::guest::{Changes, TransformGuest};
 use wasmill::schema::{DataType, Schema};
 use wasmill_guest::{ColumnTransform, TransformRows};
 
-use super::{LIMITS, MOST, in_the_middle, load, native, schema};
+use super::{LIMITS, MOST, in_the_middle, load, natively, schema};
 
 type Row = (Option<i64>, Option<String>);
 
@@ -53,17 +53,17 @@ struct Converted {
 /// The same guest, in this process.
 fn native(scale: u8) -> TransformRows<Currency> {
     let config = serde_json::from_value(config()).unwrap();
-    let fields = native::fields(&input(scale));
+    let fields = natively::fields(&input(scale));
     TransformRows::configure(&fields, config).unwrap().0
 }
 
 fn convert_natively(guest: &TransformRows<Currency>, batch: &RecordBatch) -> Converted {
-    let changes = guest.apply(native::guest_batch(batch)).unwrap();
+    let changes = guest.apply(natively::batch(batch)).unwrap();
     assert_eq!(changes.selection, None);
     let [cents] = changes.columns.try_into().unwrap();
     let rejections = changes.rejections.into_iter();
     Converted {
-        cents: native::i64s(cents),
+        cents: natively::i64s(cents),
         rejections: rejections.map(|r| (r.row, r.reason)).collect(),
     }
 }

@@ -3,7 +3,7 @@
 use distinct::Distinct;
 use serde_json::json;
 
-use super::native::aggregates_alike;
+use super::alike::aggregates_alike;
 
 #[test]
 fn values_of_every_type_are_counted_in_the_sandbox_as_they_are_natively() {

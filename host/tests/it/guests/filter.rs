@@ -3,7 +3,7 @@
 use filter::Filter;
 use serde_json::json;
 
-use super::native::transforms_alike;
+use super::alike::transforms_alike;
 use super::{LIMITS, load, passthrough};
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 use stats::Stats;
 
-use super::native::aggregates_alike;
+use super::alike::aggregates_alike;
 
 #[test]
 fn numbers_are_summarised_in_the_sandbox_as_they_are_natively() {

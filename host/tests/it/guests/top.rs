@@ -3,7 +3,7 @@
 use serde_json::json;
 use top::Top;
 
-use super::native::aggregates_alike;
+use super::alike::aggregates_alike;
 
 #[test]
 fn values_are_ranked_in_the_sandbox_as_they_are_natively() {

@@ -15,7 +15,7 @@ use wasmill::guest::{AggregateGuest, Folded};
 use wasmill::schema::{DataType, Schema};
 use wasmill_guest::{AggregateRows, ColumnAggregate};
 
-use super::{LIMITS, MOST, in_the_middle, load, native, schema};
+use super::{LIMITS, MOST, in_the_middle, load, natively, schema};
 
 const GROUPS: u32 = 5;
 
@@ -57,21 +57,19 @@ fn fold(guest: &mut AggregateGuest, rows: &[Row], batch: &RecordBatch) -> Record
 /// The same guest, in this process.
 fn native() -> AggregateRows<Totals> {
     let config = serde_json::from_value(json!({"column": "amount"})).unwrap();
-    let fields = native::fields(&input());
+    let fields = natively::fields(&input());
     AggregateRows::configure(&fields, config).unwrap().0
 }
 
 fn fold_natively(guest: &AggregateRows<Totals>, groups: &[u32], batch: &RecordBatch) -> Sums {
-    let folded = guest
-        .fold(groups, GROUPS, native::guest_batch(batch))
-        .unwrap();
+    let folded = guest.fold(groups, GROUPS, natively::batch(batch)).unwrap();
     let wasmill_guest::Folded::States(states) = folded else {
         panic!("{folded:?}");
     };
     let [sums, counts] = states.columns.try_into().unwrap();
     Sums {
-        sums: native::i64s(sums),
-        counts: native::i64s(counts),
+        sums: natively::i64s(sums),
+        counts: natively::i64s(counts),
     }
 }
 

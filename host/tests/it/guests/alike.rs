@@ -5,74 +5,21 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Date32Type, Decimal64Type, Float64Type, Int64Type, TimestampMicrosecondType,
-};
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal64Array, Float64Array,
-    Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal64Array, Float64Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use wasmill::guest::{AggregateGuest, Changes, Folded};
-use wasmill::schema::{DataType, Field, Schema};
+use wasmill::schema::{DataType, Field};
 use wasmill_guest::{Batch, Column, ColumnAggregate, ColumnTransform, Values, testing};
 
+use super::natively;
 use super::passthrough::{self, Row};
 use super::{LIMITS, in_the_middle, load};
-
-/// A field in the words of the guests.
-fn field(field: &Field) -> wasmill_guest::Field {
-    wasmill_guest::Field {
-        name: field.name.clone(),
-        ty: field.ty.to_string().parse().unwrap(),
-        nullable: field.nullable,
-    }
-}
-
-pub(super) fn fields(schema: &Schema) -> Vec<wasmill_guest::Field> {
-    schema.fields().iter().map(field).collect()
-}
-
-/// What a guest gets of a column.
-fn column(array: &ArrayRef) -> Column {
-    let is_there = |row| u8::from(array.is_valid(row));
-    let validity = (array.null_count() > 0).then(|| (0..array.len()).map(is_there).collect());
-    let values = match array.data_type() {
-        arrow_schema::DataType::Boolean => {
-            let flags = array.as_boolean().values();
-            Values::Bools(flags.iter().map(u8::from).collect())
-        }
-        arrow_schema::DataType::Int64 => {
-            Values::I64s(array.as_primitive::<Int64Type>().values().to_vec())
-        }
-        arrow_schema::DataType::Decimal64(..) => {
-            Values::I64s(array.as_primitive::<Decimal64Type>().values().to_vec())
-        }
-        arrow_schema::DataType::Timestamp(..) => {
-            let times = array.as_primitive::<TimestampMicrosecondType>();
-            Values::I64s(times.values().to_vec())
-        }
-        arrow_schema::DataType::Date32 => {
-            Values::I32s(array.as_primitive::<Date32Type>().values().to_vec())
-        }
-        arrow_schema::DataType::Float64 => {
-            Values::F64s(array.as_primitive::<Float64Type>().values().to_vec())
-        }
-        arrow_schema::DataType::Utf8 => {
-            let texts = array.as_string::<i32>();
-            Values::Bytes(texts.iter().map(Option::unwrap_or_default).collect())
-        }
-        _ => {
-            let bytes = array.as_binary::<i32>();
-            Values::Bytes(bytes.iter().map(Option::unwrap_or_default).collect())
-        }
-    };
-    Column { values, validity }
-}
 
 /// What the host makes of a column that a guest returned.
 fn array(column: &Column, ty: DataType) -> ArrayRef {
@@ -126,22 +73,6 @@ fn arrays(batch: &Batch, fields: &[Field]) -> Vec<ArrayRef> {
         .collect()
 }
 
-pub(super) fn guest_batch(batch: &RecordBatch) -> Batch {
-    Batch {
-        rows: batch.num_rows() as u32,
-        columns: batch.columns().iter().map(column).collect(),
-    }
-}
-
-/// The numbers of a column without missing values.
-pub(super) fn i64s(column: Column) -> Vec<i64> {
-    assert_eq!(column.validity, None);
-    match column.values {
-        Values::I64s(values) => values,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// The input row of each output row.
 fn selected(selection: Option<&Vec<u32>>, rejected: &[u32], rows: usize) -> Vec<u32> {
     let all = (0..rows as u32).filter(|row| !rejected.contains(row));
@@ -151,7 +82,8 @@ fn selected(selection: Option<&Vec<u32>>, rejected: &[u32], rows: usize) -> Vec<
 /// Random batches through a transform, natively and in the sandbox.
 pub(super) fn transforms_alike<T: ColumnTransform>(name: &'static str, config: &Value) {
     let native =
-        testing::column_transform::<T>(&fields(&passthrough::input()), config.clone()).unwrap();
+        testing::column_transform::<T>(&natively::fields(&passthrough::input()), config.clone())
+            .unwrap();
     let guest = load(name).transform("stage", &passthrough::input(), config, &LIMITS);
     let guest = RefCell::new(guest.unwrap());
     let contract = guest.borrow().contract().clone();
@@ -159,7 +91,7 @@ pub(super) fn transforms_alike<T: ColumnTransform>(name: &'static str, config: &
         let batch = in_the_middle(&passthrough::batch(&rows), &passthrough::batch(&before));
         let input = batch.project(&contract.needs).unwrap();
         let Changes { selection, columns, rejections } = guest.borrow_mut().apply(&input).unwrap();
-        let expected = native.guest().apply(guest_batch(&input)).unwrap();
+        let expected = native.guest().apply(natively::batch(&input)).unwrap();
 
         let reasons: Vec<_> = rejections.iter().map(|it| (it.row, it.reason.as_str())).collect();
         let natively: Vec<_> = expected.rejections.iter().map(|it| (it.row, it.reason.as_str())).collect();
@@ -202,7 +134,8 @@ fn merge(guest: &mut AggregateGuest, parts: &[&RecordBatch]) -> RecordBatch {
 /// Random batches through an aggregate, natively and in the sandbox; and its laws there.
 pub(super) fn aggregates_alike<A: ColumnAggregate>(name: &'static str, config: &Value) {
     let native =
-        testing::column_aggregate::<A>(&fields(&passthrough::input()), config.clone()).unwrap();
+        testing::column_aggregate::<A>(&natively::fields(&passthrough::input()), config.clone())
+            .unwrap();
     let guest = load(name).aggregate("stage", &passthrough::input(), config, &LIMITS);
     let guest = RefCell::new(guest.unwrap());
     let contract = guest.borrow().contract().clone();
@@ -213,7 +146,7 @@ pub(super) fn aggregates_alike<A: ColumnAggregate>(name: &'static str, config: &
         let whole = in_the_middle(&concat_batches(&a.schema(), [&a, &b]).unwrap(), &b);
         let groups = [groups_a.clone(), groups_b.clone()].concat();
 
-        let natively = native.guest().fold(&groups, GROUPS, guest_batch(&whole)).unwrap();
+        let natively = native.guest().fold(&groups, GROUPS, natively::batch(&whole)).unwrap();
         match (guest.fold(&groups, GROUPS, &whole).unwrap(), natively) {
             (Folded::Rejected(rejections), wasmill_guest::Folded::Rejected(natively)) => {
                 let reasons: Vec<_> = rejections.into_iter().map(|it| (it.row, it.reason)).collect();
