@@ -129,7 +129,13 @@ fn type_of(root: &Value, schema: &Value, depth: usize) -> String {
 fn object_type(fields: &Map<String, Value>, inner: impl Fn(&Value) -> String) -> String {
     match fields.get("additionalProperties") {
         Some(values @ Value::Object(_)) => format!("table of {}", inner(values)),
-        _ => "table".to_owned(),
+        _ => match fields.get("properties").and_then(Value::as_object) {
+            Some(properties) => {
+                let names: Vec<&str> = properties.keys().map(String::as_str).collect();
+                format!("{{ {} }}", names.join(", "))
+            }
+            None => "table".to_owned(),
+        },
     }
 }
 
@@ -197,7 +203,7 @@ mod tests {
         });
         assert_eq!(
             shown(&schema),
-            ["window: table =  ()", "window.every!: string =  ()"]
+            ["window: { every } =  ()", "window.every!: string =  ()"]
         );
     }
 
