@@ -67,7 +67,7 @@ fn help_names_the_subcommands_that_there_are() {
         .skip(1)
         .map_while(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["run", "check", "generate", "help"]);
+    assert_eq!(commands, ["run", "check", "status", "generate", "help"]);
 }
 
 #[test]
