@@ -10,7 +10,7 @@
 //! # Invariants
 //!
 //! 1. It answers from before the first server is connected until the run has ended.
-//! 2. Connections are bounded in number and time, and requests in size ([`listener`]).
+//! 2. Connections are bounded in number and time, and requests in size (`listener`).
 //! 3. What it tells is taken from the [`Monitor`], which knows no address, URL or password but those
 //!    that a server's own error message names.
 //!
@@ -90,7 +90,7 @@ impl AdminServer {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::warn!(%error, "the admin server failed"),
             Ok(Err(error)) => {
-                tracing::error!(%error, "the admin server failed, please report this")
+                tracing::error!(%error, "the admin server failed, please report this");
             }
             Err(_) => tracing::debug!("gave up questions that were still open"),
         }

@@ -65,7 +65,7 @@ fn the_shipped_pipeline_reads_all_twelve_fields() {
 }
 
 #[test]
-fn the_shipped_pipeline_fills_the_four_tables() {
+fn the_shipped_pipeline_fills_its_tables() {
     let pipeline = shipped();
     let shown: Vec<String> = tables(&pipeline)
         .iter()
@@ -84,8 +84,12 @@ fn the_shipped_pipeline_fills_the_four_tables() {
         [
             r#"transactions ["transaction_id"] "#,
             r#"sales_per_category ["transaction_date", "category"] transaction_date category total_sales transactions"#,
+            r#"sales_per_brand ["transaction_date", "brand"] transaction_date brand total_sales transactions"#,
+            r#"sales_per_payment_method ["transaction_date", "payment_method"] transaction_date payment_method total_sales transactions"#,
+            r#"sales_per_currency ["transaction_date", "currency"] transaction_date currency total_sales transactions"#,
             r#"sales_per_day ["transaction_date"] transaction_date total_sales transactions"#,
             r#"sales_per_month ["year", "month"] year month total_sales transactions"#,
+            r#"customer_totals ["customer_id"] customer_id total_sales transactions"#,
         ]
     );
     let windows: Vec<&Window> = pipeline.aggregates.iter().map(|a| &a.window).collect();
@@ -98,7 +102,11 @@ fn the_shipped_pipeline_fills_the_four_tables() {
         [
             &of(Every::Days(1)),
             &of(Every::Months(1)),
-            &of(Every::Days(1))
+            &of(Every::Days(1)),
+            &of(Every::Days(1)),
+            &of(Every::Days(1)),
+            &of(Every::Days(1)),
+            &Window::None,
         ]
     );
 }
