@@ -26,13 +26,13 @@ impl Drop for Surveying {
 
 /// Begins to ask.
 pub(super) fn begin(survey: Survey, monitor: Arc<Monitor>) -> Surveying {
-    Surveying(tokio::spawn(ask(survey, monitor)))
+    Surveying(tokio::spawn(ask(survey, monitor, INTERVAL)))
 }
 
-async fn ask(mut survey: Survey, monitor: Arc<Monitor>) {
+async fn ask(mut survey: Survey, monitor: Arc<Monitor>, interval: Duration) {
     let mut patience = Patience::new(monitor.waits(), SOURCE);
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(interval).await;
         let asked = tokio::task::spawn_blocking(move || {
             let answer = survey();
             (survey, answer)
@@ -58,5 +58,63 @@ async fn ask(mut survey: Survey, monitor: Arc<Monitor>) {
             // The reader meets it too, and the run ends with it.
             Err(error) => tracing::debug!(%error, "failed to ask for the ends"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const INSTANT: Duration = Duration::from_millis(1);
+
+    async fn until(done: impl Fn() -> bool) {
+        for _ in 0..10_000 {
+            if done() {
+                return;
+            }
+            tokio::time::sleep(INSTANT).await;
+        }
+        panic!("it did not happen");
+    }
+
+    #[tokio::test]
+    async fn a_source_that_does_not_answer_is_waited_for_until_it_does() {
+        let monitor = Monitor::bare();
+        let away = Arc::new(AtomicU32::new(1));
+        let asked = Arc::clone(&away);
+        let survey: Survey = Box::new(move || match asked.load(Ordering::Relaxed) {
+            0 => Ok(Vec::new()),
+            _ => Err(SourceError::Unavailable {
+                what: "Kafka".into(),
+                reason: "refused".into(),
+            }),
+        });
+        let asking = ask(survey, Arc::clone(&monitor), INSTANT);
+        let surveying = Surveying(tokio::spawn(asking));
+        until(|| !monitor.waits().list().is_empty()).await;
+        let waiting = monitor.waits().list();
+        assert_eq!(waiting[0].part, "source");
+        assert_eq!(waiting[0].reason, "failed to reach Kafka: refused");
+        away.store(0, Ordering::Relaxed);
+        until(|| monitor.waits().list().is_empty()).await;
+        drop(surveying);
+    }
+
+    #[tokio::test]
+    async fn who_stops_asking_waits_for_nobody() {
+        let monitor = Monitor::bare();
+        let survey: Survey = Box::new(|| {
+            Err(SourceError::Unavailable {
+                what: "Kafka".into(),
+                reason: "refused".into(),
+            })
+        });
+        let asking = ask(survey, Arc::clone(&monitor), INSTANT);
+        let surveying = Surveying(tokio::spawn(asking));
+        until(|| !monitor.waits().list().is_empty()).await;
+        drop(surveying);
+        until(|| monitor.waits().list().is_empty()).await;
     }
 }

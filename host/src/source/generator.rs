@@ -191,16 +191,11 @@ impl Source for GeneratorSource {
             let first = self.turn % order.len();
             order.rotate_left(first);
         }
-<<<<<<< HEAD
         if let Some(pace) = &self.pace {
-            lock(pace).name(until, &self.ends);
-=======
-        if let Some(pace) = &mut self.pace {
             // The very end is a goal, and says nothing of what was read.
             let is_goal = |p: Partition, bound| self.ends.get(p.0 as usize) == Some(&bound);
             let bounds = until.iter().filter(|&(p, bound)| !is_goal(p, bound));
-            pace.name(bounds, &self.ends);
->>>>>>> h-embedded
+            lock(pace).name(bounds, &self.ends);
         }
         loop {
             let ends = self.current_ends();

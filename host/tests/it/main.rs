@@ -27,4 +27,5 @@ mod faulty_plans;
 
 mod embedded;
 mod end_to_end;
+mod observability;
 mod restart;

@@ -100,6 +100,7 @@ fn a_zero_byte_rejects_the_records_that_have_it() {
         found[0],
         Rejection {
             record: 10,
+            cause: Cause::Unstorable,
             reason: "the value has the character \\u0000, which PostgreSQL cannot store in a text (table `stored`)".into(),
             column: Some("id".into()),
         }

@@ -11,6 +11,7 @@ pub(crate) fn wasmill(arguments: &[&str]) -> Command {
         "KAFKA_BROKERS",
         "DATABASE_URL",
         "ELASTICSEARCH_URL",
+        "ADMIN_LISTEN",
     ] {
         command.env_remove(variable);
     }
