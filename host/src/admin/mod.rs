@@ -90,7 +90,7 @@ impl AdminServer {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::warn!(%error, "the admin server failed"),
             Ok(Err(error)) => {
-                tracing::error!(%error, "the admin server failed, please report this")
+                tracing::error!(%error, "the admin server failed, please report this");
             }
             Err(_) => tracing::debug!("gave up questions that were still open"),
         }

@@ -38,7 +38,7 @@ use crate::config::{Pipeline, SourceKind};
 use crate::epoch::{Coordinator, EpochCutter, EpochId};
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
-use crate::sink::{Sink, SinkError};
+use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
 use commit::{LedgerTask, Outlet, SinkTask};
@@ -167,14 +167,12 @@ pub async fn run(
         waits: monitor.waits(),
     };
     let ready = start::make_ready(pipeline, plan, endpoints, waiter).await?;
-    let confirmed = |sink: &Box<dyn Sink>| {
-        let confirmed = ready.claim.confirmed.get(sink.name()).copied();
-        confirmed.unwrap_or_default()
-    };
-    let others = ready.sinks.iter().map(confirmed);
+    let others = ready.sinks.iter().map(|sink| sink.name());
+    let others = others.map(|name| ready.claim.confirmed.get(name).copied());
+    let others = others.map(Option::unwrap_or_default);
     let epoch = ready.beginning.epoch;
     monitor.begin(&ready.beginning, std::iter::once(epoch).chain(others));
-    tracing::info!(pipeline = pipeline.name, %epoch, "running");
+    tracing::info!(pipeline = pipeline.name, epoch = epoch.0, "running");
     let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
     let parts = wire(pipeline, plan, ready, options, &reading)?;

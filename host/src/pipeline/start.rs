@@ -154,27 +154,8 @@ async fn begin(
     let ranges;
     (source, ranges) = partitions(source, waiter).await?;
     let ends: Positions = ranges.iter().map(|r| (r.partition, r.end)).collect();
-    let latest = matches!(kind, SourceKind::Kafka(kafka) if kafka.start == Start::Latest);
     let mut epoch = claim.epoch;
-    let mut live = Positions::default();
-    for range in &ranges {
-        let first = if epoch == EpochId::default() && latest {
-            range.end
-        } else {
-            range.begin
-        };
-        live.set(
-            range.partition,
-            claim.positions.get(range.partition).unwrap_or(first),
-        );
-    }
-    if let Some((gone, _)) = claim
-        .positions
-        .iter()
-        .find(|(partition, _)| live.get(*partition).is_none())
-    {
-        return Err(PipelineError::PartitionGone(gone));
-    }
+    let live = live_positions(kind, claim, &ranges)?;
     // Before anything is written or read again: what was committed is still where it was.
     check_positions(&live, &ranges).map_err(PipelineError::Source)?;
     let name = ledger.name().to_owned();
@@ -223,6 +204,32 @@ async fn begin(
     };
     let source = seek(source, from, waiter).await?;
     Ok((source, beginning))
+}
+
+/// Where the live epochs begin: where the last one ended, or where the pipeline is to begin.
+fn live_positions(
+    kind: &SourceKind,
+    claim: &Claim,
+    ranges: &[PartitionRange],
+) -> Result<Positions, PipelineError> {
+    let latest = matches!(kind, SourceKind::Kafka(kafka) if kafka.start == Start::Latest);
+    let mut live = Positions::default();
+    for range in ranges {
+        let first = if claim.epoch == EpochId::default() && latest {
+            range.end
+        } else {
+            range.begin
+        };
+        live.set(
+            range.partition,
+            claim.positions.get(range.partition).unwrap_or(first),
+        );
+    }
+    let mut committed = claim.positions.iter();
+    match committed.find(|(partition, _)| live.get(*partition).is_none()) {
+        Some((gone, _)) => Err(PipelineError::PartitionGone(gone)),
+        None => Ok(live),
+    }
 }
 
 async fn partitions(

@@ -193,7 +193,7 @@ mod tests {
             pipeline: "shop".into(),
             version: "0.1.0".into(),
             phase: Phase::Running,
-            uptime: Duration::from_secs(3 * 86_400 + 7200),
+            uptime: Duration::from_hours(3 * 24 + 2),
             epoch: 4711,
             epochs: 1200,
             records: 12_345_678,

@@ -121,14 +121,14 @@ fn stages(names: &Names) -> Vec<(Stage, String, StageMeter)> {
         (Stage::Read, "read".to_owned()),
         (Stage::Decode, "decode".to_owned()),
     ];
-    let named = |kind: &str, name: &String| format!("{kind} {name}");
+    let called = |kind: &str, name: &String| format!("{kind} {name}");
     let transforms = names.transforms.iter().enumerate();
-    stages.extend(transforms.map(|(i, name)| (Stage::Transform(i), named("transform", name))));
+    stages.extend(transforms.map(|(i, name)| (Stage::Transform(i), called("transform", name))));
     let aggregates = names.aggregates.iter().enumerate();
-    stages.extend(aggregates.map(|(i, name)| (Stage::Fold(i), named("fold", name))));
+    stages.extend(aggregates.map(|(i, name)| (Stage::Fold(i), called("fold", name))));
     stages.push((Stage::Merge, "merge and finish".to_owned()));
     let sinks = names.sinks.iter().enumerate();
-    stages.extend(sinks.map(|(i, (name, _))| (Stage::Write(i), named("write", name))));
+    stages.extend(sinks.map(|(i, (name, _))| (Stage::Write(i), called("write", name))));
     let metered = |(stage, name)| (stage, name, StageMeter::default());
     stages.into_iter().map(metered).collect()
 }

@@ -3,6 +3,7 @@
 
 use super::epochs::EpochPhase;
 use super::histogram::{BOUNDS, Histogram};
+use super::meters::PartitionMeter;
 use super::{Monitor, StageGuest};
 use crate::guest::Failure;
 use crate::pipeline::patience::{DEAD_LETTERS, SOURCE};
@@ -71,17 +72,17 @@ impl Monitor {
                 }
             }
         }
-        let partition_of = |meter: &super::PartitionMeter| meter.partition.to_string();
-        let mut each = |family: &'static Family, value: fn(&super::PartitionMeter) -> i64| {
+        let partition_of = |meter: &PartitionMeter| meter.partition.to_string();
+        let mut each = |family: &'static Family, value: fn(&PartitionMeter) -> i64| {
             let mut samples = out.family(family);
             for meter in self.partitions() {
                 samples.add(&[&partition_of(meter)], value(meter));
             }
         };
-        each(&metrics::PARTITION_POSITION, |meter| meter.position());
-        each(&metrics::PARTITION_COMMITTED, |meter| meter.committed());
-        each(&metrics::PARTITION_END, |meter| meter.end());
-        each(&metrics::PARTITION_LAG, |meter| meter.lag());
+        each(&metrics::PARTITION_POSITION, PartitionMeter::position);
+        each(&metrics::PARTITION_COMMITTED, PartitionMeter::committed);
+        each(&metrics::PARTITION_END, PartitionMeter::end);
+        each(&metrics::PARTITION_LAG, PartitionMeter::lag);
     }
 
     fn write_epochs(&self, out: &mut Exposition) {

@@ -52,7 +52,7 @@ impl Monitor {
         self.busy_longer_than(STUCK_AFTER)
     }
 
-    fn busy_longer_than(&self, limit: Duration) -> Vec<(&str, Duration)> {
+    pub(super) fn busy_longer_than(&self, limit: Duration) -> Vec<(&str, Duration)> {
         let pulses = [&self.pulses.reader, &self.pulses.coordinator];
         let pulses = pulses.into_iter().chain(&self.pulses.workers);
         let busy = pulses.filter_map(|pulse| Some((pulse.name(), pulse.busy_for()?)));

@@ -73,7 +73,10 @@ async fn a_server_that_goes_away_is_waited_for_until_it_is_back() {
         (answer.status == 200).then_some(())
     });
     ask_until(&job, "/api/status", |answer| {
-        (answer.json()["epochs"].as_u64() >= Some(2)).then_some(())
+        let told = answer.json();
+        let partitions = told["partitions"].as_array()?;
+        let caught_up = partitions.iter().all(|p| p["committed"] == p["end"]);
+        (told["records"] == 2_000 && caught_up).then_some(())
     });
     send_signal(&run.0, "TERM");
     let ended = wait_for_exit(&mut run.0, Duration::from_secs(15));

@@ -112,9 +112,9 @@ fn tells_the_same_to_another_thread<B: Append>() {
     let (bench, first, _) = filled::<B>();
     let mut source = bench.source();
     rewind(&mut *source);
-    let mut survey = source.survey();
+    let survey = source.survey();
     bench.append(2, &[b"late"]);
-    let asking = thread::spawn(move || survey());
+    let asking = thread::spawn(survey);
     let read = read_count(&mut *source, 501);
     assert_eq!(values(&read[&0]), slices(&first));
     let answer = asking.join().expect("no panic").expect("there");

@@ -82,11 +82,11 @@ impl Exposition {
             .map(|&(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let samples = self.0.values().flat_map(|family| &family.samples);
-        let found = samples
+        let mut found = samples
             .filter(|(known, with, _)| known == name && *with == wanted)
             .map(|&(_, _, value)| value);
         found
-            .last()
+            .next_back()
             .unwrap_or_else(|| panic!("no {name} {labels:?}"))
     }
 
@@ -111,13 +111,11 @@ fn sample(line: &str) -> (String, Labels, f64) {
             assert!(is_name(label, false), "{line}");
             let (value, after) = quoted(after);
             assert!(labels.insert(label.to_owned(), value).is_none(), "{line}");
-            match after.strip_prefix(',') {
-                Some(more) => rest = more,
-                None => {
-                    rest = after.strip_prefix('}').expect("the labels end");
-                    break;
-                }
-            }
+            let Some(more) = after.strip_prefix(',') else {
+                rest = after.strip_prefix('}').expect("the labels end");
+                break;
+            };
+            rest = more;
         }
     }
     let value = rest.strip_prefix(' ').expect("one blank before the value");
