@@ -7,7 +7,6 @@ use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value;
 use wasmill::telemetry::metrics::{self, Kind};
 
-
 /// Labels that Prometheus adds.
 const ADDED: [&str; 3] = ["instance", "job", "le"];
 
