@@ -10,7 +10,7 @@
 //! # Invariants
 //!
 //! 1. It answers from before the first server is connected until the run has ended.
-//! 2. Connections are bounded in number and time, and requests in size ([`listener`]).
+//! 2. Connections are bounded in number and time, and requests in size (`listener`).
 //! 3. What it tells is taken from the [`Monitor`], which knows no address, URL or password but those
 //!    that a server's own error message names.
 //!
