@@ -28,12 +28,12 @@ pub(crate) fn render(buffer: &Buffer, title: &str) -> String {
     // Writing to a string does not fail, here and below.
     let _ = writeln!(
         svg,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.1} {height:.1}" width="{width:.1}" height="{height:.1}" font-family="ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace" font-size="14" xml:space="preserve">"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.1} {height:.1}" width="{width:.1}" height="{height:.1}" font-family="ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace" font-size="14" shape-rendering="crispEdges" xml:space="preserve">"#
     );
     let _ = writeln!(svg, "<title>{}</title>", escaped(title));
     let _ = writeln!(
         svg,
-        r#"<rect width="{width:.1}" height="{height:.1}" rx="8" fill="{GROUND}"/>"#
+        r#"<rect width="{width:.1}" height="{height:.1}" rx="8" fill="{GROUND}" shape-rendering="auto"/>"#
     );
     let columns = usize::from(area.width).max(1);
     for (row, cells) in buffer.content().chunks(columns).enumerate() {
