@@ -117,7 +117,10 @@ async fn run_until_told(
     once: bool,
 ) -> Result<Result<pipeline::Summary, PipelineError>, AdminError> {
     let stop = CancellationToken::new();
-    let _signals = tokio::spawn(stop_on_signals(stop.clone()));
+    match stop_on_signals(stop.clone()) {
+        Ok(listening) => drop(tokio::spawn(listening)),
+        Err(error) => tracing::warn!(%error, "cannot listen for signals: they end the run at once"),
+    }
     let endpoints = match Endpoints::open(pipeline, plan) {
         Ok(endpoints) => endpoints,
         Err(error) => return Ok(Err(error)),
@@ -140,20 +143,22 @@ async fn run_until_told(
     Ok(outcome)
 }
 
-/// The first signal stops the run in good order, the second one at once.
-async fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+/// The first signal stops the run in good order, the second one at once. They are listened for when
+/// this returns, and heeded by the future.
+fn stop_on_signals(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    for again in [false, true] {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    Ok(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if again {
+                tracing::warn!("stopping at once: what is not committed will be read again");
+                std::process::exit(1);
+            }
+            stop.cancel();
         }
-        if again {
-            tracing::warn!("stopping at once: what is not committed will be read again");
-            std::process::exit(1);
-        }
-        stop.cancel();
-    }
-    Ok(())
+    })
 }
