@@ -113,9 +113,9 @@ impl TableWrite<'_> {
             .map_err(failed())?;
         for encoder in &self.encoders {
             for row in encoder.rows() {
-                copy.row(|out| encoder.encode(row, out))
-                    .await
-                    .map_err(failed())?;
+                let copied = copy.row(|out| encoder.encode(row, out)).await;
+                // The message is made only when it is needed: this is done for every row.
+                copied.map_err(|error| failed()(error))?;
             }
         }
         copy.finish().await.map_err(failed())?;

@@ -16,11 +16,12 @@ const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// KiB of pages that are kept in memory.
 const CACHE_KIB: i64 = 32 << 10;
 
-/// Pages of the log after which they are moved into the file: 16 MiB.
-const CHECKPOINT_PAGES: i64 = 4_096;
+/// Pages of the log after which they are moved into the file: 64 MiB. A page that many epochs write is
+/// moved once.
+const CHECKPOINT_PAGES: i64 = 16_384;
 
 /// Bytes that the log keeps once it was longer: somebody who reads for long makes it grow.
-const LOG_BYTES: i64 = 64 << 20;
+const LOG_BYTES: i64 = 128 << 20;
 
 /// Statements that are kept ready: those of the journal and one for each table.
 const STATEMENTS: usize = 64;

@@ -195,12 +195,12 @@ impl Owner {
     ) -> Result<(), Failure> {
         let failed = || Failure::to("write to wasmill_state");
         let mut save = connection.prepare_cached(SAVE_STATE).map_err(failed())?;
-        for change in changes {
+        let mut save = |change: &StateChange| {
             let (key, state) = (&*change.key, &*change.state);
-            save.execute((&self.pipeline, &*change.aggregate, key, state))
-                .map_err(failed())?;
-        }
-        Ok(())
+            let values = (&self.pipeline, &*change.aggregate, key, state);
+            save.execute(values).map(drop)
+        };
+        changes.iter().try_for_each(&mut save).map_err(failed())
     }
 }
 

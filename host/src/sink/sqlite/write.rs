@@ -78,31 +78,58 @@ impl<'a> TableRows<'a> {
 
     fn write(&self, connection: &Connection) -> Result<(), Failure> {
         let failed = || Failure::to(format!("write to table `{}`", self.table.base()));
+        let target = self.table.target();
         let mut upsert = connection
             .prepare_cached(&self.table.upsert_sql())
             .map_err(failed())?;
-        let fields = self.table.target().schema().fields();
+        let batches: Vec<Vec<Column<'_>>> = self
+            .batches
+            .iter()
+            .map(|batch| {
+                let columns = target.schema().fields().iter().zip(batch.columns.columns());
+                columns
+                    .map(|(field, array)| Column::new(field.ty, array))
+                    .collect()
+            })
+            .collect();
+        let places = self.places(&batches, target.key()[0]);
         let mut text = Vec::new();
-        for batch in &self.batches {
-            let columns: Vec<Column<'_>> = fields
-                .iter()
-                .zip(batch.columns.columns())
-                .map(|(field, array)| Column::new(field.ty, array))
-                .collect();
-            let mut write = |row| {
-                for (index, column) in columns.iter().enumerate() {
-                    column.bind(row, index + 1, &mut upsert, &mut text)?;
-                }
-                upsert.raw_execute().map(drop)
-            };
-            match &batch.rows {
-                Some(rows) => rows.iter().try_for_each(|&row| write(row as usize)),
-                None => (0..batch.columns.num_rows()).try_for_each(write),
+        let mut write = |place: &Place| -> rusqlite::Result<()> {
+            let columns = batches[place.batch as usize].iter();
+            for (column, index) in columns.zip(1..) {
+                column.bind(place.row as usize, index, &mut upsert, &mut text)?;
             }
-            .map_err(failed())?;
-        }
-        Ok(())
+            upsert.raw_execute().map(drop)
+        };
+        places.iter().try_for_each(&mut write).map_err(failed())
     }
+
+    /// All rows, about in the order of their first key column where that is text: ids are random, and
+    /// the index of a large table is so written page after page, and not each page many times.
+    fn places(&self, batches: &[Vec<Column<'_>>], key: usize) -> Vec<Place> {
+        let mut places = Vec::new();
+        for ((batch, survivors), columns) in (0..).zip(&self.batches).zip(batches) {
+            let values = &columns[key].values;
+            let place = |row| Place {
+                order: values.order(row as usize),
+                batch,
+                row,
+            };
+            match &survivors.rows {
+                Some(rows) => places.extend(rows.iter().map(|&row| place(row))),
+                None => places.extend((0..survivors.columns.num_rows() as u32).map(place)),
+            }
+        }
+        places.sort_unstable_by_key(|place| place.order);
+        places
+    }
+}
+
+/// Where a row is, and what comes before it.
+struct Place {
+    order: u64,
+    batch: u32,
+    row: u32,
 }
 
 struct Column<'a> {
@@ -177,6 +204,20 @@ impl<'a> Column<'a> {
 }
 
 impl Values<'_> {
+    /// The first bytes of a text, as a number of the same order; equal for all others.
+    fn order(&self, row: usize) -> u64 {
+        match *self {
+            Self::Text { offsets, bytes } | Self::Blob { offsets, bytes } => {
+                let mut first = [0; 8];
+                let bytes = slice(offsets, bytes, row);
+                let length = bytes.len().min(first.len());
+                first[..length].copy_from_slice(&bytes[..length]);
+                u64::from_be_bytes(first)
+            }
+            _ => 0,
+        }
+    }
+
     fn get<'v>(&'v self, row: usize, text: &'v mut Vec<u8>) -> ValueRef<'v> {
         match *self {
             Self::Boolean(values) => ValueRef::Integer(values.value(row).into()),
