@@ -29,7 +29,11 @@ use page::{Action, Step};
 mod page;
 
 /// The pages whose commands are run, in this order.
-const PAGES: [&str; 3] = ["README.md", "docs/guides/first-guest.md", "docs/guides/command-line.md"];
+const PAGES: [&str; 3] = [
+    "README.md",
+    "docs/guides/first-guest.md",
+    "docs/guides/command-line.md",
+];
 
 /// How long one command may take: the longest is a release build from nothing.
 const COMMAND_TIME_MAX: Duration = Duration::from_mins(25);

@@ -314,7 +314,9 @@ mod tests {
         let line = text.lines().next().unwrap();
         let output = std::process::Command::new("sh")
             .arg("-c")
-            .arg(format!("{line}\necho \"$WASMILL_TEST_KAFKA|$KAFKA_BROKERS\""))
+            .arg(format!(
+                "{line}\necho \"$WASMILL_TEST_KAFKA|$KAFKA_BROKERS\""
+            ))
             .output()
             .unwrap();
         assert_eq!(output.stdout, b"a b'$c;d|a b'$c;d\n", "{text}");

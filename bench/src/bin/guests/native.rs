@@ -18,7 +18,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     currency("currency, native", None)?;
     let validity = || Some((0..ROWS).map(|row| u8::from(is_present(row))).collect());
     totals("totals, native", None)?;
-    totals("totals with nulls, native", validity())
+    totals("totals with nulls, native", validity().as_deref())
 }
 
 fn amounts() -> Vec<i64> {
@@ -75,7 +75,7 @@ fn currency(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
     )
 }
 
-fn totals(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
+fn totals(name: &str, validity: Option<&[u8]>) -> anyhow::Result<()> {
     let input = [Field::nullable("amount", DataType::Decimal(2))];
     let config = serde_json::from_value(totals_config())?;
     let (sdk, _) =
@@ -84,7 +84,7 @@ fn totals(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
         rows: ROWS as u32,
         columns: vec![Column {
             values: Values::I64s(amounts()),
-            validity: validity.clone(),
+            validity: validity.map(<[u8]>::to_vec),
         }],
     };
     let (groups, values) = (groups(), amounts());
@@ -92,7 +92,7 @@ fn totals(name: &str, validity: Option<Vec<u8>>) -> anyhow::Result<()> {
     compare(
         name,
         &mut || {
-            let (took, sums) = timed(|| sums::fold(&groups, GROUPS, &values, validity.as_deref()));
+            let (took, sums) = timed(|| sums::fold(&groups, GROUPS, &values, validity));
             Ok((took, sums.map_or(0, |sums| sums.sums.iter().sum())))
         },
         &mut || {
