@@ -83,15 +83,15 @@ impl fmt::Display for Summary {
             "stage", "rows", "ms", "ns/row"
         )?;
         for stage in &self.stages {
-            let per_row = stage.time.as_nanos() as f64 / (stage.rows.max(1)) as f64;
-            writeln!(
-                f,
-                "{:<32}{:>12}{:>12.1}{:>12.0}",
-                stage.name,
-                stage.rows,
-                stage.time.as_secs_f64() * 1e3,
-                per_row
-            )?;
+            let ms = stage.time.as_secs_f64() * 1e3;
+            write!(f, "{:<32}", stage.name)?;
+            // A stage of partial states takes in no rows.
+            if stage.rows == 0 {
+                writeln!(f, "{:>12}{ms:>12.1}{:>12}", "-", "-")?;
+            } else {
+                let per_row = stage.time.as_nanos() as f64 / stage.rows as f64;
+                writeln!(f, "{:>12}{ms:>12.1}{per_row:>12.0}", stage.rows)?;
+            }
         }
         Ok(())
     }

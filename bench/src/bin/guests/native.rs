@@ -16,7 +16,13 @@ use crate::{
 
 pub(crate) fn run() -> anyhow::Result<()> {
     currency("currency, native", None)?;
-    let validity = || Some((0..ROWS).map(|row| u8::from(is_present(row))).collect::<Vec<u8>>());
+    let validity = || {
+        Some(
+            (0..ROWS)
+                .map(|row| u8::from(is_present(row)))
+                .collect::<Vec<u8>>(),
+        )
+    };
     totals("totals, native", None)?;
     totals("totals with nulls, native", validity().as_deref())
 }
