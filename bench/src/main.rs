@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use wasmill::config::{self, Pipeline};
 use wasmill::decode::Decoder;
 use wasmill::guest::GuestEngine;
-use wasmill::pipeline::{self, Endpoints, Plan, ProcessUsage, RunOptions};
+use wasmill::pipeline::{self, Endpoints, Monitor, Plan, ProcessUsage, RunOptions};
 use wasmill::record::{Positions, RawBatch};
 use wasmill::source::{self, PollLimit, Source};
 use wasmill::transform::TransformStage;
@@ -88,6 +88,7 @@ fn main() -> anyhow::Result<()> {
             let options = RunOptions {
                 once: true,
                 stop: CancellationToken::new(),
+                monitor: Monitor::new(&pipeline, &plan, &endpoints),
             };
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

@@ -39,7 +39,11 @@ pub mod dead_letter;
 
 pub mod pipeline;
 pub mod status;
+pub mod waiting;
+
+pub mod admin;
 
 pub mod cli;
 pub mod generate;
+mod live;
 pub mod telemetry;

@@ -20,6 +20,6 @@ fn main() -> ExitCode {
 }
 
 fn start(command: Command) -> anyhow::Result<()> {
-    command.telemetry.install()?;
+    command.install_log()?;
     command.run()
 }

@@ -188,11 +188,59 @@ pub struct Rows {
     pub records: Vec<u32>,
 }
 
+/// Why a record was left out, in a word, for counting; the reason for a person stands beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// it is no JSON object
+    Malformed,
+    /// a value is missing, or not of its column's type
+    Value,
+    /// a guest rejected it
+    Rejected,
+    /// a guest failed on it
+    Failed,
+    /// an aggregate has no group for it
+    Group,
+    /// a table cannot hold it
+    Unstorable,
+    /// a sink refused it
+    Refused,
+}
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 7] = [
+        Self::Malformed,
+        Self::Value,
+        Self::Rejected,
+        Self::Failed,
+        Self::Group,
+        Self::Unstorable,
+        Self::Refused,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Value => "value",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Group => "group",
+            Self::Unstorable => "unstorable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// A record that a stage could not use. It is left out of everything and goes to the dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// index in the raw batch
     pub record: u32,
+    /// why, in a word
+    pub cause: Cause,
     /// what is wrong, for a person
     pub reason: String,
     /// the column that is at fault, where there is one
@@ -210,6 +258,8 @@ pub struct DeadLetter {
     pub component: Option<String>,
     /// the column at fault, where there is one
     pub column: Option<String>,
+    /// why, in a word
+    pub cause: Cause,
     /// what is wrong, for a person
     pub reason: String,
     /// the record's own timestamp, ms since 1970 UTC

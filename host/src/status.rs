@@ -34,6 +34,9 @@ pub struct Status {
     pub bytes: u64,
     /// records that went to the dead letters
     pub dead_letters: u64,
+    /// committed records a second, over the last ten seconds or so
+    #[serde(default)]
+    pub records_per_second: f64,
     /// each partition of the source, in order
     pub partitions: Vec<PartitionStatus>,
     /// each stage in the order of the data flow: read, decode, transforms, folds, merge, writes
@@ -50,6 +53,14 @@ pub struct Status {
 
 /// Entries of each list of recent things.
 pub const RECENT_MAX: usize = 32;
+
+impl Status {
+    /// Whether records flow and nobody is waited for.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Running && self.waiting_for.is_empty()
+    }
+}
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +147,9 @@ pub struct EpochStatus {
     pub duration: Duration,
     /// the ledger's part of that
     pub commit: Duration,
+    /// since its commit
+    #[serde(default)]
+    pub age: Duration,
 }
 
 /// A record that could not be used.

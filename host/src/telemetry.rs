@@ -1,12 +1,26 @@
-//! What wasmill tells about itself: logs on stderr.
+//! What wasmill tells about itself: logs on stderr, and what metrics are called and look like.
 //!
 //! stdout belongs to the results of a command.
+//!
+//! # Not here
+//!
+//! Counting, and the values of metrics: `monitor` in [`crate::pipeline`].
+
+pub mod exposition;
+pub mod metrics;
+pub(crate) mod process;
+
+mod diversion;
 
 use std::io::{self, IsTerminal};
 
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub(crate) use diversion::{Diversion, last_warning};
 
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,23 +71,26 @@ fn filter_directives(text: &str) -> Result<String, String> {
 
 impl Telemetry {
     /// Sends the log of the whole process to stderr. Colours only on a terminal, and not where
-    /// `NO_COLOR` is set.
+    /// `NO_COLOR` is set, nor where `plain`, because the log will go to a file.
     ///
     /// # Errors
     ///
     /// When another log was installed before.
-    pub fn install(&self) -> Result<(), TelemetryError> {
+    pub fn install(&self, plain: bool) -> Result<(), TelemetryError> {
         let filter = EnvFilter::try_new(&self.log_level)?;
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal() && !no_color);
+            .with_writer(diversion::output)
+            .with_ansi(io::stderr().is_terminal() && !no_color && !plain);
         let installed = match self.log_format {
-            LogFormat::Text => builder.try_init(),
-            LogFormat::Json => builder.json().flatten_event(true).try_init(),
+            LogFormat::Text => builder.finish().with(diversion::Warnings).try_init(),
+            LogFormat::Json => {
+                let builder = builder.json().flatten_event(true);
+                builder.finish().with(diversion::Warnings).try_init()
+            }
         };
-        installed.map_err(TelemetryError::Installed)
+        installed.map_err(|error| TelemetryError::Installed(error.into()))
     }
 }
 

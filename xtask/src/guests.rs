@@ -13,6 +13,10 @@ use crate::workspace::{self, Metadata};
 /// What guests are compiled for.
 const TARGET: &str = "wasm32-wasip2";
 
+/// A guest's DWARF, mostly that of std, is ten times its code. The host's, built with the same
+/// profile, stays: hence not in `Cargo.toml`.
+const STRIP: &str = r#"profile.release.strip="debuginfo""#;
+
 /// Builds every guest and puts it where pipelines look for it.
 pub(crate) fn build() -> Result<()> {
     let metadata = Metadata::load()?;
@@ -22,7 +26,7 @@ pub(crate) fn build() -> Result<()> {
         return Ok(());
     }
     ensure_target()?;
-    let mut cargo = workspace::cargo(["build", "--release", "--target", TARGET]);
+    let mut cargo = workspace::cargo(["build", "--release", "--target", TARGET, "--config", STRIP]);
     for (package, _) in &guests {
         cargo.args(["--package", package]);
     }

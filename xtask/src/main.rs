@@ -16,7 +16,9 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod demo;
+mod docker;
 mod guests;
+mod guides;
 mod test;
 
 mod services;
@@ -43,12 +45,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run the whole job on generated sales until Ctrl-C, with its totals in the terminal
+    /// Build everything and run the job on generated sales, with a view of it in the terminal
     Demo(demo::Options),
     /// Measure the sales job stage by stage, and print a table
     Bench(bench::Options),
+    /// Run the demo for some seconds and draw its view into docs/images/demo.svg
+    Screen(demo::screen::Options),
     /// Build the guests for wasm32-wasip2 into target/guests
     Guests,
+    /// Execute the Dockerfile without an engine, and try what comes out
+    Image(docker::Options),
     /// Real Kafka, PostgreSQL and Elasticsearch on free ports of 127.0.0.1
     #[command(subcommand)]
     Services(services::Command),
@@ -75,8 +81,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
     };
     match cli.task {
         Task::Demo(options) => demo::run(&options, &services_dir),
+        Task::Screen(options) => demo::screen::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options, &services_dir),
         Task::Guests => guests::build().map(|()| ExitCode::SUCCESS),
+        Task::Image(options) => docker::run(&options),
         Task::Services(command) => services::run(&command, &services_dir),
         Task::Test(options) => Ok(test::run(&options, &services_dir)),
     }

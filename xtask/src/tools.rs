@@ -1,4 +1,4 @@
-//! Programs that the servers need: found, or installed from Debian, or named exactly.
+//! Programs that servers and checks need: found, or installed from Debian, or named exactly.
 
 use std::env;
 use std::fs;
@@ -17,7 +17,7 @@ const JAVA_VERSIONS: RangeInclusive<u32> = 17..=23;
 /// The oldest PostgreSQL that wasmill is tested with.
 const POSTGRES_VERSION_MIN: u32 = 15;
 
-/// Something that a server cannot do without.
+/// Something that a server or a check cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tool {
     /// The Java runtime.
@@ -26,6 +26,10 @@ pub(crate) enum Tool {
     Maven,
     /// The PostgreSQL server and `psql`.
     Postgres,
+    /// Checks compose files, without an engine.
+    DockerCompose,
+    /// Makes a minimal Debian.
+    Mmdebstrap,
 }
 
 impl Tool {
@@ -35,6 +39,8 @@ impl Tool {
             Self::Java => &["openjdk-17-jre-headless", "openjdk-21-jre-headless"],
             Self::Maven => &["maven"],
             Self::Postgres => &["postgresql-15", "postgresql"],
+            Self::DockerCompose => &["docker-compose"],
+            Self::Mmdebstrap => &["mmdebstrap"],
         }
     }
 
@@ -43,6 +49,8 @@ impl Tool {
             Self::Java => "Java 17 to 23",
             Self::Maven => "Maven (`mvn`)",
             Self::Postgres => "PostgreSQL 15 or newer (`initdb`, `postgres`, `psql`)",
+            Self::DockerCompose => "docker-compose, to check the compose file",
+            Self::Mmdebstrap => "mmdebstrap",
         }
     }
 
@@ -51,6 +59,8 @@ impl Tool {
             Self::Java => java_home().is_ok(),
             Self::Maven => maven().is_ok(),
             Self::Postgres => postgres("initdb").is_ok() && postgres("psql").is_ok(),
+            Self::DockerCompose => docker_compose().is_ok(),
+            Self::Mmdebstrap => on_path("mmdebstrap").next().is_some(),
         }
     }
 }
@@ -137,6 +147,12 @@ pub(crate) fn postgres(program: &str) -> Result<PathBuf> {
         .find(|path| is_executable(path))
         .or_else(|| on_path(program).find(|path| postgres_version(path) >= POSTGRES_VERSION_MIN))
         .with_context(|| format!("there is no {program} of PostgreSQL {POSTGRES_VERSION_MIN}"))
+}
+
+/// `docker-compose`.
+pub(crate) fn docker_compose() -> Result<PathBuf> {
+    let found = on_path("docker-compose").next();
+    found.context("there is no docker-compose")
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {

@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use super::group::{GroupKeys, Grouping};
 use super::{AggregateLogic, Layout};
 use crate::guest::{CallError, Fault, Folded, call_ranges, isolate};
-use crate::record::{Rejection, Rows};
+use crate::record::{Cause, Rejection, Rows};
 
 /// What a part of a batch adds to an aggregate: one state a group.
 #[derive(Debug, Clone)]
@@ -98,6 +98,7 @@ impl AggregateStage {
                 let reason = error.to_string();
                 rejected.extend(of_call(&part).map(|row| Rejection {
                     record: rows.records[row],
+                    cause: Cause::Failed,
                     reason: reason.clone(),
                     column: None,
                 }));
@@ -135,6 +136,7 @@ impl AggregateStage {
             Folded::Rejected(rejections) => {
                 let rejections = rejections.into_iter().map(|rejection| Rejection {
                     record: part.records[rejection.row as usize],
+                    cause: Cause::Rejected,
                     reason: rejection.reason,
                     column: None,
                 });

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 use super::codec::RowWriter;
-use crate::record::{Rejection, Rows};
+use crate::record::{Cause, Rejection, Rows};
 use crate::schema::Field;
 use crate::window::Tumbling;
 
@@ -137,6 +137,7 @@ impl Grouping {
                 })),
                 None => rejected.push(Rejection {
                     record: rows.records[row],
+                    cause: Cause::Group,
                     reason: "the event time is outside of the years 1 to 9999".into(),
                     column: Some(rows.columns.schema_ref().field(*time).name().clone()),
                 }),
@@ -161,6 +162,7 @@ impl Grouped {
             .filter(|(length, _)| *length > GROUP_BYTES_MAX)
             .map(|(length, &record)| Rejection {
                 record,
+                cause: Cause::Group,
                 reason: format!(
                     "its group's key has {length} bytes, and {GROUP_BYTES_MAX} are the most"
                 ),

@@ -67,6 +67,8 @@ pub struct StateTable {
     logic: Box<dyn AggregateLogic>,
     call_bytes_max: usize,
     states: HashMap<Box<[u8]>, Box<[u8]>, RandomState>,
+    /// of all keys and states
+    bytes: usize,
 }
 
 impl StateTable {
@@ -85,6 +87,7 @@ impl StateTable {
             logic,
             call_bytes_max,
             states: HashMap::default(),
+            bytes: 0,
         }
     }
 
@@ -106,6 +109,12 @@ impl StateTable {
         self.states.is_empty()
     }
 
+    /// Bytes of all groups and their states, as they are stored.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes back states that were stored.
     ///
     /// # Errors
@@ -114,8 +123,9 @@ impl StateTable {
     pub fn restore(&mut self, changes: Vec<StateChange>) -> Result<(), AggregateError> {
         self.read_groups(changes.iter().map(|change| &*change.key))?;
         self.read_states(changes.iter().map(|change| &*change.state))?;
-        let states = changes.into_iter().map(|change| (change.key, change.state));
-        self.states.extend(states);
+        for StateChange { key, state, .. } in changes {
+            self.keep(&key, &state);
+        }
         Ok(())
     }
 
@@ -182,13 +192,21 @@ impl StateTable {
         for (row, key) in keys.iter().enumerate() {
             bytes.clear();
             writer.write(row, &mut bytes);
-            if let Some(state) = self.states.get_mut(key) {
-                *state = bytes.as_slice().into();
-            } else {
-                self.states.insert(key.into(), bytes.as_slice().into());
-            }
+            self.keep(key, &bytes);
         }
         Ok(())
+    }
+
+    /// Replaces the state of a group.
+    fn keep(&mut self, key: &[u8], bytes: &[u8]) {
+        self.bytes += bytes.len();
+        if let Some(state) = self.states.get_mut(key) {
+            self.bytes -= state.len();
+            *state = bytes.into();
+        } else {
+            self.bytes += key.len();
+            self.states.insert(key.into(), bytes.into());
+        }
     }
 
     /// The states of these groups, to be stored.

@@ -248,6 +248,39 @@ fn a_restored_table_goes_on_where_the_stored_one_stopped() {
 }
 
 #[test]
+fn without_a_window_a_key_has_one_state_whatever_the_time() {
+    let sum = Sum::new();
+    let (key, none) = (["product".to_owned()], config::Window::None);
+    let layout =
+        Layout::new(&input(), &key, &none, &sum.state, &sum.output).expect("the columns are there");
+    let sums = || Box::new(Sum::new());
+    let mut stage = AggregateStage::new("sums".into(), sums(), vec![2], &layout, 1 << 20);
+    let mut table = StateTable::new("sums".into(), layout, sums(), 256);
+    // Not even a time that no window has is looked at.
+    let epochs = [
+        vec![(0, Some("a"), 1), (9 * DAY, Some("a"), 2)],
+        vec![(i64::MAX, Some("a"), 4), (0, None, 8)],
+    ];
+    let mut touched = Vec::new();
+    for epoch in epochs {
+        let Ok(FoldedRows::Partials(partials)) = stage.fold(&rows(&epoch)) else {
+            panic!("nothing is rejected");
+        };
+        table.merge(&partials).expect("sums merge");
+        touched.extend(partials);
+    }
+    let mut totals = BTreeMap::new();
+    for batch in table.rows(&Touched::by(&touched)).expect("sums finish") {
+        assert_eq!(batch.num_columns(), 2, "no bounds of a window");
+        let total = batch.column(1).as_primitive::<Int64Type>();
+        for (row, product) in batch.column(0).as_string::<i32>().iter().enumerate() {
+            totals.insert(product.map(str::to_owned), total.value(row));
+        }
+    }
+    assert_eq!(totals, BTreeMap::from([(Some("a".into()), 7), (None, 8)]));
+}
+
+#[test]
 fn damaged_states_are_refused() {
     let change = StateChange {
         aggregate: "sums".into(),

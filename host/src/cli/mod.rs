@@ -4,8 +4,21 @@
 //! else, a faulty pipeline included.
 
 mod check;
+mod demo;
 mod generate;
 mod run;
+mod status;
+
+// For whoever writes guests.
+mod bench;
+mod build;
+mod inspect;
+mod new;
+mod subject;
+mod test;
+
+mod completions;
+mod terminal;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,10 +27,10 @@ use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::config::{self, Diagnostics, Look, Pipeline};
+use crate::config::{self, Diagnostics, Embedded, Embedding, Look, Pipeline};
 use crate::guest::GuestEngine;
 use crate::pipeline::Plan;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, TelemetryError};
 
 /// Stream processor: Kafka to PostgreSQL and Elasticsearch, with the logic in sandboxed WebAssembly
 #[derive(Debug, Parser)]
@@ -42,11 +55,37 @@ enum Action {
     Run(run::Args),
     /// Say whether a pipeline is right, without running it
     Check(check::Args),
+    /// Run a pipeline with nothing installed, and watch it
+    Demo(demo::Args),
+    /// Ask a running pipeline how it is
+    Status(status::Args),
+    /// Make a guest to start from
+    New(new::Args),
+    /// Build the guests of a folder
+    Build(build::Args),
+    /// Run rows through a guest, and show or compare what comes out
+    Test(test::Args),
+    /// Say what a guest is and does
+    Inspect(inspect::Args),
+    /// Measure what a guest costs a row
+    Bench(bench::Args),
     /// Make synthetic sales
     Generate(generate::Args),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Args),
 }
 
 impl Command {
+    /// Sends the log to stderr, in colours unless the command will have it in a file.
+    ///
+    /// # Errors
+    ///
+    /// When another log was installed before.
+    pub fn install_log(&self) -> Result<(), TelemetryError> {
+        let has_view = matches!(&self.action, Action::Demo(args) if args.has_view());
+        self.telemetry.install(has_view)
+    }
+
     /// Does what the command line says.
     ///
     /// # Errors
@@ -55,8 +94,16 @@ impl Command {
     pub fn run(self) -> anyhow::Result<()> {
         match self.action {
             Action::Run(args) => run::run(args),
-            Action::Check(args) => check::run(args),
+            Action::Check(args) => check::run(&args),
+            Action::Demo(args) => demo::run(&args),
+            Action::Status(args) => status::run(&args),
+            Action::New(args) => new::run(&args),
+            Action::Build(args) => build::run(&args),
+            Action::Test(args) => test::run(args),
+            Action::Inspect(args) => inspect::run(args),
+            Action::Bench(args) => bench::run(args),
             Action::Generate(args) => generate::run(args),
+            Action::Completions(args) => completions::run(&args),
         }
     }
 }
@@ -68,14 +115,56 @@ impl Command {
 ///
 /// When something does not fit; the reports are on stderr then.
 fn plan(path: &Path) -> anyhow::Result<(Pipeline, Plan, Diagnostics)> {
-    tracing::debug!(path = %path.display(), "reading the pipeline");
-    let environment = |name: &str| std::env::var(name).ok();
-    let (pipeline, mut diagnostics) =
-        config::load(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
-    let engine = GuestEngine::new(cache_folder())?;
-    let plan = Plan::build(&pipeline, &engine, &mut diagnostics);
-    let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
+    let (fits, diagnostics) = examine(path)?;
+    let (pipeline, plan) = fits.ok_or_else(|| refuse(&diagnostics))?;
     Ok((pipeline, plan, diagnostics))
+}
+
+/// The same, with the reports for the caller to print; `None` when something does not fit.
+///
+/// # Errors
+///
+/// When there is no engine to load components with.
+fn examine(path: &Path) -> anyhow::Result<(Option<(Pipeline, Plan)>, Diagnostics)> {
+    tracing::debug!(path = %path.display(), "reading the pipeline");
+    let (pipeline, mut diagnostics) = match config::load(path, &environment) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => return Ok((None, diagnostics)),
+    };
+    let plan = fit(&pipeline, &mut diagnostics)?;
+    Ok((plan.map(|plan| (pipeline, plan)), diagnostics))
+}
+
+/// The same for a run with nothing installed.
+///
+/// # Errors
+///
+/// Those of [`plan`]; also when the generated records do not suit the pipeline.
+fn plan_embedded(
+    path: &Path,
+    embedding: &Embedding,
+) -> anyhow::Result<(Embedded, Plan, Diagnostics)> {
+    tracing::debug!(path = %path.display(), "reading the pipeline");
+    let (pipeline, mut diagnostics) =
+        config::load_embedded(path, &environment).map_err(|diagnostics| refuse(&diagnostics))?;
+    let embedded = config::embed(pipeline, embedding, &mut diagnostics);
+    let embedded = embedded.ok_or_else(|| refuse(&diagnostics))?;
+    let plan = fit(&embedded.pipeline, &mut diagnostics)?;
+    let plan = plan.ok_or_else(|| refuse(&diagnostics))?;
+    Ok((embedded, plan, diagnostics))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Loads the components of a pipeline and fits everything together; `None` when something does not
+/// fit.
+fn fit(pipeline: &Pipeline, diagnostics: &mut Diagnostics) -> anyhow::Result<Option<Plan>> {
+    let engine = GuestEngine::new(cache_folder())?;
+    Ok(terminal::step("loading the components", || {
+        Plan::build(pipeline, &engine, diagnostics)
+    }))
 }
 
 /// Two threads: for what waits for servers, not for what computes.
@@ -105,4 +194,14 @@ fn print(diagnostics: &Diagnostics) {
     let reports = diagnostics.render(Look::of_stderr());
     // Where stderr is closed there is nobody to tell; the exit code says it still.
     let _ = io::stderr().write_all(reports.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::Command::command().debug_assert();
+    }
 }

@@ -1,16 +1,20 @@
 //! `wasmill run`: reads, computes and commits until told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Pipeline;
-use crate::pipeline::{self, Endpoints, PipelineError, Plan, RunOptions};
+use crate::admin::{AdminError, AdminServer};
+use crate::config::{Embedding, Pipeline};
+use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
 
 /// What `wasmill run` is told.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  wasmill run pipeline.toml --once")]
+#[command(after_help = "Examples:\n  \
+    wasmill run pipeline.toml --once\n  \
+    wasmill run pipeline.toml --embedded --once --records 100000")]
 pub(super) struct Args {
     /// The pipeline
     #[arg(default_value = "pipeline.toml")]
@@ -19,6 +23,51 @@ pub(super) struct Args {
     /// Read what is there now, commit it, print a summary and end
     #[arg(long)]
     once: bool,
+
+    /// Run with nothing installed: generated sales, a SQLite file, no Elasticsearch
+    #[arg(long)]
+    embedded: bool,
+
+    #[command(flatten)]
+    generated: Generated,
+}
+
+/// What an embedded run is told besides.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Embedded run")]
+struct Generated {
+    /// Where the SQLite file and the dead letters go; `data` beside the pipeline by default
+    #[arg(long, value_name = "FOLDER", requires = "embedded")]
+    data: Option<PathBuf>,
+
+    /// Another seed, other records
+    #[arg(long, requires = "embedded")]
+    seed: Option<u64>,
+
+    /// Records a second, 0 for as fast as possible; 1000 by default, 0 with --records
+    #[arg(long, requires = "embedded", value_parser = super::generate::rate)]
+    rate: Option<f64>,
+
+    /// End after so many records in all, those of former runs included
+    #[arg(long, value_name = "COUNT", requires = "embedded")]
+    records: Option<u64>,
+
+    /// Share of faulty records, 0 to 1
+    #[arg(long, value_name = "SHARE", requires = "embedded", value_parser = super::generate::share)]
+    bad_share: Option<f64>,
+}
+
+impl Generated {
+    fn embedding(self, pipeline: &Path) -> Embedding {
+        let beside = || pipeline.parent().unwrap_or(Path::new("")).join("data");
+        Embedding {
+            data: self.data.unwrap_or_else(beside),
+            seed: self.seed,
+            rate: self.rate,
+            records: self.records,
+            bad_share: self.bad_share,
+        }
+    }
 }
 
 /// Runs the pipeline until it is told to stop by SIGINT or SIGTERM, or with `--once` until it has
@@ -28,14 +77,28 @@ pub(super) struct Args {
 ///
 /// A faulty pipeline, whose reports go to stderr first, or what ended the run.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    let Args { pipeline, once } = args;
-    let (pipeline, plan, diagnostics) = super::plan(&pipeline)?;
+    let Args {
+        pipeline: path,
+        once,
+        embedded,
+        generated,
+    } = args;
+    let (pipeline, plan, diagnostics) = if embedded {
+        let embedding = generated.embedding(&path);
+        let (embedded, plan, diagnostics) = super::plan_embedded(&path, &embedding)?;
+        for line in &embedded.replaced {
+            eprintln!("{line}");
+        }
+        (embedded.pipeline, plan, diagnostics)
+    } else {
+        super::plan(&path)?
+    };
     super::print(&diagnostics);
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(run_until_told(&pipeline, &plan, once));
     // Tasks that hang on a server do not hold up the exit.
     runtime.shutdown_background();
-    match outcome {
+    match outcome? {
         Ok(summary) => {
             println!("{summary}");
             Ok(())
@@ -52,27 +115,50 @@ async fn run_until_told(
     pipeline: &Pipeline,
     plan: &Plan,
     once: bool,
-) -> Result<pipeline::Summary, PipelineError> {
+) -> Result<Result<pipeline::Summary, PipelineError>, AdminError> {
     let stop = CancellationToken::new();
-    let _signals = tokio::spawn(stop_on_signals(stop.clone()));
-    let endpoints = Endpoints::open(pipeline, plan)?;
-    pipeline::run(pipeline, plan, endpoints, &RunOptions { once, stop }).await
+    match stop_on_signals(stop.clone()) {
+        Ok(listening) => drop(tokio::spawn(listening)),
+        Err(error) => tracing::warn!(%error, "cannot listen for signals: they end the run at once"),
+    }
+    let endpoints = match Endpoints::open(pipeline, plan) {
+        Ok(endpoints) => endpoints,
+        Err(error) => return Ok(Err(error)),
+    };
+    let monitor = Monitor::new(pipeline, plan, &endpoints);
+    // Before any server is reached: it says which of them is waited for.
+    let admin = match pipeline.admin {
+        Some(admin) => Some(AdminServer::start(admin.listen, Arc::clone(&monitor)).await?),
+        None => None,
+    };
+    let options = RunOptions {
+        once,
+        stop,
+        monitor,
+    };
+    let outcome = pipeline::run(pipeline, plan, endpoints, &options).await;
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
+    Ok(outcome)
 }
 
-/// The first signal stops the run in good order, the second one at once.
-async fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+/// The first signal stops the run in good order, the second one at once. They are listened for when
+/// this returns, and heeded by the future.
+fn stop_on_signals(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    for again in [false, true] {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    Ok(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if again {
+                tracing::warn!("stopping at once: what is not committed will be read again");
+                std::process::exit(1);
+            }
+            stop.cancel();
         }
-        if again {
-            tracing::warn!("stopping at once: what is not committed will be read again");
-            std::process::exit(1);
-        }
-        stop.cancel();
-    }
-    Ok(())
+    })
 }

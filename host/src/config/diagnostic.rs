@@ -192,6 +192,16 @@ impl Diagnostics {
         &self.file_name
     }
 
+    /// Line and column of its place, counted in characters from 1 on; `None` where it has none.
+    #[must_use]
+    pub fn line_and_column(&self, entry: &Diagnostic) -> Option<(usize, usize)> {
+        let start = self.within_text(entry.span.as_ref()?).start;
+        let before = &self.text[..start];
+        let line = before.rfind('\n').map_or(0, |end| end + 1);
+        let lines = before.matches('\n').count() + 1;
+        Some((lines, before[line..].chars().count() + 1))
+    }
+
     /// How many there are, for a last line: `pipeline.toml has 2 errors and 1 warning`.
     #[must_use]
     pub fn summary(&self) -> String {

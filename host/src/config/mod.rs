@@ -16,6 +16,7 @@
 //! finds to the same [`Diagnostics`].
 
 mod diagnostic;
+mod embed;
 mod expand;
 mod mask;
 mod pipeline;
@@ -36,10 +37,11 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
+pub use self::embed::{Embedded, Embedding, embed};
 pub use self::pipeline::{
-    Aggregate, ColumnFrom, Commit, Component, DeadLetters, Every, Index, KafkaSource, Limits,
-    OnConflict, Pipeline, Projection, Secret, Sink, SinkKind, Source, SourceColumn, SourceKind,
-    Start, Table, TableColumn, Transform, Window,
+    Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Every, GeneratorSource, Index,
+    KafkaSource, Limits, OnConflict, Pipeline, Projection, Secret, Sink, SinkKind, Source,
+    SourceColumn, SourceKind, Start, Table, TableColumn, Transform, Window,
 };
 pub use self::places::Places;
 use self::reader::Reader;
@@ -67,10 +69,31 @@ pub fn load(
     path: &Path,
     environment: &Environment<'_>,
 ) -> Result<(Pipeline, Diagnostics), Diagnostics> {
+    load_for(path, environment, false)
+}
+
+/// The same for a run that is to be [embedded](embed): what it replaces may lack its environment
+/// variables.
+///
+/// # Errors
+///
+/// Those of [`load`].
+pub fn load_embedded(
+    path: &Path,
+    environment: &Environment<'_>,
+) -> Result<(Pipeline, Diagnostics), Diagnostics> {
+    load_for(path, environment, true)
+}
+
+fn load_for(
+    path: &Path,
+    environment: &Environment<'_>,
+    embedded: bool,
+) -> Result<(Pipeline, Diagnostics), Diagnostics> {
     let file_name = path.display().to_string();
     let base = path.parent().unwrap_or(Path::new(""));
     match read(path) {
-        Ok(text) => parse(&text, &file_name, base, environment),
+        Ok(text) => parse_for(&text, &file_name, base, environment, embedded),
         Err(error) => {
             let mut diagnostics = Diagnostics::new(&file_name, String::new());
             let message = format!("failed to read the pipeline: {error}");
@@ -107,6 +130,16 @@ pub fn parse(
     base: &Path,
     environment: &Environment<'_>,
 ) -> Result<(Pipeline, Diagnostics), Diagnostics> {
+    parse_for(text, file_name, base, environment, false)
+}
+
+fn parse_for(
+    text: &str,
+    file_name: &str,
+    base: &Path,
+    environment: &Environment<'_>,
+    embedded: bool,
+) -> Result<(Pipeline, Diagnostics), Diagnostics> {
     let (root, syntax_errors) = DeTable::parse_recoverable(text);
     let root = root.get_ref();
     let shown = mask::secrets(text, root, !syntax_errors.is_empty());
@@ -118,7 +151,7 @@ pub fn parse(
         }
         return Err(diagnostics);
     }
-    let reader = Reader::new(text, environment, diagnostics);
+    let reader = Reader::new(text, environment, embedded, diagnostics);
     let pipeline = validate::pipeline(&reader, root, base);
     let mut diagnostics = reader.into_diagnostics();
     match pipeline {

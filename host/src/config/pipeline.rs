@@ -10,6 +10,7 @@
 //! How it is made of text, with errors that point into it: [`super::validate`].
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,10 +37,12 @@ pub struct Pipeline {
     pub transforms: Vec<Transform>,
     /// `[[aggregate]]` in order
     pub aggregates: Vec<Aggregate>,
-    /// `[[sink]]` in order; exactly one is PostgreSQL
+    /// `[[sink]]` in order; exactly one is PostgreSQL or SQLite
     pub sinks: Vec<Sink>,
     /// `[dead_letters]`
     pub dead_letters: DeadLetters,
+    /// `[admin]`; without it, nobody can ask
+    pub admin: Option<Admin>,
     /// where everything stands in the file, finer than the `span` of its items
     pub places: Places,
 }
@@ -60,11 +63,42 @@ pub struct Source {
 pub enum SourceKind {
     /// `type = "kafka"`
     Kafka(KafkaSource),
+    /// `type = "generator"`
+    Generator(GeneratorSource),
     /// `type = "file"`: ndjson, one file is one partition, in this order
     File {
         /// absolute, or relative to the working directory
         paths: Vec<PathBuf>,
     },
+}
+
+/// `type = "generator"`: synthetic sales, see [`crate::generate`]
+#[derive(Debug, Clone, PartialEq)]
+pub struct GeneratorSource {
+    /// how many partitions there are; default 4
+    pub partitions: u32,
+    /// another seed, other records; default 0
+    pub seed: u64,
+    /// the dates of the sales are spread over so many days; default 400
+    pub days: u32,
+    /// the share of faulty records, 0 to 1; default 0
+    pub bad_share: f64,
+    /// records a second, all partitions together; `None`: as fast as they are read
+    pub rate: Option<f64>,
+    /// records in all, dealt out to the partitions in turn; `None`: without end
+    pub records: Option<u64>,
+}
+
+impl GeneratorSource {
+    /// What holds where `[source]` says nothing.
+    pub const DEFAULT: Self = Self {
+        partitions: 4,
+        seed: 0,
+        days: 400,
+        bad_share: 0.0,
+        rate: None,
+        records: None,
+    };
 }
 
 /// `type = "kafka"`
@@ -254,6 +288,13 @@ pub enum SinkKind {
         /// the tables it fills
         tables: Vec<Table>,
     },
+    /// `type = "sqlite"`
+    Sqlite {
+        /// the file, created when it is missing
+        path: PathBuf,
+        /// the tables it fills
+        tables: Vec<Table>,
+    },
     /// `type = "elasticsearch"`
     Elasticsearch {
         /// an `http://` URL; secret, it may have a password
@@ -261,6 +302,17 @@ pub enum SinkKind {
         /// the indices it fills
         indices: Vec<Index>,
     },
+}
+
+impl SinkKind {
+    /// The tables that it fills, where it is one that has tables.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        match self {
+            Self::Postgres { tables, .. } | Self::Sqlite { tables, .. } => tables,
+            Self::Elasticsearch { .. } => &[],
+        }
+    }
 }
 
 /// A value from which no message, log or API may quote.
@@ -348,6 +400,13 @@ pub struct Index {
     pub columns: Option<Vec<TableColumn>>,
     /// where it stands in the file
     pub span: Span,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// where questions about the running pipeline are answered
+    pub listen: SocketAddr,
 }
 
 /// `[dead_letters]`

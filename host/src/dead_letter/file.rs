@@ -251,7 +251,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::record::{Origin, Partition};
+    use crate::record::{Cause, Origin, Partition};
 
     fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
         DeadLetter {
@@ -261,6 +261,7 @@ mod tests {
             },
             stage: "decode".into(),
             component: None,
+            cause: Cause::Value,
             column: Some("amount".into()),
             reason: "a \"reason\"\nof two lines".into(),
             timestamp_ms: None,

@@ -38,7 +38,7 @@ use std::collections::BTreeSet;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 
 use crate::config::{ColumnFrom, SourceColumn};
-use crate::record::{Origin, RawBatch, RawRecord, Rejection, Rows};
+use crate::record::{Cause, Origin, RawBatch, RawRecord, Rejection, Rows};
 use crate::schema::{DataType, Field, Schema};
 use column::Column;
 use cursor::Cursor;
@@ -140,6 +140,10 @@ impl Decoder {
                     }
                     rejected.push(Rejection {
                         record: index as u32,
+                        cause: match reason.column {
+                            Some(_) => Cause::Value,
+                            None => Cause::Malformed,
+                        },
                         reason: reason.text,
                         column: reason
                             .column

@@ -66,6 +66,13 @@ impl Coordinator {
         self.complete(parts).map(Some)
     }
 
+    /// Of each aggregate, in the order of the pipeline: how many groups have a state, and the bytes
+    /// of both.
+    pub fn states(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let tables = self.tables.iter();
+        tables.map(|table| (table.states.len(), table.states.bytes()))
+    }
+
     fn complete(&mut self, parts: Vec<EpochPart>) -> Result<Completed, AggregateError> {
         let barrier = parts[0].barrier.clone();
         let mut output = EpochOutput {

@@ -69,6 +69,18 @@ impl EpochCutter {
         Some(due.saturating_duration_since(now))
     }
 
+    /// How many records the current epoch has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// When the current epoch got its first record; `None` while it is empty.
+    #[must_use]
+    pub fn began(&self) -> Option<Instant> {
+        self.first
+    }
+
     /// Whether the current epoch has no records yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -25,7 +25,9 @@ use super::plan::{Made, Plan, Stop};
 
 /// How long a question to the brokers may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
-/// While a full queue empties.
+/// How long the client may not know a partition that the topic has.
+const UNKNOWN_MAX: Duration = Duration::from_secs(30);
+/// While a full queue empties, or a partition is found out about.
 const QUEUE_WAIT: Duration = Duration::from_millis(1);
 /// Between two looks at whether the last records were delivered.
 const FLUSH_WAIT: Duration = Duration::from_millis(200);
@@ -226,17 +228,23 @@ impl Topic {
     }
 
     /// Hands over one record, waiting while the queue is full. It empties at the latest when the
-    /// client gives its records up (`delivery.timeout.ms`).
+    /// client gives its records up (`delivery.timeout.ms`). The partitions of a topic that was just
+    /// created come to the client one by one: for one that it does not know yet this waits, too.
     fn send(&self, mut message: BaseRecord<'_, str, [u8], usize>) -> Result<(), KafkaWriteError> {
+        let mut unknown_since = None;
         loop {
-            match self.producer.send(message) {
+            let (error, back) = match self.producer.send(message) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    message = back;
-                    thread::sleep(QUEUE_WAIT);
-                }
-                Err((error, _)) => return Err(KafkaWriteError::Send(error)),
+                Err(refused) => refused,
+            };
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => {}
+                Some(RDKafkaErrorCode::UnknownPartition)
+                    if unknown_since.get_or_insert_with(Instant::now).elapsed() < UNKNOWN_MAX => {}
+                _ => return Err(KafkaWriteError::Send(error)),
             }
+            message = back;
+            thread::sleep(QUEUE_WAIT);
         }
     }
 

@@ -27,6 +27,7 @@ use crate::record::Origin;
 use draw::Draw;
 pub use fault::BadKind;
 pub use transaction::Transaction;
+pub(crate) use transaction::{field_names, field_suits};
 
 /// What the records are like.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,6 +5,7 @@ use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 use super::Settings;
 use super::draw::Draw;
 use super::names;
+use crate::schema::DataType;
 
 /// µs in a day.
 const DAY: u64 = 86_400_000_000;
@@ -202,6 +203,36 @@ impl TimeForm {
             _ => Self::Plain,
         }
     }
+}
+
+/// The names of the fields, in the order in which they stand in a record.
+pub(crate) fn field_names() -> impl Iterator<Item = &'static str> {
+    FIELDS.into_iter().map(Field::name)
+}
+
+/// Whether a column of this type can be made of the field of this name; `None` when there is none.
+pub(crate) fn field_suits(name: &str, ty: DataType) -> Option<bool> {
+    let field = FIELDS.into_iter().find(|field| field.name() == name)?;
+    Some(match field {
+        Field::ProductPrice | Field::TotalAmount => {
+            matches!(ty, DataType::Decimal(_) | DataType::Float64)
+        }
+        Field::ProductQuantity => {
+            matches!(
+                ty,
+                DataType::Int64 | DataType::Decimal(_) | DataType::Float64
+            )
+        }
+        Field::TransactionDate => ty == DataType::Timestamp,
+        Field::TransactionId
+        | Field::ProductId
+        | Field::ProductName
+        | Field::ProductCategory
+        | Field::ProductBrand
+        | Field::Currency
+        | Field::CustomerId
+        | Field::PaymentMethod => ty == DataType::Utf8,
+    })
 }
 
 impl Field {

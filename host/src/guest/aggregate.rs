@@ -51,6 +51,12 @@ impl AggregateGuest {
         self.0.input_bytes_max()
     }
 
+    /// Bytes that memories and tables of its instance take; none right after a call that failed.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<usize> {
+        self.0.memory_bytes()
+    }
+
     /// Folds rows into one state a group. `input` has the columns of `contract().needs`, in that
     /// order; `groups` has an entry below `group_count` for each row, and every group occurs.
     ///

@@ -15,6 +15,9 @@ mod generated {
 pub(super) use generated::exports::wasmill::guest::{aggregate, transform};
 pub(super) use generated::wasmill::guest::data;
 
+/// How the names of the contract's interfaces begin.
+pub(super) const PACKAGE: &str = "wasmill:guest/";
+
 /// The contract's package and version, as in the names of its interfaces.
 pub(super) const VERSION: &str = "0.1.0";
 

@@ -1,16 +1,18 @@
 //! A loaded component: what it is, and how stages get instances of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 
 use super::aggregate::AggregateGuest;
-use super::bindings::{aggregate, data, transform};
+use super::bindings::{PACKAGE, aggregate, data, transform};
 use super::engine::{GuestEngine, GuestError};
 use super::error::{CallError, ConfigureError, clip};
 use super::instance::{HostState, Instance};
+use super::meter::GuestMeter;
 use super::transform::TransformGuest;
 use crate::config::Limits;
 use crate::schema::Schema;
@@ -62,6 +64,8 @@ struct Inner {
     digest: String,
     exports: Exports,
     instance_pre: InstancePre<HostState>,
+    /// by stage
+    meters: Mutex<BTreeMap<String, Arc<GuestMeter>>>,
     /// Keeps the clock running as long as there are instances.
     engine: GuestEngine,
 }
@@ -85,6 +89,7 @@ impl Component {
             digest,
             exports,
             instance_pre,
+            meters: Mutex::default(),
             engine: engine.clone(),
         }))
     }
@@ -108,6 +113,28 @@ impl Component {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.0.digest
+    }
+
+    /// Names of what it imports beside the contract's own types, in order: parts of WASI that the
+    /// host stubs, as anything else is refused when it is loaded.
+    #[must_use]
+    pub fn imports(&self) -> Vec<String> {
+        let engine = self.0.engine.wasm();
+        let ty = self.0.instance_pre.component().component_type();
+        ty.imports(engine)
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| !name.starts_with(PACKAGE))
+            .collect()
+    }
+
+    /// What its instances for this stage cost and hold.
+    #[must_use]
+    pub fn meter(&self, stage: &str) -> Arc<GuestMeter> {
+        let mut meters = self.0.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = meters.get(stage) {
+            return Arc::clone(meter);
+        }
+        Arc::clone(meters.entry(stage.to_owned()).or_default())
     }
 
     /// Asks it what it is, in an instance of its own.
@@ -215,7 +242,7 @@ impl Component {
             &wasmtime::component::Instance,
         ) -> wasmtime::Result<G>,
     ) -> Result<Instance<G>, CallError> {
-        let host = HostState::new(&self.0.name, stage, limits);
+        let host = HostState::new(&self.0.name, stage, limits, self.meter(stage));
         Instance::new(self.0.engine.wasm(), &self.0.instance_pre, host, load)
     }
 }

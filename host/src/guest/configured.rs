@@ -83,6 +83,11 @@ impl<I: Interface> Configured<I> {
         self.limits.output
     }
 
+    /// Bytes that memories and tables of the instance take; none right after a call that failed.
+    pub(super) fn memory_bytes(&self) -> Option<usize> {
+        self.instance.as_ref().map(Instance::memory_bytes)
+    }
+
     /// Lowers a batch and calls with it, in a fresh instance after a failure.
     pub(super) fn call<R>(
         &mut self,
@@ -91,7 +96,7 @@ impl<I: Interface> Configured<I> {
     ) -> Result<R, CallError> {
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
-            None => self.fresh()?,
+            None => self.fresh().inspect_err(|error| self.count(error))?,
         };
         let columns = columns::lower(input, &mut self.scratch);
         let batch = BatchParam {
@@ -99,10 +104,15 @@ impl<I: Interface> Configured<I> {
             columns: &columns,
         };
         let result = call(&mut instance, batch, &self.contract);
-        if result.is_ok() {
-            self.instance = Some(instance);
+        match &result {
+            Ok(_) => self.instance = Some(instance),
+            Err(error) => self.count(error),
         }
         result
+    }
+
+    fn count(&self, error: &CallError) {
+        self.component.meter(&self.stage).failed(error.failure());
     }
 
     fn fresh(&self) -> Result<Instance<I>, CallError> {

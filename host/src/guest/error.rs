@@ -7,6 +7,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use super::isolate::Fault;
 use super::limits::OutOfTime;
+use super::meter::Failure;
 
 /// Characters of a guest's own words that go into a message or a dead letter.
 const WORDS_MAX: usize = 1000;
@@ -53,6 +54,20 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// The same in a word.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Trapped { .. } => Failure::Trap,
+            Self::TimedOut(_) => Failure::Time,
+            Self::MemoryExceeded(_) => Failure::Memory,
+            Self::OutputExceeded(_) => Failure::Output,
+            Self::Refused(_) => Failure::Refused,
+            Self::Invalid(_) => Failure::Contract,
+            Self::NoInstance(_) => Failure::Instance,
+        }
+    }
+
     /// What a failed call means for the rows it was made with.
     #[must_use]
     pub(crate) fn fault(self) -> Fault<Self> {

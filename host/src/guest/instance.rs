@@ -1,12 +1,14 @@
 //! One instance of a component: its store, and calls under its limits.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 
 use super::error::{CallBounds, CallError, classify, clip};
 use super::limits::{Deadline, Memory, time_for};
+use super::meter::GuestMeter;
 use super::wasi::{Console, Randomness};
 use crate::config::Limits;
 
@@ -17,6 +19,7 @@ const HANDLES_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct HostState {
     limits: Limits,
+    meter: Arc<GuestMeter>,
     memory: Memory,
     deadline: Deadline,
     pub(super) console: Console,
@@ -24,10 +27,16 @@ pub(super) struct HostState {
 }
 
 impl HostState {
-    pub(super) fn new(component: &Arc<str>, stage: &str, limits: Limits) -> Self {
+    pub(super) fn new(
+        component: &Arc<str>,
+        stage: &str,
+        limits: Limits,
+        meter: Arc<GuestMeter>,
+    ) -> Self {
         Self {
             limits,
-            memory: Memory::new(limits.memory),
+            memory: Memory::new(limits.memory, Arc::clone(&meter)),
+            meter,
             deadline: Deadline::passed(),
             console: Console::new(component, stage),
             randomness: Randomness::default(),
@@ -65,6 +74,11 @@ impl<G> Instance<G> {
             CallError::Invalid(format!("its functions have other types: {error:#}"))
         })?;
         Ok(Self { store, guest })
+    }
+
+    /// Bytes that its memories and tables take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().memory.used()
     }
 
     /// Makes one call for so many rows.
@@ -114,8 +128,10 @@ fn bounded<R>(
     // Without this before the first call, that call would trap at once.
     store.set_epoch_deadline(ticks);
 
+    let started = Instant::now();
     let result = run(store);
     let state = store.data_mut();
+    state.meter.called(started.elapsed());
     state.console.end_call();
     result.map_err(|error| {
         let bounds = CallBounds {

@@ -2,6 +2,7 @@
 //!
 //! The third bound, on what a call hands back, is wasmtime's own (`Store::set_hostcall_fuel`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -9,6 +10,7 @@ use thiserror::Error;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use super::batch::FULL_BATCH_ROWS;
+use super::meter::GuestMeter;
 use super::ticker::TICK;
 
 /// Core instances of one guest at most.
@@ -32,14 +34,18 @@ pub(super) struct Memory {
     used: usize,
     /// whether growth was denied since the last [`begin_call`](Self::begin_call)
     denied: bool,
+    meter: Arc<GuestMeter>,
 }
 
 impl Memory {
-    pub(super) fn new(limit: u64) -> Self {
+    /// Of a new instance, which `meter` counts from now on.
+    pub(super) fn new(limit: u64, meter: Arc<GuestMeter>) -> Self {
+        meter.instance_made();
         Self {
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             used: 0,
             denied: false,
+            meter,
         }
     }
 
@@ -51,15 +57,27 @@ impl Memory {
         self.denied
     }
 
+    /// Bytes that memories and tables take. They never shrink.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
     fn grow(&mut self, bytes: usize) -> bool {
         let used = self.used.saturating_add(bytes);
         let granted = used <= self.limit;
         if granted {
             self.used = used;
+            self.meter.memory_grown(bytes);
         } else {
             self.denied = true;
         }
         granted
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.meter.instance_gone(self.used);
     }
 }
 
@@ -160,18 +178,22 @@ mod tests {
 
     #[test]
     fn growth_past_the_limit_is_denied_and_not_counted() {
-        let mut memory = Memory::new(100);
+        let meter = Arc::new(GuestMeter::default());
+        let mut memory = Memory::new(100, Arc::clone(&meter));
         assert!(memory.memory_growing(0, 60, None).unwrap());
         assert!(!memory.memory_growing(60, 120, None).unwrap());
         assert!(memory.denied());
         memory.begin_call();
         assert!(memory.table_growing(0, 5, None).unwrap());
         assert!(!memory.table_growing(5, 6, None).unwrap());
+        assert_eq!((meter.instances(), meter.memory()), (1, 100));
+        drop(memory);
+        assert_eq!((meter.instances(), meter.memory()), (0, 0));
     }
 
     #[test]
     fn a_memory_that_reached_its_own_maximum_was_not_denied() {
-        let mut memory = Memory::new(100);
+        let mut memory = Memory::new(100, Arc::default());
         assert!(!memory.memory_growing(0, 60, Some(50)).unwrap());
         assert!(!memory.denied());
     }

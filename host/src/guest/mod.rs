@@ -38,6 +38,7 @@ mod columns;
 mod contract;
 mod error;
 mod instance;
+mod meter;
 
 mod aggregate;
 mod batch;
@@ -54,4 +55,5 @@ pub use engine::{GuestEngine, GuestError};
 pub use error::{CallError, ConfigureError};
 pub(crate) use isolate::{Fault, isolate};
 pub use load::LoadError;
+pub use meter::{Failure, GuestMeter};
 pub use transform::TransformGuest;

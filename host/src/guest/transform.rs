@@ -47,6 +47,12 @@ impl TransformGuest {
         self.0.output_bytes_max()
     }
 
+    /// Bytes that memories and tables of its instance take; none right after a call that failed.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<usize> {
+        self.0.memory_bytes()
+    }
+
     /// Makes one call. `input` has the columns of `contract().needs`, in that order; it may be a
     /// slice.
     ///

@@ -13,12 +13,13 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::PipelineError;
-use super::summary::{Counters, Stage};
-use crate::backoff::Backoff;
+use super::monitor::{Monitor, Queue};
+use super::patience::{DEAD_LETTERS, Patience};
 use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
 use crate::record::DeadLetter;
-use crate::sink::{Ledger, Remedy, Sink, SinkError};
+use crate::sink::{Ledger, Sink};
+use crate::waiting::Waits;
 
 /// A sink has made an epoch durable.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(super) struct Confirmed {
 /// What one of the other sinks is sent to, and how far it was at the start.
 pub(super) struct Outlet {
     pub(super) outbox: mpsc::Sender<Arc<EpochOutput>>,
+    pub(super) queue: Arc<Queue>,
     pub(super) confirmed: EpochId,
 }
 
@@ -43,7 +45,7 @@ pub(super) struct LedgerTask {
     pub(super) inbox: mpsc::Receiver<Completed>,
     pub(super) outlets: Vec<Outlet>,
     pub(super) confirmations: mpsc::Receiver<Confirmed>,
-    pub(super) counters: Arc<Counters>,
+    pub(super) monitor: Arc<Monitor>,
 }
 
 enum Event {
@@ -78,29 +80,35 @@ impl LedgerTask {
     }
 
     async fn complete(&mut self, completed: Completed) -> Result<(), PipelineError> {
+        self.monitor.ledger_queue().left();
         let Completed { mut output, mode } = completed;
         if mode == Mode::Live {
+            let taken = Instant::now();
+            let waits = self.monitor.waits();
             output.dead_letter_bytes =
-                write_dead_letters(&mut *self.dead_letters, &output.dead_letters).await?;
-            let rows = rows_of(&output);
+                write_dead_letters(&mut *self.dead_letters, &output.dead_letters, waits).await?;
             let started = Instant::now();
-            let name = self.ledger.name().to_owned();
-            let mut backoff = Backoff::new();
+            let mut patience = Patience::new(waits, self.ledger.name()).on_epoch(output.epoch);
             loop {
-                match self.ledger.write(&output).await {
+                match patience.watch(self.ledger.write(&output)).await {
                     Ok(durable) => {
                         assert!(durable.refused.is_empty(), "a ledger takes all or nothing");
                         break;
                     }
-                    Err(error) => retry(&name, error, &mut backoff).await?,
+                    Err(error) => {
+                        self.monitor.sink_retried(0);
+                        patience.retry(error).await?;
+                    }
                 }
             }
-            self.counters.add(Stage::Write(0), rows, started.elapsed());
-            self.counters.add_epoch(output.dead_letters.len());
+            patience.over();
+            self.monitor.sink_wrote(0, &output, 0, started.elapsed());
+            self.monitor.epoch_committed(&output, taken);
         }
         let output = Arc::new(output);
         for outlet in &self.outlets {
             if outlet.confirmed < output.epoch {
+                outlet.queue.entered();
                 // A sink's task that is gone has failed and says why itself.
                 let _ = outlet.outbox.send(Arc::clone(&output)).await;
             }
@@ -116,14 +124,21 @@ impl LedgerTask {
         } = confirmed;
         let bytes = match refused.as_slice() {
             [] => None,
-            refused => write_dead_letters(&mut *self.dead_letters, refused).await?,
+            refused => {
+                let waits = self.monitor.waits();
+                write_dead_letters(&mut *self.dead_letters, refused, waits).await?
+            }
         };
-        self.counters.add_dead_letters(refused.len());
-        let name = self.ledger.name().to_owned();
-        let mut backoff = Backoff::new();
-        while let Err(error) = self.ledger.confirm(&sink, epoch, bytes).await {
-            retry(&name, error, &mut backoff).await?;
+        self.monitor.add_dead_letters(&refused);
+        let mut patience = Patience::new(self.monitor.waits(), self.ledger.name()).on_epoch(epoch);
+        while let Err(error) = patience
+            .watch(self.ledger.confirm(&sink, epoch, bytes))
+            .await
+        {
+            self.monitor.sink_retried(0);
+            patience.retry(error).await?;
         }
+        patience.over();
         Ok(())
     }
 }
@@ -135,7 +150,7 @@ pub(super) struct SinkTask {
     pub(super) index: usize,
     pub(super) inbox: mpsc::Receiver<Arc<EpochOutput>>,
     pub(super) confirmations: mpsc::Sender<Confirmed>,
-    pub(super) counters: Arc<Counters>,
+    pub(super) monitor: Arc<Monitor>,
 }
 
 impl SinkTask {
@@ -143,17 +158,22 @@ impl SinkTask {
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
         let name = self.sink.name().to_owned();
         while let Some(output) = self.inbox.recv().await {
+            self.monitor.outlet_queue(self.index - 1).left();
             let started = Instant::now();
-            let mut backoff = Backoff::new();
+            let mut patience = Patience::new(self.monitor.waits(), &name).on_epoch(output.epoch);
             let durable = loop {
-                match self.sink.write(&output).await {
+                match patience.watch(self.sink.write(&output)).await {
                     Ok(durable) => break durable,
-                    Err(error) => retry(&name, error, &mut backoff).await?,
+                    Err(error) => {
+                        self.monitor.sink_retried(self.index);
+                        patience.retry(error).await?;
+                    }
                 }
             };
-            let stage = Stage::Write(self.index);
-            self.counters
-                .add(stage, rows_of(&output), started.elapsed());
+            patience.over();
+            let refused = durable.refused.len();
+            self.monitor
+                .sink_wrote(self.index, &output, refused, started.elapsed());
             let confirmed = Confirmed {
                 sink: name.clone(),
                 epoch: output.epoch,
@@ -168,39 +188,20 @@ impl SinkTask {
     }
 }
 
-fn rows_of(output: &EpochOutput) -> usize {
-    let rows = |batches: &Vec<crate::epoch::OutputBatch>| {
-        batches.iter().map(|b| b.columns.num_rows()).sum::<usize>()
-    };
-    output.streams.values().map(rows).sum()
-}
-
 async fn write_dead_letters(
     sink: &mut dyn DeadLetterSink,
     letters: &[DeadLetter],
+    waits: &Waits,
 ) -> Result<Option<u64>, PipelineError> {
-    let mut backoff = Backoff::new();
+    let mut patience = Patience::new(waits, DEAD_LETTERS);
     loop {
-        match sink.write(letters).await {
-            Ok(bytes) => return Ok(bytes),
-            Err(error) => retry("dead letters", error, &mut backoff).await?,
+        match patience.watch(sink.write(letters)).await {
+            Ok(bytes) => {
+                patience.over();
+                return Ok(bytes);
+            }
+            Err(error) => patience.retry(error).await?,
         }
-    }
-}
-
-/// Waits before the next try, or gives up where another one would not help.
-async fn retry(sink: &str, error: SinkError, backoff: &mut Backoff) -> Result<(), PipelineError> {
-    match error.remedy() {
-        Remedy::Retry => {
-            let wait = backoff.wait();
-            tracing::warn!(sink, %error, ?wait, "waiting for a sink");
-            tokio::time::sleep(wait).await;
-            Ok(())
-        }
-        Remedy::Stop => Err(PipelineError::Sink {
-            sink: sink.to_owned(),
-            source: error,
-        }),
     }
 }
 

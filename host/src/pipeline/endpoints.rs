@@ -5,8 +5,10 @@ use crate::config::{Pipeline, SinkKind, SourceKind};
 use crate::dead_letter::{self, DeadLetterSink};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresLedger;
+use crate::sink::sqlite::SqliteLedger;
 use crate::sink::{Ledger, Sink};
 use crate::source::{self, Source};
+use crate::waiting::Waits;
 
 /// Source, sinks and dead letters of one run. [`open`](Self::open) makes those that the pipeline
 /// names; tests and measurements put others in their place.
@@ -19,6 +21,8 @@ pub struct Endpoints {
     pub sinks: Vec<Box<dyn Sink>>,
     /// where records go that cannot be used
     pub dead_letters: Box<dyn DeadLetterSink>,
+    /// where those of them that wait inside of a call note it
+    pub waits: Waits,
 }
 
 impl Endpoints {
@@ -30,7 +34,7 @@ impl Endpoints {
     ///
     /// # Panics
     ///
-    /// When the pipeline has no PostgreSQL sink, which the configuration refuses.
+    /// When the pipeline has no PostgreSQL or SQLite sink, which the configuration refuses.
     pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Self, PipelineError> {
         let sink_error = |sink: &str| {
             let sink = sink.to_owned();
@@ -40,10 +44,11 @@ impl Endpoints {
             source::open(&pipeline.source, &pipeline.name).map_err(PipelineError::Source)?;
         let topic = match &pipeline.source.kind {
             SourceKind::Kafka(kafka) => kafka.topic.as_str(),
-            SourceKind::File { .. } => "",
+            SourceKind::File { .. } | SourceKind::Generator(_) => "",
         };
         let dead_letters =
             dead_letter::open(&pipeline.dead_letters, topic).map_err(sink_error("dead letters"))?;
+        let waits = Waits::default();
         let mut ledger: Option<Box<dyn Ledger>> = None;
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         for sink in &pipeline.sinks {
@@ -54,19 +59,26 @@ impl Endpoints {
                         .map_err(sink_error(&sink.name))?;
                     ledger = Some(Box::new(opened));
                 }
+                SinkKind::Sqlite { path, .. } => {
+                    let tables = plan.tables().to_vec();
+                    let opened = SqliteLedger::new(&sink.name, &pipeline.name, path, tables)
+                        .map_err(sink_error(&sink.name))?;
+                    ledger = Some(Box::new(opened));
+                }
                 SinkKind::Elasticsearch { url, .. } => {
                     let indices = plan.indices(&sink.name).to_vec();
                     let opened = ElasticsearchSink::new(&sink.name, url, indices)
                         .map_err(sink_error(&sink.name))?;
-                    sinks.push(Box::new(opened));
+                    sinks.push(Box::new(opened.noting_in(&waits)));
                 }
             }
         }
         Ok(Self {
             source,
-            ledger: ledger.expect("a validated pipeline has one PostgreSQL sink"),
+            ledger: ledger.expect("a validated pipeline has one sink that keeps the journal"),
             sinks,
             dead_letters,
+            waits,
         })
     }
 }

@@ -10,27 +10,31 @@
 
 mod commit;
 mod endpoints;
+mod monitor;
 mod parts;
+mod patience;
 mod plan;
 mod reader;
 mod start;
 mod summary;
+mod survey;
 mod worker;
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use endpoints::Endpoints;
+pub use monitor::{Monitor, STUCK_AFTER};
 pub use plan::{Plan, Stream};
 pub use summary::{ProcessUsage, StageSummary, Summary};
 
 use crate::aggregate::AggregateError;
-use crate::config::Pipeline;
+use crate::config::{Pipeline, SourceKind};
 use crate::epoch::{Coordinator, EpochCutter, EpochId};
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
@@ -38,10 +42,11 @@ use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
 use commit::{LedgerTask, Outlet, SinkTask};
+use monitor::Stage;
 use parts::Parts;
+use patience::{Patience, SOURCE};
 use reader::Reader;
-use start::Ready;
-use summary::{Counters, Stage};
+use start::{Ready, Waiter};
 use worker::Worker;
 
 /// Batches that wait for a worker at most.
@@ -60,6 +65,8 @@ pub struct RunOptions {
     pub once: bool,
     /// cancelled by whoever wants the run to stop
     pub stop: CancellationToken,
+    /// told of everything; one for each run
+    pub monitor: Arc<Monitor>,
 }
 
 /// What ended a run before its time. Nothing is lost: what was not committed is read again.
@@ -124,6 +131,11 @@ pub enum PipelineError {
         /// the panic's message
         message: String,
     },
+    /// A run to the end of what has none.
+    #[error(
+        "a run with `--once` ends where the source ends, and this generator goes on for ever: give it `records` in `[source]`, or an embedded run `--records N`"
+    )]
+    Endless,
     /// Told to stop before it had begun.
     #[error("stopped while waiting for {0}")]
     StoppedWhileStarting(String),
@@ -145,13 +157,34 @@ pub async fn run(
     endpoints: Endpoints,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
-    let ready = start::make_ready(pipeline, plan, endpoints, &options.stop).await?;
-    let counters = Arc::new(counters(pipeline, &ready));
-    tracing::info!(pipeline = pipeline.name, epoch = %ready.beginning.epoch, "running");
+    let endless = matches!(&pipeline.source.kind, SourceKind::Generator(g) if g.records.is_none());
+    if options.once && endless {
+        return Err(PipelineError::Endless);
+    }
+    let monitor = &options.monitor;
+    let waiter = Waiter {
+        stop: &options.stop,
+        waits: monitor.waits(),
+    };
+    let ready = start::make_ready(pipeline, plan, endpoints, waiter).await?;
+    let others = ready.sinks.iter().map(|sink| sink.name());
+    let others = others.map(|name| ready.claim.confirmed.get(name).copied());
+    let others = others.map(Option::unwrap_or_default);
+    let epoch = ready.beginning.epoch;
+    monitor.begin(&ready.beginning, std::iter::once(epoch).chain(others));
+    tracing::info!(pipeline = pipeline.name, epoch = epoch.0, "running");
+    let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
-    let parts = wire(pipeline, plan, ready, options, &reading, &counters)?;
-    parts.finish(&options.stop, &reading, STOP_DEADLINE).await?;
-    Ok(counters.summary())
+    let parts = wire(pipeline, plan, ready, options, &reading)?;
+    parts
+        .finish(&options.stop, &reading, STOP_DEADLINE, monitor)
+        .await?;
+    Ok(monitor.summary())
+}
+
+/// Complete epochs that wait for the ledger at most.
+fn in_flight(pipeline: &Pipeline) -> usize {
+    pipeline.commit.in_flight.saturating_sub(1).max(1)
 }
 
 /// Starts every part: the topology, from the sinks to the source.
@@ -161,8 +194,8 @@ fn wire(
     mut ready: Ready,
     options: &RunOptions,
     reading: &CancellationToken,
-    counters: &Arc<Counters>,
 ) -> Result<Parts, PipelineError> {
+    let monitor = &options.monitor;
     let mut parts = Parts::new();
     let coordinator = coordinator(pipeline, plan, &mut ready.claim)?;
 
@@ -175,6 +208,7 @@ fn wire(
         let confirmed = ready.claim.confirmed.get(sink.name()).copied();
         outlets.push(Outlet {
             outbox,
+            queue: Arc::clone(monitor.outlet_queue(index)),
             confirmed: confirmed.unwrap_or_default(),
         });
         let task = SinkTask {
@@ -182,31 +216,31 @@ fn wire(
             index: index + 1,
             inbox,
             confirmations: confirm_out.clone(),
-            counters: Arc::clone(counters),
+            monitor: Arc::clone(monitor),
         };
         parts.task(task.run());
     }
-    let (epoch_out, epoch_in) = mpsc::channel(pipeline.commit.in_flight.saturating_sub(1).max(1));
+    let (epoch_out, epoch_in) = mpsc::channel(in_flight(pipeline));
     let ledger_task = LedgerTask {
         ledger: ready.ledger,
         dead_letters: ready.dead_letters,
         inbox: epoch_in,
         outlets,
         confirmations: confirm_in,
-        counters: Arc::clone(counters),
+        monitor: Arc::clone(monitor),
     };
     parts.task(ledger_task.run());
 
     let (part_out, part_in) = sync_channel(pipeline.workers);
-    let meters = Arc::clone(counters);
+    let told = Arc::clone(monitor);
     parts.thread("coordinator", move || {
-        coordinate(coordinator, &part_in, &epoch_out, &meters)
+        coordinate(coordinator, &part_in, &epoch_out, &told)
     });
     let mut workers = Vec::with_capacity(pipeline.workers);
     for index in 0..pipeline.workers {
         let (outbox, inbox) = sync_channel(WORKER_QUEUE);
-        workers.push(outbox);
-        let worker = Worker::new(plan.chain()?, Arc::clone(counters));
+        workers.push((outbox, Arc::clone(monitor.worker_queue(index))));
+        let worker = Worker::new(plan.chain()?, index, Arc::clone(monitor));
         let part_out = part_out.clone();
         parts.thread(&format!("worker {index}"), move || {
             worker.run(&inbox, &part_out)
@@ -225,7 +259,9 @@ fn wire(
         live: ready.beginning.live,
         until: options.once.then_some(ready.beginning.ends),
         stop: reading.clone(),
-        counters: Arc::clone(counters),
+        monitor: Arc::clone(monitor),
+        pulse: Arc::clone(monitor.reader_pulse()),
+        patience: Patience::new(monitor.waits(), SOURCE),
     };
     parts.thread("reader", move || reader.run());
     Ok(parts)
@@ -247,32 +283,35 @@ fn coordinator(
     Ok(Coordinator::new(pipeline.workers, tables))
 }
 
-fn counters(pipeline: &Pipeline, ready: &Ready) -> Counters {
-    let transforms = pipeline.transforms.iter().map(|t| t.name.as_str());
-    let aggregates = pipeline.aggregates.iter().map(|a| a.name.as_str());
-    let others = ready.sinks.iter().map(|sink| sink.name());
-    let sinks = std::iter::once(ready.ledger.name()).chain(others);
-    Counters::new(
-        &transforms.collect::<Vec<_>>(),
-        &aggregates.collect::<Vec<_>>(),
-        &sinks.collect::<Vec<_>>(),
-    )
-}
-
 /// Completes epochs until the workers hang up, or nobody commits any more.
 fn coordinate(
     mut coordinator: Coordinator,
     inbox: &std::sync::mpsc::Receiver<crate::epoch::EpochPart>,
     outbox: &mpsc::Sender<crate::epoch::Completed>,
-    counters: &Counters,
+    monitor: &Monitor,
 ) -> Result<(), PipelineError> {
+    tell_states(&coordinator, monitor);
     while let Ok(part) = inbox.recv() {
-        let completed = counters.time(Stage::Merge, 0, || coordinator.accept(part))?;
-        if let Some(completed) = completed
-            && outbox.blocking_send(completed).is_err()
-        {
+        let gathered = Instant::now();
+        monitor.coordinator_queue().left();
+        let pulse = monitor.coordinator_pulse();
+        let completed =
+            pulse.busy(|| monitor.time(Stage::Merge, 0, || coordinator.accept(part)))?;
+        let Some(completed) = completed else {
+            continue;
+        };
+        monitor.epoch_merged(completed.output.epoch, gathered);
+        tell_states(&coordinator, monitor);
+        monitor.ledger_queue().entered();
+        if outbox.blocking_send(completed).is_err() {
             break;
         }
     }
     Ok(())
+}
+
+fn tell_states(coordinator: &Coordinator, monitor: &Monitor) {
+    for (aggregate, (groups, bytes)) in coordinator.states().enumerate() {
+        monitor.set_states(aggregate, groups, bytes);
+    }
 }

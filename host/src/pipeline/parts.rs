@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
+use super::monitor::Monitor;
 
 /// Everything that runs.
 pub(super) struct Parts {
@@ -83,6 +84,7 @@ impl Parts {
         stop: &CancellationToken,
         reading: &CancellationToken,
         deadline: Duration,
+        monitor: &Monitor,
     ) -> Result<(), PipelineError> {
         let mut running = self.threads.len() + self.tasks.len();
         let mut outcome = Ok(());
@@ -104,6 +106,7 @@ impl Parts {
                 Event::Ended(Ok(())) => running -= 1,
                 Event::Ended(Err(error)) => {
                     running -= 1;
+                    monitor.stopping();
                     reading.cancel();
                     due.get_or_insert_with(|| tokio::time::Instant::now() + deadline);
                     if outcome.is_ok() {
@@ -111,6 +114,7 @@ impl Parts {
                     }
                 }
                 Event::Stop => {
+                    monitor.stopping();
                     tracing::info!("stopping: finishing the epoch and committing it");
                     due = Some(tokio::time::Instant::now() + deadline);
                 }

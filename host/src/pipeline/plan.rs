@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use self::build::Builder;
+use super::monitor::StageGuest;
 use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
 use crate::config::{self, Diagnostics, Pipeline, SourceKind};
@@ -17,7 +18,9 @@ use crate::decode::Decoder;
 use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
 use crate::schema::Schema;
 use crate::sink::elasticsearch::IndexTarget;
-use crate::sink::postgres::{Screen, TableTarget};
+use crate::sink::screen::{Bounds, Screen};
+use crate::sink::table::TableTarget;
+use crate::status::ComponentStatus;
 use crate::transform::TransformStage;
 
 /// The stream that the source makes.
@@ -31,6 +34,8 @@ pub struct Plan {
     aggregates: Vec<(Stage, Aggregation)>,
     /// the name of the sink that has the tables
     ledger: String,
+    /// what these can hold
+    bounds: &'static Bounds,
     tables: Vec<TableTarget>,
     indices: HashMap<String, Vec<IndexTarget>>,
     /// names of the streams that some sink takes
@@ -95,6 +100,14 @@ impl Plan {
     pub fn definition(&self) -> serde_json::Value {
         let source = match &self.source.kind {
             SourceKind::Kafka(kafka) => json!({ "topic": kafka.topic }),
+            SourceKind::Generator(generator) => json!({
+                "generator": {
+                    "partitions": generator.partitions,
+                    "seed": generator.seed,
+                    "days": generator.days,
+                    "bad_share": generator.bad_share,
+                }
+            }),
             SourceKind::File { paths } => {
                 let names = paths.iter().filter_map(|path| path.file_name());
                 json!({ "files": names.map(|n| n.to_string_lossy()).collect::<Vec<_>>() })
@@ -115,6 +128,49 @@ impl Plan {
             "source": source,
             "aggregates": aggregates.collect::<serde_json::Map<_, _>>(),
         })
+    }
+
+    /// Each guest in its place, in the order of the data flow.
+    pub(super) fn guests(&self) -> Vec<StageGuest> {
+        let guest = |stage: &Stage| StageGuest {
+            stage: Arc::clone(&stage.name),
+            component: stage.component.name().to_owned(),
+            memory_max: stage.limits.memory,
+            meter: stage.component.meter(&stage.name),
+        };
+        self.stages().map(guest).collect()
+    }
+
+    /// The components that stages run.
+    pub(super) fn components(&self) -> Vec<ComponentStatus> {
+        let mut components: Vec<ComponentStatus> = Vec::new();
+        for stage in self.stages() {
+            let name = stage.component.name();
+            let known = components.iter_mut().find(|known| known.name == name);
+            if let Some(known) = known {
+                known.stages.push(stage.name.to_string());
+                continue;
+            }
+            let version = match stage.component.describe() {
+                Ok(description) => description.version,
+                Err(error) => {
+                    tracing::warn!(component = name, %error, "its version is not known");
+                    String::new()
+                }
+            };
+            components.push(ComponentStatus {
+                name: name.to_owned(),
+                version,
+                digest: stage.component.digest().to_owned(),
+                stages: vec![stage.name.to_string()],
+            });
+        }
+        components
+    }
+
+    fn stages(&self) -> impl Iterator<Item = &Stage> {
+        let aggregates = self.aggregates.iter().map(|(stage, _)| stage);
+        self.transforms.iter().chain(aggregates)
     }
 
     /// A worker's stages, with guests of their own.
@@ -166,7 +222,7 @@ impl Plan {
         let row_streams = &self.streams[..=self.transforms.len()];
         let mut screens: Vec<Screen> = row_streams
             .iter()
-            .map(|stream| Screen::new(&stream.schema))
+            .map(|stream| Screen::new(&stream.schema, self.bounds))
             .collect();
         for target in &self.tables {
             let mut aggregates = self.aggregates.iter();

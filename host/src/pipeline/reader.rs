@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
-use super::summary::{Counters, Stage};
+use super::monitor::{Monitor, Pulse, Queue, Stage};
+use super::patience::Patience;
 use crate::epoch::{Barrier, EpochCutter, EpochId, JournalEntry, Mode, ToWorker};
 use crate::record::{Origin, Positions, RawBatch};
 use crate::source::{PollLimit, Source, SourceError};
@@ -25,7 +26,8 @@ const POLL_WAIT: Duration = Duration::from_millis(100);
 
 pub(super) struct Reader {
     pub(super) source: Box<dyn Source>,
-    pub(super) workers: Vec<SyncSender<ToWorker>>,
+    /// each with what counts its queue
+    pub(super) workers: Vec<(SyncSender<ToWorker>, Arc<Queue>)>,
     pub(super) cutter: EpochCutter,
     /// the last committed epoch
     pub(super) epoch: EpochId,
@@ -36,7 +38,9 @@ pub(super) struct Reader {
     /// where to stop, if anywhere
     pub(super) until: Option<Positions>,
     pub(super) stop: CancellationToken,
-    pub(super) counters: Arc<Counters>,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) patience: Patience,
 }
 
 /// Nobody listens any more: some other part has failed and tells why itself.
@@ -46,6 +50,7 @@ struct HungUp;
 struct Lane {
     batch: RawBatch,
     outbox: SyncSender<ToWorker>,
+    queue: Arc<Queue>,
 }
 
 impl Reader {
@@ -54,9 +59,10 @@ impl Reader {
         let lanes = std::mem::take(&mut self.workers);
         let mut lanes: Vec<Lane> = lanes
             .into_iter()
-            .map(|outbox| Lane {
+            .map(|(outbox, queue)| Lane {
                 batch: RawBatch::default(),
                 outbox,
+                queue,
             })
             .collect();
         while let Some(entry) = self.replay.pop_front() {
@@ -114,6 +120,8 @@ impl Reader {
             let last = stop && *self.source.positions() != committed;
             if last || (!self.cutter.is_empty() && self.cutter.is_due(Instant::now())) {
                 self.epoch = self.epoch.next();
+                let (records, began) = (self.cutter.len(), self.cutter.began());
+                self.monitor.epoch_cut(self.epoch, records, began);
                 self.cutter.cut();
                 committed = self.source.positions().clone();
                 let barrier = Barrier {
@@ -151,18 +159,23 @@ impl Reader {
             wait_max,
         };
         let started = Instant::now();
-        match self.source.poll(until, limit, &mut batch) {
-            Ok(()) => {}
+        let polled = self
+            .pulse
+            .busy(|| self.source.poll(until, limit, &mut batch));
+        match polled {
+            Ok(()) => self.patience.over(),
             // The client library reconnects by itself; what was read before is kept.
             Err(error @ SourceError::Unavailable { .. }) => {
-                tracing::warn!(%error, "waiting for the source");
+                // Not as long as that: the reader has to notice when it is told to stop.
+                let _ = self.patience.failed(&error);
                 std::thread::sleep(wait_max.max(POLL_WAIT));
             }
             Err(error) => return Err(PipelineError::Source(error)),
         }
-        self.counters
+        self.monitor
             .add(Stage::Read, batch.len(), started.elapsed());
-        self.counters.add_read(batch.len(), batch.byte_len());
+        self.monitor
+            .add_read(batch.len(), batch.byte_len(), self.source.positions());
         Ok(batch)
     }
 }
@@ -199,6 +212,7 @@ fn cut(
         if !lane.batch.is_empty() {
             lane.send(excluded)?;
         }
+        lane.queue.entered();
         let message = ToWorker::Barrier(barrier.clone());
         lane.outbox.send(message).map_err(|_| HungUp)?;
     }
@@ -211,6 +225,7 @@ impl Lane {
             raw: std::mem::take(&mut self.batch),
             excluded: Arc::clone(excluded),
         };
+        self.queue.entered();
         self.outbox.send(message).map_err(|_| HungUp)
     }
 }

@@ -7,52 +7,61 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::commit::least_confirmed;
+use super::patience::{DEAD_LETTERS, Patience, SOURCE, shown};
 use super::{Endpoints, PipelineError, Plan};
-use crate::backoff::Backoff;
 use crate::config::{Pipeline, SourceKind, Start};
 use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
 use crate::sink::{Claim, Ledger, Remedy, Sink};
 use crate::source::{PartitionRange, Source, SourceError, check_positions};
+use crate::waiting::Waits;
+
+/// Who waits: until the server answers, or somebody says stop.
+#[derive(Clone, Copy)]
+pub(super) struct Waiter<'a> {
+    pub(super) stop: &'a CancellationToken,
+    pub(super) waits: &'a Waits,
+}
 
 /// Tries `$step` until it works; gives up where waiting would not help, or when told to stop.
 macro_rules! wait_for {
-    ($stop:expr, $what:expr, $step:expr) => {{
-        let mut backoff = Backoff::new();
+    ($waiter:expr, $part:expr, $step:expr) => {{
+        let mut patience = Patience::new($waiter.waits, $part);
         loop {
             let tried = tokio::select! {
                 biased;
-                () = $stop.cancelled() => {
-                    return Err(PipelineError::StoppedWhileStarting($what.to_owned()));
-                }
-                tried = $step => tried,
+                () = $waiter.stop.cancelled() => return Err(stopped_while_waiting($part)),
+                tried = patience.watch($step) => tried,
             };
             match tried {
-                Ok(done) => break done,
+                Ok(done) => {
+                    patience.over();
+                    break done;
+                }
                 Err(error) if error.remedy() == Remedy::Stop => {
                     return Err(PipelineError::Sink {
-                        sink: $what.to_owned(),
+                        sink: shown($part),
                         source: error,
                     });
                 }
-                Err(error) => pause($stop, $what, &error, backoff.wait()).await?,
+                Err(error) => $waiter.pause($part, patience.failed(&error)).await?,
             }
         }
     }};
 }
 
-async fn pause(
-    stop: &CancellationToken,
-    what: &str,
-    error: &(dyn std::error::Error + Sync),
-    wait: Duration,
-) -> Result<(), PipelineError> {
-    tracing::warn!(what, %error, ?wait, "waiting for a server");
-    tokio::select! {
-        () = stop.cancelled() => Err(PipelineError::StoppedWhileStarting(what.to_owned())),
-        () = tokio::time::sleep(wait) => Ok(()),
+impl Waiter<'_> {
+    async fn pause(self, part: &str, wait: Duration) -> Result<(), PipelineError> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(stopped_while_waiting(part)),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
     }
+}
+
+fn stopped_while_waiting(part: &str) -> PipelineError {
+    PipelineError::StoppedWhileStarting(shown(part))
 }
 
 /// Where a run begins.
@@ -66,6 +75,8 @@ pub(super) struct Beginning {
     pub(super) live: Positions,
     /// the ends of all partitions as they are now
     pub(super) ends: Positions,
+    /// what each partition holds now
+    pub(super) ranges: Vec<PartitionRange>,
 }
 
 /// Everybody is there, and the pipeline is ours.
@@ -83,23 +94,24 @@ pub(super) async fn make_ready(
     pipeline: &Pipeline,
     plan: &Plan,
     endpoints: Endpoints,
-    stop: &CancellationToken,
+    waiter: Waiter<'_>,
 ) -> Result<Ready, PipelineError> {
     let Endpoints {
         source,
         mut ledger,
         mut sinks,
         mut dead_letters,
+        waits: _,
     } = endpoints;
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
-    let claim = claim(&mut *ledger, &plan.definition(), &others, stop).await?;
+    let claim = claim(&mut *ledger, &plan.definition(), &others, waiter).await?;
     for sink in &mut sinks {
-        prepare(&mut **sink, stop).await?;
+        prepare(&mut **sink, waiter).await?;
     }
     let committed = claim.dead_letter_bytes;
-    let bytes = wait_for!(stop, "dead letters", dead_letters.recover(committed));
+    let bytes = wait_for!(waiter, DEAD_LETTERS, dead_letters.recover(committed));
     let kind = &pipeline.source.kind;
-    let (source, beginning) = begin(source, kind, &mut *ledger, &claim, bytes, stop).await?;
+    let (source, beginning) = begin(source, kind, &mut *ledger, &claim, bytes, waiter).await?;
     Ok(Ready {
         source,
         ledger,
@@ -115,17 +127,17 @@ async fn claim(
     ledger: &mut dyn Ledger,
     definition: &serde_json::Value,
     others: &[String],
-    stop: &CancellationToken,
+    waiter: Waiter<'_>,
 ) -> Result<Claim, PipelineError> {
     let name = ledger.name().to_owned();
-    wait_for!(stop, &name, ledger.prepare());
-    Ok(wait_for!(stop, &name, ledger.claim(definition, others)))
+    wait_for!(waiter, &name, ledger.prepare());
+    Ok(wait_for!(waiter, &name, ledger.claim(definition, others)))
 }
 
 /// Connects a sink.
-async fn prepare(sink: &mut dyn Sink, stop: &CancellationToken) -> Result<(), PipelineError> {
+async fn prepare(sink: &mut dyn Sink, waiter: Waiter<'_>) -> Result<(), PipelineError> {
     let name = sink.name().to_owned();
-    wait_for!(stop, &name, sink.prepare());
+    wait_for!(waiter, &name, sink.prepare());
     Ok(())
 }
 
@@ -137,32 +149,13 @@ async fn begin(
     ledger: &mut dyn Ledger,
     claim: &Claim,
     dead_letter_bytes: Option<u64>,
-    stop: &CancellationToken,
+    waiter: Waiter<'_>,
 ) -> Result<(Box<dyn Source>, Beginning), PipelineError> {
     let ranges;
-    (source, ranges) = partitions(source, stop).await?;
+    (source, ranges) = partitions(source, waiter).await?;
     let ends: Positions = ranges.iter().map(|r| (r.partition, r.end)).collect();
-    let latest = matches!(kind, SourceKind::Kafka(kafka) if kafka.start == Start::Latest);
     let mut epoch = claim.epoch;
-    let mut live = Positions::default();
-    for range in &ranges {
-        let first = if epoch == EpochId::default() && latest {
-            range.end
-        } else {
-            range.begin
-        };
-        live.set(
-            range.partition,
-            claim.positions.get(range.partition).unwrap_or(first),
-        );
-    }
-    if let Some((gone, _)) = claim
-        .positions
-        .iter()
-        .find(|(partition, _)| live.get(*partition).is_none())
-    {
-        return Err(PipelineError::PartitionGone(gone));
-    }
+    let live = live_positions(kind, claim, &ranges)?;
     // Before anything is written or read again: what was committed is still where it was.
     check_positions(&live, &ranges).map_err(PipelineError::Source)?;
     let name = ledger.name().to_owned();
@@ -174,11 +167,11 @@ async fn begin(
             dead_letter_bytes,
             ..EpochOutput::default()
         };
-        let _ = wait_for!(stop, &name, ledger.write(&beginning));
+        let _ = wait_for!(waiter, &name, ledger.write(&beginning));
     }
     let least = least_confirmed(&claim.confirmed, epoch);
     let before = EpochId(least.0.saturating_sub(1));
-    let mut journal = VecDeque::from(wait_for!(stop, &name, ledger.journal(before)));
+    let mut journal = VecDeque::from(wait_for!(waiter, &name, ledger.journal(before)));
     let base = if least == EpochId::default() {
         journal.front().cloned()
     } else {
@@ -207,22 +200,52 @@ async fn begin(
         replay: journal,
         live,
         ends,
+        ranges,
     };
-    let source = seek(source, from, stop).await?;
+    let source = seek(source, from, waiter).await?;
     Ok((source, beginning))
+}
+
+/// Where the live epochs begin: where the last one ended, or where the pipeline is to begin.
+fn live_positions(
+    kind: &SourceKind,
+    claim: &Claim,
+    ranges: &[PartitionRange],
+) -> Result<Positions, PipelineError> {
+    let latest = matches!(kind, SourceKind::Kafka(kafka) if kafka.start == Start::Latest);
+    let mut live = Positions::default();
+    for range in ranges {
+        let first = if claim.epoch == EpochId::default() && latest {
+            range.end
+        } else {
+            range.begin
+        };
+        live.set(
+            range.partition,
+            claim.positions.get(range.partition).unwrap_or(first),
+        );
+    }
+    let mut committed = claim.positions.iter();
+    match committed.find(|(partition, _)| live.get(*partition).is_none()) {
+        Some((gone, _)) => Err(PipelineError::PartitionGone(gone)),
+        None => Ok(live),
+    }
 }
 
 async fn partitions(
     mut source: Box<dyn Source>,
-    stop: &CancellationToken,
+    waiter: Waiter<'_>,
 ) -> Result<(Box<dyn Source>, Vec<PartitionRange>), PipelineError> {
-    let mut backoff = Backoff::new();
+    let mut patience = Patience::new(waiter.waits, SOURCE);
     loop {
         let result;
         (source, result) = blocking(source, |source| source.partitions()).await?;
         match result {
-            Ok(ranges) => return Ok((source, ranges)),
-            Err(error) => wait_for_source(stop, error, &mut backoff).await?,
+            Ok(ranges) => {
+                patience.over();
+                return Ok((source, ranges));
+            }
+            Err(error) => wait_for_source(waiter, error, &mut patience).await?,
         }
     }
 }
@@ -230,27 +253,30 @@ async fn partitions(
 async fn seek(
     mut source: Box<dyn Source>,
     positions: Positions,
-    stop: &CancellationToken,
+    waiter: Waiter<'_>,
 ) -> Result<Box<dyn Source>, PipelineError> {
-    let mut backoff = Backoff::new();
+    let mut patience = Patience::new(waiter.waits, SOURCE);
     loop {
         let positions = positions.clone();
         let result;
         (source, result) = blocking(source, move |source| source.seek(&positions)).await?;
         match result {
-            Ok(()) => return Ok(source),
-            Err(error) => wait_for_source(stop, error, &mut backoff).await?,
+            Ok(()) => {
+                patience.over();
+                return Ok(source);
+            }
+            Err(error) => wait_for_source(waiter, error, &mut patience).await?,
         }
     }
 }
 
 async fn wait_for_source(
-    stop: &CancellationToken,
+    waiter: Waiter<'_>,
     error: SourceError,
-    backoff: &mut Backoff,
+    patience: &mut Patience,
 ) -> Result<(), PipelineError> {
     match error {
-        SourceError::Unavailable { .. } => pause(stop, "the source", &error, backoff.wait()).await,
+        SourceError::Unavailable { .. } => waiter.pause(SOURCE, patience.failed(&error)).await,
         error => Err(PipelineError::Source(error)),
     }
 }

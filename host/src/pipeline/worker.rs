@@ -15,12 +15,12 @@ use arrow_array::BooleanArray;
 use arrow_select::filter::filter_record_batch;
 
 use super::PipelineError;
-use super::summary::{Counters, Stage};
+use super::monitor::{Monitor, Stage};
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
 use crate::record::{DeadLetter, Origin, RawBatch, Rejection, Rows};
-use crate::sink::postgres::Screen;
+use crate::sink::screen::Screen;
 use crate::transform::TransformStage;
 
 /// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.
@@ -62,18 +62,21 @@ pub(super) struct StageNames {
 
 pub(super) struct Worker {
     chain: Chain,
-    counters: Arc<Counters>,
+    /// its place among the workers
+    index: usize,
+    monitor: Arc<Monitor>,
     streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     partials: Vec<Vec<Partial>>,
     left_out: Vec<DeadLetter>,
 }
 
 impl Worker {
-    pub(super) fn new(chain: Chain, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(chain: Chain, index: usize, monitor: Arc<Monitor>) -> Self {
         let partials = chain.aggregates.iter().map(|_| Vec::new()).collect();
         Self {
             chain,
-            counters,
+            index,
+            monitor,
             streams: BTreeMap::new(),
             partials,
             left_out: Vec::new(),
@@ -86,13 +89,16 @@ impl Worker {
         inbox: &Receiver<ToWorker>,
         outbox: &SyncSender<EpochPart>,
     ) -> Result<(), PipelineError> {
+        let pulse = Arc::clone(self.monitor.worker_pulse(self.index));
         while let Ok(message) = inbox.recv() {
+            self.monitor.worker_queue(self.index).left();
             match message {
                 ToWorker::Batch { raw, excluded } => {
-                    self.process(&raw, &excluded)?;
+                    pulse.busy(|| self.process(&raw, &excluded))?;
                 }
                 ToWorker::Barrier(barrier) => {
                     let part = self.hand_over(barrier)?;
+                    self.monitor.coordinator_queue().entered();
                     if outbox.send(part).is_err() {
                         break;
                     }
@@ -107,7 +113,7 @@ impl Worker {
         let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
         let decoder = &mut self.chain.decoder;
         let mut found = Vec::new();
-        streams.push(self.counters.time(Stage::Decode, raw.len(), || {
+        streams.push(self.monitor.time(Stage::Decode, raw.len(), || {
             decoder.decode(raw, skip, &mut found)
         }));
         rejected.note(&StageNames::decode(), found, raw, &mut self.left_out);
@@ -116,7 +122,7 @@ impl Worker {
             let count = from.columns.num_rows();
             let mut found = Vec::new();
             let rows = self
-                .counters
+                .monitor
                 .time(Stage::Transform(index), count, || {
                     transform.stage.apply(from, &mut found)
                 })
@@ -169,7 +175,7 @@ impl Worker {
                 let rows = &streams[aggregate.from];
                 let count = rows.columns.num_rows();
                 let folded = self
-                    .counters
+                    .monitor
                     .time(Stage::Fold(index), count, || aggregate.stage.fold(rows));
                 let folded = folded.map_err(|source| PipelineError::Fold {
                     aggregate: Arc::clone(&aggregate.names.stage),
@@ -260,6 +266,7 @@ impl Rejected {
                 stage: names.stage.to_string(),
                 component: names.component.as_ref().map(ToString::to_string),
                 column: rejection.column,
+                cause: rejection.cause,
                 reason: rejection.reason,
                 timestamp_ms: record.timestamp_ms,
                 key: record.key.map(<[u8]>::to_vec),

@@ -7,11 +7,20 @@
 //! 3. The [`Ledger`] holds the journal and everybody's progress in the same transaction as its rows:
 //!    it is the authority on what has happened.
 
-pub mod elasticsearch;
+pub mod projection;
+pub mod screen;
+pub mod table;
+
 pub mod latest;
+
+mod definition;
+mod journal;
+mod times;
+
+pub mod elasticsearch;
 pub mod memory;
 pub mod postgres;
-pub mod projection;
+pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -26,7 +26,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
-use super::{PartitionRange, PollLimit, Source, SourceError, all_reached, check_positions};
+use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
 use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
 
 /// Bytes read at once.
@@ -123,6 +123,11 @@ impl Source for FileSource {
                 })
             })
             .collect()
+    }
+
+    fn survey(&self) -> Survey {
+        let mut same = Self::new(self.paths.clone());
+        Box::new(move || same.partitions())
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {

@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::budget::Budget;
-use super::{PartitionRange, PollLimit, Source, SourceError, all_reached, check_positions};
+use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
 use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
 
 /// One record to append.
@@ -183,6 +183,11 @@ fn ranges(logs: &[Log]) -> Vec<PartitionRange> {
 impl Source for MemorySource {
     fn partitions(&mut self) -> Result<Vec<PartitionRange>, SourceError> {
         Ok(ranges(&self.shared.lock()))
+    }
+
+    fn survey(&self) -> Survey {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move || Ok(ranges(&shared.lock())))
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {

@@ -18,6 +18,7 @@
 
 mod budget;
 mod file;
+mod generator;
 mod kafka;
 mod memory;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::file::FileSource;
+pub use self::generator::GeneratorSource;
 pub use self::kafka::KafkaSource;
 pub use self::memory::{MemoryPartitions, MemoryRecord, MemorySource};
 
@@ -41,6 +43,7 @@ pub fn open(source: &config::Source, pipeline_name: &str) -> Result<Box<dyn Sour
     Ok(match &source.kind {
         SourceKind::Kafka(kafka) => Box::new(KafkaSource::new(kafka, pipeline_name)?),
         SourceKind::File { paths } => Box::new(FileSource::new(paths.clone())),
+        SourceKind::Generator(generator) => Box::new(GeneratorSource::new(generator)),
     })
 }
 
@@ -66,6 +69,9 @@ pub struct PollLimit {
     pub wait_max: Duration,
 }
 
+/// Asks what [`Source::partitions`] tells, from another thread.
+pub type Survey = Box<dyn FnMut() -> Result<Vec<PartitionRange>, SourceError> + Send>;
+
 /// A replayable, partitioned input.
 ///
 /// Used from one thread, which blocks in [`poll`](Self::poll).
@@ -77,6 +83,10 @@ pub trait Source: Send {
     ///
     /// [`SourceError`]; the caller tries again where the remedy says so.
     fn partitions(&mut self) -> Result<Vec<PartitionRange>, SourceError>;
+
+    /// Something that says what [`partitions`](Self::partitions) says, while another thread reads
+    /// here: reading does not wait for its answers.
+    fn survey(&self) -> Survey;
 
     /// Reads from these positions on, and from these partitions only.
     ///
@@ -127,7 +137,7 @@ pub enum SourceError {
     },
     /// A position that cannot be read from.
     #[error(
-        "partition {partition} has offsets {begin} to {end}, but reading has to go on at {position}: records were deleted, or it is another topic"
+        "partition {partition} has offsets {begin} to {end}, but reading has to go on at {position}: records were deleted, it is another topic, or a generator with fewer `records`"
     )]
     OutOfRange {
         /// which partition

@@ -27,7 +27,7 @@ use thiserror::Error;
 
 use self::assemble::{Piece, assemble, repeated_bytes, without_records};
 use crate::guest::{CallError, Changes, Fault, TransformGuest, call_ranges, isolate};
-use crate::record::{Rejection, Rows};
+use crate::record::{Cause, Rejection, Rows};
 use crate::schema::Schema;
 
 /// One batch may grow to so many times what one call may hand back. Rows that would make it larger
@@ -52,6 +52,7 @@ pub struct TransformStage {
 /// A row that leaves the stream here.
 struct Refused {
     row: usize,
+    cause: Cause,
     reason: String,
 }
 
@@ -135,6 +136,7 @@ impl TransformStage {
                 let rows = rows_of(&range);
                 refused.extend(changes.rejections.drain(..).map(|rejection| Refused {
                     row: rows.start + rejection.row as usize,
+                    cause: Cause::Rejected,
                     reason: rejection.reason,
                 }));
                 pieces.push(Piece { rows, changes });
@@ -144,6 +146,7 @@ impl TransformStage {
                 let reason = reason(&error, rows.len());
                 refused.extend(rows.map(|row| Refused {
                     row,
+                    cause: Cause::Failed,
                     reason: reason.clone(),
                 }));
             }
@@ -169,6 +172,7 @@ fn reject(rows: &Rows, mut refused: Vec<Refused>, rejected: &mut Vec<Rejection>)
     refused.dedup_by_key(|refused| rows.records[refused.row]);
     rejected.extend(refused.into_iter().map(|refused| Rejection {
         record: rows.records[refused.row],
+        cause: refused.cause,
         reason: refused.reason,
         column: None,
     }));

@@ -100,6 +100,7 @@ fn nothing_left_is_an_output_without_rows() {
 fn a_record_is_rejected_whole_and_once() {
     let refuse = |row, reason: &str| Refused {
         row,
+        cause: Cause::Rejected,
         reason: reason.into(),
     };
     let mut rejected = vec![];

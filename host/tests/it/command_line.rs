@@ -48,7 +48,14 @@ fn help_has_an_example_for_every_subcommand() {
         &["--help"][..],
         &["run", "--help"],
         &["check", "--help"],
+        &["demo", "--help"],
+        &["new", "--help"],
+        &["build", "--help"],
+        &["test", "--help"],
+        &["inspect", "--help"],
+        &["bench", "--help"],
         &["generate", "--help"],
+        &["completions", "--help"],
     ] {
         let output = output(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
@@ -67,7 +74,21 @@ fn help_names_the_subcommands_that_there_are() {
         .skip(1)
         .map_while(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["run", "check", "generate", "help"]);
+    let wanted = [
+        "run",
+        "check",
+        "demo",
+        "status",
+        "new",
+        "build",
+        "test",
+        "inspect",
+        "bench",
+        "generate",
+        "completions",
+        "help",
+    ];
+    assert_eq!(commands, wanted);
 }
 
 #[test]
@@ -79,6 +100,15 @@ fn wrong_usage_ends_with_two() {
         &["check", "a.toml", "b.toml"],
         &["check", "--log-format", "xml"],
         &["check", "--log-level", "wasmill=loud"],
+        &["new", "a", "--kind", "sink"],
+        &["test", "a.wasm"],
+        &["test", "--input", "rows.ndjson"],
+        &["test", "a.wasm", "--input", "r", "--schema", "a: string"],
+        &["test", "a.wasm", "--input", "r", "--config", "[]"],
+        &["test", "a.wasm", "--input", "r", "--expect", "e", "--json"],
+        &["bench", "a.wasm", "--input", "r", "--runs", "0"],
+        &["inspect"],
+        &["completions", "dos"],
     ] {
         let output = output(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -119,6 +149,49 @@ fn check_reports_every_mistake_with_its_place() {
         "error: pipeline.toml has 4 errors\n",
     ] {
         assert!(reports.contains(wanted), "`{wanted}` in: {reports}");
+    }
+}
+
+#[test]
+fn reports_come_as_json_for_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    check(folder.path(), FAULTY);
+    let found = wasmill(&["check", "--json"])
+        .current_dir(folder.path())
+        .output()
+        .expect("the binary starts");
+    assert_eq!(found.status.code(), Some(1));
+    assert_eq!(stderr(&found), "error: pipeline.toml has 4 errors\n");
+    let reports: serde_json::Value = serde_json::from_str(&stdout(&found)).unwrap();
+    let places: Vec<_> = (reports.as_array().unwrap().iter())
+        .map(|report| (report["line"].as_u64(), report["column"].as_u64()))
+        .collect();
+    let at = |line, column| (Some(line), Some(column));
+    assert_eq!(places, [at(7, 1), at(8, 34), at(14, 20), at(18, 9)]);
+    assert_eq!(reports[0]["severity"], "error");
+    assert_eq!(reports[0]["file"], "pipeline.toml");
+    assert_eq!(reports[0]["label"], "did you mean `topic`?");
+    assert!(reports[0]["message"].as_str().unwrap().contains("`topik`"));
+
+    let fine = output(&["check", SHIPPED, "--json"]);
+    assert_eq!(fine.status.code(), Some(0));
+    assert_eq!(stdout(&fine), "[]\n");
+}
+
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = output(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        let script = stdout(&output);
+        for wanted in ["inspect", "generate", "--input"] {
+            let wanted = if shell == "fish" {
+                wanted.trim_start_matches("--")
+            } else {
+                wanted
+            };
+            assert!(script.contains(wanted), "{wanted} in {shell}");
+        }
     }
 }
 
@@ -213,6 +286,8 @@ fn the_shipped_pipeline_is_fine() {
         "ecommerce-sales",
         "sales = currency(source)",
         "sales_per_month (year, month) from sales_per_month",
+        "customer_totals = totals(sales) by customer_id for all time",
+        "state  kept for ever",
     ] {
         assert!(summary.contains(wanted), "`{wanted}` in: {summary}");
     }

@@ -12,7 +12,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use wasmill::config::DeadLetters;
 use wasmill::dead_letter::{self, DeadLetterSink};
-use wasmill::record::{DeadLetter, Origin, Partition};
+use wasmill::record::{Cause, DeadLetter, Origin, Partition};
 use wasmill::sink::SinkError;
 
 use crate::support;
@@ -51,6 +51,7 @@ fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
         },
         stage: "decode".into(),
         component: None,
+        cause: Cause::Malformed,
         column: None,
         reason: "not JSON".into(),
         timestamp_ms: None,
@@ -113,6 +114,7 @@ async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() 
     sink.recover(None).await.unwrap();
     let full = DeadLetter {
         component: Some("currency".into()),
+        cause: Cause::Rejected,
         column: Some("währung".into()),
         timestamp_ms: Some(1_767_132_194_299),
         key: Some(vec![0, 0xff]),

@@ -4,9 +4,17 @@
 //! own export glue, and back. Random batches have missing values, all of Unicode, and begin in the
 //! middle of their buffers.
 
+mod alike;
 mod currency;
+mod distinct;
+mod filter;
+mod mask;
 mod natively;
+mod pages;
 mod passthrough;
+mod project;
+mod stats;
+mod top;
 mod totals;
 
 use std::collections::BTreeMap;
@@ -57,7 +65,13 @@ fn in_the_middle(batch: &RecordBatch, before: &RecordBatch) -> RecordBatch {
 fn each_guest_says_what_it_is() {
     for (name, kind) in [
         ("currency", Kind::Transform),
+        ("distinct", Kind::Aggregate),
+        ("filter", Kind::Transform),
+        ("mask", Kind::Transform),
         ("passthrough", Kind::Transform),
+        ("project", Kind::Transform),
+        ("stats", Kind::Aggregate),
+        ("top", Kind::Aggregate),
         ("totals", Kind::Aggregate),
     ] {
         let component = load(name);

@@ -15,13 +15,20 @@ mod sandbox;
 mod elasticsearch;
 mod postgres;
 mod sink_contract;
+mod sqlite;
 
 mod dead_letters;
 
 mod generator;
 
 mod command_line;
+mod demo;
 mod faulty_plans;
+mod guest_tools;
+mod scaffolds;
 
+mod embedded;
 mod end_to_end;
+mod observability;
+mod queries;
 mod restart;

@@ -17,7 +17,8 @@ use wasmill::config::{OnConflict, Table};
 use wasmill::epoch::{EpochId, EpochOutput, OutputBatch};
 use wasmill::record::{Origin, Partition, Positions};
 use wasmill::schema::{DataType, Field, Schema};
-use wasmill::sink::postgres::{PostgresLedger, TableTarget};
+use wasmill::sink::postgres::PostgresLedger;
+use wasmill::sink::table::TableTarget;
 use wasmill::sink::{Ledger, Sink, SinkError};
 
 use crate::support::postgres::Database;

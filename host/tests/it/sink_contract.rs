@@ -411,3 +411,5 @@ ledger_contract!(memory_ledger, Memory);
 sink_contract!(elasticsearch, Elasticsearch);
 sink_contract!(postgres, Postgres);
 ledger_contract!(postgres_ledger, Postgres);
+sink_contract!(sqlite, Sqlite);
+ledger_contract!(sqlite_ledger, Sqlite);

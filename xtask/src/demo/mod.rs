@@ -1,297 +1,88 @@
-//! `cargo demo`: the whole job on generated sales, with its totals in the terminal.
+//! `cargo demo`: builds everything, and shows what it does.
 //!
-//! What an earlier run committed stays: the job goes on where it stopped, with other sales (each run has a seed
-//! of its own, and so ids of its own).
+//! Without further ado nothing has to be installed: `wasmill demo` runs the job on generated sales
+//! into a SQLite file. With `--services` the job runs as it is in `pipeline.toml`, on real servers.
 
-use std::fs;
-use std::io::IsTerminal;
+mod services;
+mod totals;
+
+pub(crate) mod screen;
+
+use std::convert::Infallible;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::database::Database;
-use crate::group::{self, Group};
-use crate::services::Session;
-use crate::signal::Signal;
 use crate::workspace::{self, Metadata, cargo};
-use crate::{guests, http, interrupt, tools};
-
-use totals::Totals;
-
-mod totals;
-
-/// Names in the shipped `pipeline.toml`.
-const TOPIC: &str = "financial_transactions";
-const DEAD_LETTER_TOPIC: &str = "financial_transactions.dead";
-const DATABASE: &str = "wasmill_demo";
-const INDEX: &str = "transactions";
-
-/// Sales that are in the topic before the job starts.
-const FIRST_SALES: u64 = 20_000;
-
-/// What wasmill needs to finish its epoch is 10 s at most.
-const STOP_DEADLINE: Duration = Duration::from_secs(20);
-
-const SECONDS_PER_DAY: u64 = 86_400;
+use crate::{group, guests};
 
 /// `cargo demo …`
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Stop after so many seconds instead of waiting for Ctrl-C
+    /// Run the job on real Kafka, PostgreSQL and Elasticsearch, which are started for it
+    #[arg(long)]
+    services: bool,
+
+    /// Stop after so many seconds instead of waiting for q or Ctrl-C
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
 
-    /// Sales generated a second
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    rate: u64,
+    /// Sales generated a second, 5000 or with --services 500 if nothing is said
+    #[arg(long, value_name = "N")]
+    rate: Option<u64>,
 
-    /// Seconds between two looks at the totals
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    every: u64,
-
-    /// Delete what earlier runs left in Kafka, PostgreSQL and Elasticsearch
+    /// Delete what earlier runs left
     #[arg(long)]
     fresh: bool,
+
+    /// Lines instead of the view
+    #[arg(long, conflicts_with = "services")]
+    plain: bool,
+
+    /// Seconds between two looks at the totals, 3 if nothing is said
+    #[arg(long, value_name = "N", requires = "services")]
+    every: Option<u64>,
 }
 
 /// Runs the demo.
 pub(crate) fn run(options: &Options, services_dir: &Path) -> Result<ExitCode> {
+    let wasmill = build()?;
+    if options.services {
+        services::run(options, wasmill, services_dir)
+    } else {
+        // The terminal is its own from here on, and so are Ctrl-C and the exit code.
+        match embedded(options, &wasmill)? {}
+    }
+}
+
+/// Builds the host and the guests, and returns where the host is.
+fn build() -> Result<PathBuf> {
     let pipeline = workspace::root().join("pipeline.toml");
     if !pipeline.exists() {
         bail!("{} is missing", pipeline.display());
     }
-    tools::ensure(&[tools::Tool::Postgres])?;
-    eprintln!("building wasmill in release mode (the first time this takes 5 to 15 minutes)");
+    eprintln!("1/2 building wasmill in release mode (the first time this takes 5 to 15 minutes)");
     group::run(&mut cargo(["build", "--release", "--package", "wasmill"]))?;
-    let wasmill = Metadata::load()?
-        .target_directory()?
-        .join("release/wasmill");
+    eprintln!("2/2 building the guests");
     guests::build()?;
-
-    let session = Session::open(services_dir)?;
-    let demo = Demo::new(wasmill, session)?;
-    let result = demo.run(options);
-    let closed = demo.session.close();
-    let is_fine = result?;
-    closed?;
-    Ok(if is_fine {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let target = Metadata::load()?.target_directory()?;
+    Ok(target.join("release/wasmill"))
 }
 
-struct Demo {
-    wasmill: PathBuf,
-    session: Session,
-    database: Database,
-    logs: PathBuf,
-}
-
-impl Demo {
-    fn new(wasmill: PathBuf, session: Session) -> Result<Self> {
-        let database = Database::new(session.postgres(), DATABASE)?;
-        let logs = workspace::root().join("target/demo");
-        fs::create_dir_all(&logs)
-            .with_context(|| format!("failed to create {}", logs.display()))?;
-        Ok(Self {
-            wasmill,
-            session,
-            database,
-            logs,
-        })
-    }
-
-    /// Runs the job until the time is over, and returns whether all was as it should be.
-    fn run(&self, options: &Options) -> Result<bool> {
-        if options.fresh {
-            self.forget()?;
+/// `wasmill demo` in place of this process.
+fn embedded(options: &Options, wasmill: &Path) -> Result<Infallible> {
+    let mut command = Command::new(wasmill);
+    command.current_dir(workspace::root()).arg("demo");
+    for (option, value) in [("--seconds", options.seconds), ("--rate", options.rate)] {
+        if let Some(value) = value {
+            command.args([option, &value.to_string()]);
         }
-        if !self.database.create()? {
-            eprintln!("going on where an earlier run stopped (--fresh starts over)");
-        }
-        let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        eprintln!("writing {FIRST_SALES} sales into topic {TOPIC}");
-        let mut first = self.generate(seed);
-        first.args(["--count", &FIRST_SALES.to_string()]);
-        group::run_logged(&mut first, &self.logs.join("generate-first.log"))?;
-
-        let mut job = Job::start("wasmill", self.wasmill_run(), &self.logs)?;
-        let mut more = self.generate(seed + 1);
-        more.args(["--rate", &options.rate.to_string()]);
-        more.args(["--count", &(options.rate * SECONDS_PER_DAY).to_string()]);
-        let mut generator = Job::start("generate", more, &self.logs)?;
-        eprintln!(
-            "wasmill runs; its log is {}; Ctrl-C stops it\n",
-            job.log.display()
-        );
-
-        let watched = self.watch(options, &mut job, &mut generator);
-        generator.group.stop(Signal::Terminate, STOP_DEADLINE)?;
-        let always_equal = watched?;
-        self.finish(job, always_equal)
     }
-
-    /// Shows the totals until the time is over. Returns whether they were equal each time.
-    fn watch(&self, options: &Options, job: &mut Job, generator: &mut Job) -> Result<bool> {
-        let begin = Instant::now();
-        let end = options
-            .seconds
-            .map(|seconds| begin + Duration::from_secs(seconds));
-        let mut screen = Screen::default();
-        let mut last: Option<(Instant, Totals)> = None;
-        let mut always_equal = true;
-        while !interrupt::requested() && end.is_none_or(|end| Instant::now() < end) {
-            job.ensure_running()?;
-            generator.ensure_running()?;
-            let now = Instant::now();
-            match self.totals() {
-                Ok(Some(totals)) => {
-                    always_equal &= totals.are_equal();
-                    let rate = last
-                        .as_ref()
-                        .map(|(then, before)| totals.rate_since(before, now.duration_since(*then)));
-                    screen.show(&totals.render(rate, self.indexed()));
-                    last = Some((now, totals));
-                }
-                Ok(None) => screen.show("waiting for the first commit\n"),
-                // Ctrl-C reaches psql as well.
-                Err(_) if interrupt::requested() => break,
-                Err(error) => return Err(error),
-            }
-            interrupt::sleep(Duration::from_secs(options.every));
-        }
-        Ok(always_equal)
-    }
-
-    /// Stops wasmill in good order and says how it went.
-    fn finish(&self, mut job: Job, always_equal: bool) -> Result<bool> {
-        eprintln!("\nstopping wasmill");
-        let begin = Instant::now();
-        let status = job.group.stop(Signal::Terminate, STOP_DEADLINE)?;
-        let seconds = begin.elapsed().as_secs_f64();
-        let totals = self.totals()?;
-        let ends_equal = totals.as_ref().is_none_or(Totals::are_equal);
-        if let Some(totals) = totals {
-            println!("{}", totals.render(None, self.indexed()));
-        }
-        println!(
-            "wasmill ended after {seconds:.1} s ({status}); its log is {}",
-            job.log.display()
-        );
-        if !(always_equal && ends_equal) {
-            println!("the totals were NOT equal at every look: this is a mistake in wasmill");
-        }
-        Ok(status.success() && always_equal && ends_equal)
-    }
-
-    /// Deletes what earlier runs left, on our own servers only.
-    fn forget(&self) -> Result<()> {
-        if let Some(foreign) = self.session.addresses().iter().find(|it| it.is_foreign) {
-            bail!(
-                "--fresh deletes a topic, an index and a database, and {} names a server that is not ours",
-                foreign.variable
-            );
-        }
-        self.database.drop()?;
-        for topic in [TOPIC, DEAD_LETTER_TOPIC] {
-            self.session.delete_topic(topic)?;
-        }
-        let response = self.search("DELETE", &format!("/{INDEX}"))?;
-        if !matches!(response.status, 200 | 404) {
-            bail!("failed to delete index {INDEX}: {}", response.body);
-        }
-        Ok(())
-    }
-
-    /// The totals, none while the job has not created its tables.
-    fn totals(&self) -> Result<Option<Totals>> {
-        let rows = self.database.query(totals::QUERY)?;
-        rows.map(|rows| totals::parse(&rows)).transpose()
-    }
-
-    fn generate(&self, seed: u64) -> Command {
-        let mut command = Command::new(&self.wasmill);
-        command
-            .current_dir(workspace::root())
-            .args(["generate", "--brokers", self.session.kafka()])
-            .args(["--topic", TOPIC, "--partitions", "4"])
-            .args(["--seed", &seed.to_string()])
-            .args(["--days", "400", "--bad", "0.001"]);
-        command
-    }
-
-    fn wasmill_run(&self) -> Command {
-        let mut command = Command::new(&self.wasmill);
-        command
-            .current_dir(workspace::root())
-            .args(["run", "pipeline.toml"])
-            .env("KAFKA_BROKERS", self.session.kafka())
-            .env("DATABASE_URL", self.database.url())
-            .env("ELASTICSEARCH_URL", self.session.elasticsearch());
-        command
-    }
-
-    /// How many documents the index has; none while there is no index.
-    fn indexed(&self) -> Option<u64> {
-        let response = self.search("GET", &format!("/{INDEX}/_count")).ok()?;
-        let answer: serde_json::Value = serde_json::from_str(&response.body).ok()?;
-        answer["count"].as_u64()
-    }
-
-    fn search(&self, method: &str, path: &str) -> Result<http::Response> {
-        let url = self.session.elasticsearch();
-        let authority = http::authority(url).with_context(|| format!("{url} is no URL"))?;
-        http::request(method, &authority, path)
-    }
-}
-
-/// A process in the background, and what it says.
-struct Job {
-    name: &'static str,
-    group: Group,
-    log: PathBuf,
-}
-
-impl Job {
-    fn start(name: &'static str, mut command: Command, logs: &Path) -> Result<Self> {
-        let log = logs.join(name).with_extension("log");
-        let group = Group::spawn_logged(&mut command, &log)?;
-        Ok(Self { name, group, log })
-    }
-
-    /// # Errors
-    ///
-    /// When it has ended, with the end of its log.
-    fn ensure_running(&mut self) -> Result<()> {
-        if let Some(status) = self.group.finished()? {
-            bail!(
-                "{} ended ({status}); the last lines of {}:\n{}",
-                self.name,
-                self.log.display(),
-                group::tail(&self.log)
-            );
-        }
-        Ok(())
-    }
-}
-
-/// Text that replaces itself on a terminal, and follows itself elsewhere.
-#[derive(Default)]
-struct Screen {
-    lines_shown: usize,
-}
-
-impl Screen {
-    fn show(&mut self, text: &str) {
-        if std::io::stdout().is_terminal() && self.lines_shown > 0 {
-            // Up to the first line, and clear from there on.
-            print!("\x1b[{}A\x1b[J", self.lines_shown);
-        }
-        println!("{text}");
-        self.lines_shown = text.lines().count() + usize::from(text.ends_with('\n'));
-    }
+    command.args(options.fresh.then_some("--fresh"));
+    command.args(options.plain.then_some("--plain"));
+    let error = command.exec();
+    Err(error).with_context(|| format!("failed to start {}", wasmill.display()))
 }

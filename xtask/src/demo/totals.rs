@@ -16,6 +16,14 @@ WITH raw AS MATERIALIZED (
   SELECT 2, 'sales_per_month', coalesce(sum(total_sales), 0) FROM sales_per_month
   UNION ALL
   SELECT 3, 'sales_per_category', coalesce(sum(total_sales), 0) FROM sales_per_category
+  UNION ALL
+  SELECT 4, 'sales_per_brand', coalesce(sum(total_sales), 0) FROM sales_per_brand
+  UNION ALL
+  SELECT 5, 'sales_per_payment_method', coalesce(sum(total_sales), 0) FROM sales_per_payment_method
+  UNION ALL
+  SELECT 6, 'sales_per_currency', coalesce(sum(total_sales), 0) FROM sales_per_currency
+  UNION ALL
+  SELECT 7, 'customer_totals', coalesce(sum(total_sales), 0) FROM customer_totals
 )
 SELECT 'raw', count::text, sum::text, '' FROM raw
 UNION ALL

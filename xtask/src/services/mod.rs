@@ -83,6 +83,8 @@ pub(crate) fn run(command: &Command, folder: &Path) -> Result<ExitCode> {
 pub(crate) struct Address {
     /// `WASMILL_TEST_KAFKA`, `WASMILL_TEST_POSTGRES` or `WASMILL_TEST_ELASTICSEARCH`.
     pub(crate) variable: &'static str,
+    /// What it is to the shipped pipeline: `KAFKA_BROKERS`, `DATABASE_URL` or `ELASTICSEARCH_URL`.
+    pub(crate) pipeline_variable: &'static str,
     /// `host:port` or a URL.
     pub(crate) value: String,
     /// Whether the variable was set and names a server that is not ours.
@@ -255,6 +257,7 @@ impl Services {
         };
         Ok(Address {
             variable: facts.variable,
+            pipeline_variable: facts.pipeline_variable,
             value,
             is_foreign,
         })
@@ -284,13 +287,15 @@ fn reach(address: &str) -> Result<()> {
     }
 }
 
-/// Lines for a shell. Values are quoted: a password may hold anything.
+/// Lines for a shell: for the tests, and for the shipped pipeline. Values are quoted: a password may
+/// hold anything.
 fn exports(addresses: &[Address]) -> String {
-    let line = |address: &Address| {
+    let lines = |address: &Address| {
         let quoted = address.value.replace('\'', "'\\''");
-        format!("export {}='{quoted}'\n", address.variable)
+        let (tests, pipeline) = (address.variable, address.pipeline_variable);
+        format!("export {tests}='{quoted}' {pipeline}='{quoted}'\n")
     };
-    addresses.iter().map(line).collect()
+    addresses.iter().map(lines).collect()
 }
 
 #[cfg(test)]
@@ -301,6 +306,7 @@ mod tests {
     fn exports_survive_a_shell() {
         let address = |value: &str| Address {
             variable: "WASMILL_TEST_KAFKA",
+            pipeline_variable: "KAFKA_BROKERS",
             value: value.to_owned(),
             is_foreign: false,
         };
@@ -308,13 +314,15 @@ mod tests {
         let line = text.lines().next().unwrap();
         let output = std::process::Command::new("sh")
             .arg("-c")
-            .arg(format!("{line}\necho \"$WASMILL_TEST_KAFKA\""))
+            .arg(format!(
+                "{line}\necho \"$WASMILL_TEST_KAFKA|$KAFKA_BROKERS\""
+            ))
             .output()
             .unwrap();
-        assert_eq!(output.stdout, b"a b'$c;d\n", "{text}");
+        assert_eq!(output.stdout, b"a b'$c;d|a b'$c;d\n", "{text}");
         assert_eq!(
             text.lines().nth(1),
-            Some("export WASMILL_TEST_KAFKA='plain:1'")
+            Some("export WASMILL_TEST_KAFKA='plain:1' KAFKA_BROKERS='plain:1'")
         );
     }
 

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::services::Session;
 use crate::workspace::cargo;
-use crate::{group, guests, interrupt};
+use crate::{docker, group, guests, guides, interrupt};
 
 use outcome::Outcome;
 
@@ -35,12 +35,16 @@ pub(crate) struct Options {
 enum Kind {
     /// Format and lints
     Lint,
+    /// Compose file and Dockerfile, as far as that goes without an engine
+    Docker,
     /// Tests inside the modules
     Unit,
     /// Documentation and the examples in it
     Doc,
     /// Tests that need guests and servers
     It,
+    /// What README and tutorial tell their readers to do, as written
+    Guides,
 }
 
 /// Runs the checks, up to the first that fails. The last line counts the tests; a check that fails without a
@@ -79,6 +83,13 @@ impl Checks<'_> {
             let clippy = "cargo clippy --workspace --all-targets -- -D warnings";
             self.step("clippy", clippy, |_| group::run(&mut cargo_line(clippy)))?;
         }
+        if self.wants(Kind::Docker) {
+            let repeat = "cargo xtask test --only docker";
+            self.step("Docker files", repeat, |checks| {
+                checks.outcome.passed += docker::check()?;
+                Ok(())
+            })?;
+        }
         if self.wants(Kind::Unit) {
             self.step("unit tests", "cargo xtask test --only unit", |checks| {
                 checks.test(cargo(["test", "--workspace", "--lib", "--bins"]))
@@ -114,6 +125,13 @@ impl Checks<'_> {
                 },
             )?;
             session.close()?;
+        }
+        if self.wants(Kind::Guides) {
+            let repeat = "cargo xtask test --only guides";
+            self.step("README and tutorial", repeat, |checks| {
+                checks.outcome.passed += guides::run()?;
+                Ok(())
+            })?;
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ pub(super) async fn check(
     }
     for sink in &pipeline.sinks {
         let what = match sink.kind {
-            SinkKind::Postgres { .. } => "tables",
+            SinkKind::Postgres { .. } | SinkKind::Sqlite { .. } => "tables",
             SinkKind::Elasticsearch { .. } => "indices",
         };
         let faults = answers.sinks.iter().filter(|(name, _)| *name == sink.name);
@@ -51,7 +51,11 @@ pub(super) async fn check(
             let name = &sink.name;
             fine.push(format!("{name}: reached, {what} fit or will be created"));
         }
-        let place = pipeline.places.find(&sink.span, "url");
+        let place = match sink.kind {
+            SinkKind::Sqlite { .. } => "path",
+            SinkKind::Postgres { .. } | SinkKind::Elasticsearch { .. } => "url",
+        };
+        let place = pipeline.places.find(&sink.span, place);
         for fault in faults {
             let message = format!("sink `{}`: {fault}", sink.name);
             let diagnostic = Diagnostic::error(message).at(&place);
@@ -125,6 +129,7 @@ fn faulty_source(pipeline: &Pipeline, error: &PipelineError) -> Diagnostic {
             "see that the brokers run, that `brokers` are their addresses as seen from here, and that the topic exists",
         ),
         SourceKind::File { .. } => ("source.paths", "see that the files are there"),
+        SourceKind::Generator(_) => ("source.type", "it needs nothing but itself"),
     };
     let place = pipeline.places.find(&Places::ROOT, key);
     let diagnostic = Diagnostic::error(format!("source: {error}")).at(&place);

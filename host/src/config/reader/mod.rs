@@ -22,6 +22,8 @@ use super::{Diagnostic, Diagnostics, Environment, Span, mask};
 pub(super) struct Reader<'a> {
     text: &'a str,
     environment: &'a Environment<'a>,
+    /// whether what an embedded run replaces may lack its variables
+    embedded: bool,
     diagnostics: RefCell<Diagnostics>,
 }
 
@@ -29,11 +31,13 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         text: &'a str,
         environment: &'a Environment<'a>,
+        embedded: bool,
         diagnostics: Diagnostics,
     ) -> Self {
         Self {
             text,
             environment,
+            embedded,
             diagnostics: RefCell::new(diagnostics),
         }
     }
@@ -48,6 +52,20 @@ impl<'a> Reader<'a> {
 
     pub(super) fn into_diagnostics(self) -> Diagnostics {
         self.diagnostics.into_inner()
+    }
+
+    /// The same, but in an embedded run `stand_in` for a string whose variables are not set.
+    fn expand_or(&self, raw: &str, span: Span, stand_in: &str) -> Option<Text> {
+        let expanded = expand::expand(raw, self.environment);
+        if self.embedded && matches!(expanded, Err(ExpandError::Unset { .. })) {
+            return Some(Text {
+                value: stand_in.to_owned(),
+                span,
+                hidden: false,
+                had_variables: true,
+            });
+        }
+        self.expand(raw, span)
     }
 
     /// The string with its variables replaced, or a report.
@@ -159,6 +177,8 @@ pub(super) struct Section<'a> {
     asked: Vec<&'static str>,
     /// keys that nobody asks for and that were reported already
     reported: Vec<&'a str>,
+    /// keys that an embedded run replaces, with what stands in for them
+    stand_ins: &'static [(&'static str, &'static str)],
 }
 
 impl<'a> Section<'a> {
@@ -175,7 +195,17 @@ impl<'a> Section<'a> {
             table,
             asked: Vec::new(),
             reported: Vec::new(),
+            stand_ins: &[],
         }
+    }
+
+    /// Says which strings an embedded run replaces, by key (`*` for all), and what stands in for them
+    /// there when their variables are not set: something that passes the checks.
+    pub(super) fn replaced_when_embedded(
+        &mut self,
+        stand_ins: &'static [(&'static str, &'static str)],
+    ) {
+        self.stand_ins = stand_ins;
     }
 
     /// The value of a key that may be absent.

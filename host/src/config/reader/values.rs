@@ -31,7 +31,11 @@ impl Section<'_> {
 
     pub(super) fn as_text(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Text> {
         if let DeValue::String(raw) = value.get_ref() {
-            return self.reader.expand(raw, value.span());
+            let mut stand_ins = self.stand_ins.iter();
+            return match stand_ins.find(|(name, _)| ["*", key].contains(name)) {
+                Some((_, stand_in)) => self.reader.expand_or(raw, value.span(), stand_in),
+                None => self.reader.expand(raw, value.span()),
+            };
         }
         self.reader.push(wrong_type(key, "a string", value));
         None
@@ -124,6 +128,36 @@ impl Section<'_> {
         self.bounded(key, &value.span(), number, bounds, |number| {
             grouped(*number)
         })
+    }
+
+    /// A number within bounds, which may be absent.
+    pub(in crate::config) fn number(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<f64>,
+    ) -> Option<f64> {
+        let value = self.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => integer(number).map(|number| number as f64),
+            DeValue::Float(number) => number.as_str().replace('_', "").parse().ok(),
+            // TOML has no other way to take a number from the environment.
+            DeValue::String(_) => {
+                let text = self.as_text(key, value)?;
+                match text.value.trim().parse() {
+                    Ok(number) if text.had_variables => Some(number),
+                    _ => {
+                        self.reader.push(wrong_type(key, "a number", value));
+                        return None;
+                    }
+                }
+            }
+            _ => {
+                self.reader.push(wrong_type(key, "a number", value));
+                return None;
+            }
+        };
+        // NaN is within no bounds.
+        self.bounded(key, &value.span(), number, bounds, ToString::to_string)
     }
 
     /// A duration within bounds, which may be absent.

@@ -2,6 +2,7 @@
 //!
 //! A test names what is replaced in a right pipeline, and its snapshot shows the reports.
 
+mod admin;
 mod right;
 mod secrets;
 mod sinks;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{RIGHT, accepted, parsed, with};
 use crate::config::{
-    ColumnFrom, Every, Limits, OnConflict, Pipeline, Projection, SinkKind, SourceKind, Start,
-    Table, Window, load,
+    ColumnFrom, Every, GeneratorSource, Limits, OnConflict, Pipeline, Projection, SinkKind,
+    SourceKind, Start, Table, Window, load,
 };
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline.toml");
@@ -25,11 +25,7 @@ fn tables(pipeline: &Pipeline) -> Vec<&Table> {
     pipeline
         .sinks
         .iter()
-        .filter_map(|sink| match &sink.kind {
-            SinkKind::Postgres { tables, .. } => Some(tables),
-            SinkKind::Elasticsearch { .. } => None,
-        })
-        .flatten()
+        .flat_map(|sink| sink.kind.tables())
         .collect()
 }
 
@@ -69,7 +65,7 @@ fn the_shipped_pipeline_reads_all_twelve_fields() {
 }
 
 #[test]
-fn the_shipped_pipeline_fills_the_four_tables() {
+fn the_shipped_pipeline_fills_its_tables() {
     let pipeline = shipped();
     let shown: Vec<String> = tables(&pipeline)
         .iter()
@@ -88,8 +84,12 @@ fn the_shipped_pipeline_fills_the_four_tables() {
         [
             r#"transactions ["transaction_id"] "#,
             r#"sales_per_category ["transaction_date", "category"] transaction_date category total_sales transactions"#,
+            r#"sales_per_brand ["transaction_date", "brand"] transaction_date brand total_sales transactions"#,
+            r#"sales_per_payment_method ["transaction_date", "payment_method"] transaction_date payment_method total_sales transactions"#,
+            r#"sales_per_currency ["transaction_date", "currency"] transaction_date currency total_sales transactions"#,
             r#"sales_per_day ["transaction_date"] transaction_date total_sales transactions"#,
             r#"sales_per_month ["year", "month"] year month total_sales transactions"#,
+            r#"customer_totals ["customer_id"] customer_id total_sales transactions"#,
         ]
     );
     let windows: Vec<&Window> = pipeline.aggregates.iter().map(|a| &a.window).collect();
@@ -102,9 +102,60 @@ fn the_shipped_pipeline_fills_the_four_tables() {
         [
             &of(Every::Days(1)),
             &of(Every::Months(1)),
-            &of(Every::Days(1))
+            &of(Every::Days(1)),
+            &of(Every::Days(1)),
+            &of(Every::Days(1)),
+            &of(Every::Days(1)),
+            &Window::None,
         ]
     );
+}
+
+/// The shipped pipeline with something else than Kafka to read, and a file for the dead letters.
+fn shipped_with_source(source: &str) -> String {
+    let text = std::fs::read_to_string(SHIPPED).unwrap();
+    let kafka = "type = \"kafka\"\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\ntopic = \"financial_transactions\"\nstart = \"earliest\"";
+    assert!(text.contains(kafka));
+    let text = text.replace(kafka, source);
+    let (text, _) = text.split_once("[dead_letters]").unwrap();
+    format!("{text}[dead_letters]\ntype = \"file\"\npath = \"dead\"\n")
+}
+
+#[test]
+fn a_generator_needs_no_settings_and_takes_all_of_them() {
+    let kind = |source: &str| accepted(&shipped_with_source(source)).source.kind;
+    let SourceKind::Generator(default) = kind("type = \"generator\"\n#") else {
+        panic!("this is a generator");
+    };
+    assert_eq!(default, GeneratorSource::DEFAULT);
+    let all = "type = \"generator\"\npartitions = 3\nseed = 7\ndays = 10\nbad_share = 1\nrate = 1_000.5\nrecords = \"${TEN}\"\n#";
+    let SourceKind::Generator(generator) = kind(all) else {
+        panic!("this is a generator");
+    };
+    assert_eq!(
+        generator,
+        GeneratorSource {
+            partitions: 3,
+            seed: 7,
+            days: 10,
+            bad_share: 1.0,
+            rate: Some(1_000.5),
+            records: Some(10),
+        }
+    );
+}
+
+#[test]
+fn a_sqlite_sink_may_keep_the_journal() {
+    let pipeline = accepted(&with(&[(
+        "type = \"postgres\"\nurl = \"postgres://me:hunter2@db/shop\"",
+        "type = \"sqlite\"\npath = \"data/shop.sqlite3\"",
+    )]));
+    let SinkKind::Sqlite { path, tables } = &pipeline.sinks[0].kind else {
+        panic!("{:?}", pipeline.sinks[0]);
+    };
+    assert_eq!(path, &PathBuf::from("folder/data/shop.sqlite3"));
+    assert_eq!(tables.len(), 2);
 }
 
 #[test]

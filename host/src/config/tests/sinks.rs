@@ -19,6 +19,51 @@ fn only_one_postgres_keeps_the_journal() {
     )]));
 }
 
+const DB: &str = "type = \"postgres\"\nurl = \"postgres://me:hunter2@db/shop\"";
+
+#[test]
+fn a_file_and_a_server_cannot_both_keep_the_journal() {
+    assert_snapshot!(refused(&[(
+        "[[sink]]\nname = \"search\"",
+        "[[sink]]\nname = \"second\"\ntype = \"sqlite\"\npath = \"sales.sqlite3\"\n\n[[sink]]\nname = \"search\""
+    )]));
+}
+
+#[test]
+fn a_file_has_a_path_and_no_url() {
+    assert_snapshot!(refused(&[(
+        "type = \"postgres\"\nurl = \"postgres://me:hunter2@db/shop\"",
+        "type = \"sqlite\"\nurl = \"sales.sqlite3\"\nindices = []"
+    )]));
+}
+
+#[test]
+fn a_path_is_not_empty() {
+    assert_snapshot!(refused(&[(DB, "type = \"sqlite\"\npath = \"\"")]));
+}
+
+#[test]
+fn a_table_of_a_file_has_no_schema() {
+    assert_snapshot!(refused(&[
+        (DB, "type = \"sqlite\"\npath = \"sales.sqlite3\""),
+        ("table = \"sales\"", "table = \"public.sales\""),
+    ]));
+}
+
+#[test]
+fn a_path_does_not_go_with_a_server() {
+    assert_snapshot!(refused(&[
+        (
+            "url = \"postgres://me:hunter2@db/shop\"",
+            "path = \"x\"\nurl = \"postgres://db/shop\""
+        ),
+        (
+            "url = \"http://localhost:9200\"",
+            "url = \"http://localhost:9200\"\npath = \"x\""
+        ),
+    ]));
+}
+
 #[test]
 fn sinks_have_names_of_their_own() {
     assert_snapshot!(refused(&[("name = \"search\"", "name = \"db\"")]));

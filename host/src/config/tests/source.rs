@@ -7,9 +7,78 @@ use super::refused;
 const KAFKA: &str = "type = \"kafka\"\nbrokers = \"localhost:9092\"\ntopic = \"sales\"\n";
 const FILE: &str = "type = \"file\"\npaths = [\"a.ndjson\"]\n";
 
+/// A generator, and a file for the dead letters of a source that has no brokers.
+const GENERATOR: &str = "type = \"generator\"\n";
+const DEAD: (&str, &str) = (
+    "type = \"kafka\"\ntopic = \"sales.dead\"",
+    "type = \"file\"\npath = \"dead\"",
+);
+/// Columns that generated sales have.
+const SALES: [(&str, &str); 3] = [
+    (
+        "{ name = \"id\",",
+        "{ name = \"id\", from = \"transactionId\",",
+    ),
+    ("from = \"total.amount\"", "from = \"totalAmount\""),
+    (
+        "{ name = \"sold\",",
+        "{ name = \"sold\", from = \"transactionDate\",",
+    ),
+];
+
+fn refused_generator(settings: &str) -> String {
+    let generator = format!("{GENERATOR}{settings}");
+    refused(&[&SALES[..], &[(KAFKA, &generator), DEAD]].concat())
+}
+
 #[test]
-fn a_source_of_a_later_version_is_told_apart_from_an_unknown_one() {
-    assert_snapshot!(refused(&[(KAFKA, "type = \"generator\"\n")]));
+fn dead_letters_of_a_later_version_are_told_apart_from_unknown_ones() {
+    assert_snapshot!(refused(&[(
+        "type = \"kafka\"\ntopic = \"sales.dead\"",
+        "type = \"postgres\""
+    )]));
+}
+
+#[test]
+fn a_generator_has_bounds() {
+    assert_snapshot!(refused_generator(
+        "partitions = 0\nseed = -1\ndays = 0\nbad_share = 1.5\nrate = 0\nrecords = 1e3\n"
+    ));
+}
+
+#[test]
+fn a_generator_takes_numbers_of_the_right_type() {
+    assert_snapshot!(refused_generator(
+        "bad_share = \"0.1\"\nrate = nan\nseed = 99999999999999999999\n"
+    ));
+}
+
+#[test]
+fn a_key_that_a_generator_does_not_have_is_reported() {
+    assert_snapshot!(refused_generator(
+        "sead = 7\nbad-share = 0.1\ntopic = \"sales\"\npaths = []\n"
+    ));
+}
+
+#[test]
+fn keys_of_a_generator_are_told_apart_from_unknown_ones() {
+    assert_snapshot!(refused(&[(
+        "topic = \"sales\"",
+        "topic = \"sales\"\nseed = 7\nrecords = 100"
+    )]));
+}
+
+#[test]
+fn a_generator_makes_sales_and_nothing_else() {
+    assert_snapshot!(refused(&[
+        (KAFKA, GENERATOR),
+        DEAD,
+        (
+            "{ name = \"sold\", type = \"timestamp\" }",
+            "{ name = \"sold\", from = \"transactionDate\", type = \"date\" }"
+        ),
+        ("from = \"total.amount\"", "from = \"totalAmonut\""),
+    ]));
 }
 
 #[test]

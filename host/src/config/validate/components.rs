@@ -49,7 +49,7 @@ fn component(mut section: Section<'_>, name: Text, base: &Path) -> Option<(Strin
     let path = section.required_text("path");
     let limits = match section.table("limits", "`limits`") {
         Some(section) => limits(section),
-        None => limits_of(None, None, None),
+        None => Limits::default(),
     };
     let span = section.span.clone();
     section.finish();
@@ -68,6 +68,12 @@ fn limits(mut section: Section<'_>) -> Limits {
     let output = section.size("output", OUTPUT_MIN..=output_max);
     section.finish();
     limits_of(memory, time, output)
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        limits_of(None, None, None)
+    }
 }
 
 fn limits_of(memory: Option<u64>, time: Option<Duration>, output: Option<u64>) -> Limits {

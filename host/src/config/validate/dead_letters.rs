@@ -58,6 +58,7 @@ pub(super) fn dead_letters(
 }
 
 fn kafka(section: &mut Section<'_>, source: Option<&Source>) -> Option<DeadLetters> {
+    section.replaced_when_embedded(&[("brokers", "localhost:9092"), ("topic", "replaced.dead")]);
     let from = match source.map(|source| &source.kind) {
         Some(SourceKind::Kafka(kafka)) => Some(kafka),
         _ => None,

@@ -3,6 +3,7 @@
 //! Each function reads all keys of its section before it gives up, so that one run reports every
 //! mistake. `None` means that a report was made.
 
+mod admin;
 mod components;
 mod dead_letters;
 mod names;
@@ -22,8 +23,9 @@ use toml::de::DeTable;
 use self::components::Components;
 use self::stages::Chain;
 use self::streams::Streams;
+use super::embed::generated_columns;
 use super::reader::{Reader, Section};
-use super::{Commit, Diagnostic, Pipeline, Places};
+use super::{Commit, Diagnostic, Pipeline, Places, SourceKind};
 
 const WORKERS_MAX: u64 = 256;
 
@@ -52,13 +54,14 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
     let dead_letters = file
         .required_table("dead_letters", "`[dead_letters]`")
         .and_then(|section| dead_letters::dead_letters(section, source.as_ref(), base));
+    let admin = file.table("admin", "`[admin]`").and_then(admin::admin);
     file.finish();
 
     let Chain {
         transforms,
         aggregates,
     } = stages::chain(transforms, aggregates, &streams, &components);
-    let sinks = sinks::sinks(reader, sinks, &streams);
+    let sinks = sinks::sinks(reader, sinks, &streams, base);
 
     if reader.has_errors() {
         return None;
@@ -74,8 +77,18 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         aggregates,
         sinks,
         dead_letters: dead_letters?,
+        admin,
         places: Places::of(root),
     };
+    if matches!(pipeline.source.kind, SourceKind::Generator(_)) {
+        let faults = generated_columns(&pipeline);
+        if !faults.is_empty() {
+            for fault in faults {
+                reader.push(fault);
+            }
+            return None;
+        }
+    }
     for warning in warnings::warnings(&pipeline) {
         reader.push(warning);
     }

@@ -1,5 +1,7 @@
 //! `[[sink]]`: where rows go.
 
+use std::path::Path;
+
 use super::stages::distinct_columns;
 use super::streams::{By, Streams};
 use super::{names, projection, twice};
@@ -12,14 +14,30 @@ use crate::config::{
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
     Postgres,
+    Sqlite,
     Elasticsearch,
 }
 
-/// The sinks without fault.
+impl Type {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Sqlite => "sqlite",
+            Self::Elasticsearch => "elasticsearch",
+        }
+    }
+
+    fn keeps_the_journal(self) -> bool {
+        matches!(self, Self::Postgres | Self::Sqlite)
+    }
+}
+
+/// The sinks without fault. Relative paths begin at `base`.
 pub(super) fn sinks(
     reader: &Reader<'_>,
     sections: Vec<Section<'_>>,
     streams: &Streams,
+    base: &Path,
 ) -> Vec<Sink> {
     let mut names: Vec<Text> = Vec::new();
     let mut types: Vec<(Type, Span)> = Vec::new();
@@ -37,6 +55,7 @@ pub(super) fn sinks(
         }
         let choices = [
             ("postgres", Some(Type::Postgres)),
+            ("sqlite", Some(Type::Sqlite)),
             ("elasticsearch", Some(Type::Elasticsearch)),
         ];
         let Some(ty) = section.required_choice("type", &choices) else {
@@ -47,6 +66,7 @@ pub(super) fn sinks(
         types.push((ty, span.clone()));
         let kind = match ty {
             Type::Postgres => postgres(section, streams),
+            Type::Sqlite => sqlite(section, streams, base),
             Type::Elasticsearch => elasticsearch(section, streams),
         };
         if let (Some(name), Some(kind)) = (name, kind) {
@@ -63,27 +83,36 @@ pub(super) fn sinks(
     sinks
 }
 
-/// Exactly one PostgreSQL keeps the journal.
+/// Exactly one PostgreSQL or SQLite keeps the journal.
 fn one_journal(reader: &Reader<'_>, types: &[(Type, Span)]) {
-    let mut postgres = types.iter().filter(|(ty, _)| *ty == Type::Postgres);
-    match (postgres.next(), postgres.next()) {
+    let mut journals = types.iter().filter(|(ty, _)| ty.keeps_the_journal());
+    match (journals.next(), journals.next()) {
         (None, _) => reader.push(
-            Diagnostic::error("a sink of type `postgres` is missing: it keeps the journal")
-                .help("add `[[sink]]` with `name`, `type = \"postgres\"` and `url`"),
+            Diagnostic::error(
+                "a sink of type `postgres` or `sqlite` is missing: it keeps the journal",
+            )
+            .help("add `[[sink]]` with `name`, and `type = \"postgres\"` and `url`, or `type = \"sqlite\"` and `path`"),
         ),
-        (Some((_, first)), Some((_, second))) => reader.push(
-            Diagnostic::error("a second sink of type `postgres`: only one can keep the journal")
-                .at(second)
-                .also(first, "here is the first")
-                .help("fill all `tables` from one sink"),
-        ),
+        (Some((one, first)), Some((other, second))) => {
+            let message = if one == other {
+                format!("a second sink of type `{}`: only one can keep the journal", one.name())
+            } else {
+                "`postgres` and `sqlite` in one pipeline: only one can keep the journal".to_owned()
+            };
+            reader.push(
+                Diagnostic::error(message)
+                    .at(second)
+                    .also(first, "here is the first")
+                    .help("fill all `tables` from one sink"),
+            );
+        }
         (Some(_), None) => {}
     }
 }
 
 fn something_to_fill(reader: &Reader<'_>, sinks: &[Sink]) {
     let any = sinks.iter().any(|sink| match &sink.kind {
-        SinkKind::Postgres { tables, .. } => !tables.is_empty(),
+        SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => !tables.is_empty(),
         SinkKind::Elasticsearch { indices, .. } => !indices.is_empty(),
     });
     if let (false, Some(sink)) = (any, sinks.first()) {
@@ -98,27 +127,64 @@ fn something_to_fill(reader: &Reader<'_>, sinks: &[Sink]) {
 }
 
 fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
+    section.replaced_when_embedded(&[("url", "postgres://replaced")]);
     let url = url(&mut section, &["postgres://", "postgresql://"]);
     let tables = section.tables("tables", "an entry of `tables`");
     let reader = section.reader;
-    section.finish_knowing(&[("indices", "type = \"elasticsearch\"")]);
-    let mut names: Vec<Text> = Vec::new();
-    let tables = tables
-        .into_iter()
-        .filter_map(|section| table(section, streams, &mut names))
-        .collect();
+    section.finish_knowing(&[
+        ("indices", "type = \"elasticsearch\""),
+        ("path", "type = \"sqlite\""),
+    ]);
+    let (tables, names) = read_tables(tables, streams);
     occur_once(reader, "table", &names);
     Some(SinkKind::Postgres { url: url?, tables })
 }
 
+fn sqlite(mut section: Section<'_>, streams: &Streams, base: &Path) -> Option<SinkKind> {
+    let path = section.required_text("path");
+    let tables = section.tables("tables", "an entry of `tables`");
+    let reader = section.reader;
+    if let Some(empty) = path.as_ref().filter(|path| path.value.is_empty()) {
+        reader.push(Diagnostic::error("`path` is empty").at(&empty.span));
+    }
+    section.finish_knowing(&[
+        ("indices", "type = \"elasticsearch\""),
+        ("url", "type = \"postgres\" or \"elasticsearch\""),
+    ]);
+    let (tables, names) = read_tables(tables, streams);
+    occur_once(reader, "table", &names);
+    for name in names.iter().filter(|name| name.value.contains('.')) {
+        let message = format!(
+            "the table {} has a schema, and SQLite has none",
+            name.shown()
+        );
+        let help = "leave the schema out, or join it to the name with `_`";
+        reader.push(Diagnostic::error(message).at(&name.span).help(help));
+    }
+    let path = base.join(path?.value);
+    Some(SinkKind::Sqlite { path, tables })
+}
+
+/// The tables without fault, and the names of all.
+fn read_tables(sections: Vec<Section<'_>>, streams: &Streams) -> (Vec<Table>, Vec<Text>) {
+    let mut names: Vec<Text> = Vec::new();
+    let tables = sections.into_iter();
+    let tables = tables.filter_map(|section| table(section, streams, &mut names));
+    (tables.collect(), names)
+}
+
 fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
+    section.replaced_when_embedded(&[("url", "http://replaced")]);
     let url = url(&mut section, &["http://"]);
     let indices = section.tables("indices", "an entry of `indices`");
     let reader = section.reader;
     if indices.is_empty() && !section.has("indices") {
         section.required_text("indices");
     }
-    section.finish_knowing(&[("tables", "type = \"postgres\"")]);
+    section.finish_knowing(&[
+        ("tables", "type = \"postgres\" or \"sqlite\""),
+        ("path", "type = \"sqlite\""),
+    ]);
     let mut names: Vec<Text> = Vec::new();
     let indices = indices
         .into_iter()

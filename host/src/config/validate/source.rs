@@ -1,5 +1,6 @@
 //! `[source]`: where records come from, and their columns.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -8,7 +9,8 @@ use super::{names, twice};
 use crate::config::reader::{Section, Text};
 use crate::config::suggest::list;
 use crate::config::{
-    ColumnFrom, Diagnostic, KafkaSource, Source, SourceColumn, SourceKind, Span, Start,
+    ColumnFrom, Diagnostic, GeneratorSource, KafkaSource, Source, SourceColumn, SourceKind, Span,
+    Start,
 };
 use crate::schema::{DataType, Field, Schema};
 
@@ -31,6 +33,12 @@ const OWN_PROPERTIES: [(&str, &str); 6] = [
     ),
 ];
 
+/// Bounds of a generator: partitions and records are those for which its records differ.
+const PARTITIONS_MAX: u64 = 10_000;
+const RECORDS_MAX: u64 = 1 << 44;
+const DAYS_MAX: u64 = 36_500;
+const RATES: RangeInclusive<f64> = 0.001..=10_000_000.0;
+
 const FROM_HELP: &str = "`from` is a JSON field (`a.b` for one that is nested), or `@key`, `@timestamp`, `@partition`, `@offset`";
 
 /// The types of columns, for messages.
@@ -49,7 +57,13 @@ const TYPE_NAMES: [&str; 8] = [
 enum Type {
     Kafka,
     File,
+    Generator,
 }
+
+/// Keys that go with one type alone.
+const KAFKA_KEYS: [&str; 4] = ["brokers", "topic", "start", "properties"];
+const FILE_KEYS: [&str; 1] = ["paths"];
+const GENERATOR_KEYS: [&str; 6] = ["partitions", "seed", "days", "bad_share", "rate", "records"];
 
 pub(super) fn source(mut section: Section<'_>, base: &Path) -> Option<Source> {
     let ty = section.required_choice(
@@ -57,22 +71,25 @@ pub(super) fn source(mut section: Section<'_>, base: &Path) -> Option<Source> {
         &[
             ("kafka", Some(Type::Kafka)),
             ("file", Some(Type::File)),
-            ("generator", None),
+            ("generator", Some(Type::Generator)),
         ],
     );
     section.choice("format", &[("json", Some(()))]);
-    let columns = columns(&mut section, matches!(ty, Some(Type::Kafka)));
+    let columns = columns(&mut section, !matches!(ty, Some(Type::File)));
     let kind = match ty? {
         Type::Kafka => {
             let kafka = kafka(&mut section);
-            section.finish_knowing(&[("paths", "type = \"file\"")]);
+            finish(section, Type::Kafka);
             SourceKind::Kafka(kafka?)
+        }
+        Type::Generator => {
+            let generator = generator(&mut section);
+            finish(section, Type::Generator);
+            SourceKind::Generator(generator)
         }
         Type::File => {
             let paths = paths(&mut section, base);
-            let kafka = "type = \"kafka\"";
-            let elsewhere = ["brokers", "topic", "start", "properties"].map(|key| (key, kafka));
-            section.finish_knowing(&elsewhere);
+            finish(section, Type::File);
             SourceKind::File { paths: paths? }
         }
     };
@@ -84,7 +101,40 @@ pub(super) fn source(mut section: Section<'_>, base: &Path) -> Option<Source> {
     })
 }
 
+/// Reports keys that nobody asked for; those of another type by it.
+fn finish(section: Section<'_>, ty: Type) {
+    let kafka = KAFKA_KEYS.map(|key| (key, "type = \"kafka\""));
+    let file = FILE_KEYS.map(|key| (key, "type = \"file\""));
+    let generator = GENERATOR_KEYS.map(|key| (key, "type = \"generator\""));
+    let (kafka, file, generator) = (&kafka[..], &file[..], &generator[..]);
+    let elsewhere = match ty {
+        Type::Kafka => [file, generator],
+        Type::File => [kafka, generator],
+        Type::Generator => [kafka, file],
+    };
+    section.finish_knowing(&elsewhere.concat());
+}
+
+/// A key that is faulty has been reported, and no value of it is used then.
+fn generator(section: &mut Section<'_>) -> GeneratorSource {
+    let default = GeneratorSource::DEFAULT;
+    let partitions = section.integer("partitions", 1..=PARTITIONS_MAX);
+    let seed = section.integer("seed", 0..=i64::MAX.cast_unsigned());
+    let days = section.integer("days", 1..=DAYS_MAX);
+    GeneratorSource {
+        partitions: partitions.map_or(default.partitions, |count| count as u32),
+        seed: seed.unwrap_or(default.seed),
+        days: days.map_or(default.days, |days| days as u32),
+        bad_share: section
+            .number("bad_share", 0.0..=1.0)
+            .unwrap_or(default.bad_share),
+        rate: section.number("rate", RATES),
+        records: section.integer("records", 0..=RECORDS_MAX),
+    }
+}
+
 fn kafka(section: &mut Section<'_>) -> Option<KafkaSource> {
+    section.replaced_when_embedded(&[("brokers", "localhost:9092"), ("topic", "replaced")]);
     let brokers = section.required_text("brokers");
     let brokers = brokers.and_then(|text| names::brokers(section, "brokers", text));
     let topic = section.required_text("topic");
@@ -110,9 +160,10 @@ pub(super) fn properties(
     section: &mut Section<'_>,
     own: &[(&str, &str)],
 ) -> IndexMap<String, String> {
-    let Some(properties) = section.table("properties", "`properties`") else {
+    let Some(mut properties) = section.table("properties", "`properties`") else {
         return IndexMap::new();
     };
+    properties.replaced_when_embedded(&[("*", "")]);
     let reader = properties.reader;
     let mut passed = IndexMap::new();
     for (name, value) in properties.named_scalars() {

@@ -30,7 +30,9 @@ fn readers(pipeline: &Pipeline) -> impl Iterator<Item = &String> {
     let aggregates = pipeline.aggregates.iter().map(|stage| &stage.from);
     let sinks = pipeline.sinks.iter().flat_map(|sink| -> Vec<&String> {
         match &sink.kind {
-            SinkKind::Postgres { tables, .. } => tables.iter().map(|table| &table.from).collect(),
+            SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
+                tables.iter().map(|table| &table.from).collect()
+            }
             SinkKind::Elasticsearch { indices, .. } => {
                 indices.iter().map(|index| &index.from).collect()
             }

@@ -10,8 +10,8 @@ use crate::config::{self, Diagnostic, Places, Span, TableColumn, did_you_mean, l
 use crate::guest::{CallError, ConfigureError, LoadError};
 use crate::schema::{DataType, DuplicateColumn, Field};
 use crate::sink::elasticsearch::IndexError;
-use crate::sink::postgres::TableError;
 use crate::sink::projection::ProjectionError;
+use crate::sink::table::TableError;
 
 use super::Stream;
 

@@ -12,8 +12,9 @@ use crate::config::{self, Diagnostic, Diagnostics, Pipeline, SinkKind, Span, Tab
 use crate::guest::{Component, GuestEngine};
 use crate::schema::Schema;
 use crate::sink::elasticsearch::IndexTarget;
-use crate::sink::postgres::TableTarget;
 use crate::sink::projection::Projector;
+use crate::sink::table::TableTarget;
+use crate::sink::{postgres, sqlite};
 
 /// A plan in the making.
 pub(super) struct Builder<'a> {
@@ -39,6 +40,7 @@ impl<'a> Builder<'a> {
                 transforms: Vec::new(),
                 aggregates: Vec::new(),
                 ledger: String::new(),
+                bounds: &postgres::BOUNDS,
                 tables: Vec::new(),
                 indices: HashMap::new(),
                 shown: BTreeSet::new(),
@@ -182,8 +184,11 @@ impl<'a> Builder<'a> {
     fn sink(&mut self, sink: &'a config::Sink) {
         let places = &self.pipeline.places;
         match &sink.kind {
-            SinkKind::Postgres { tables, .. } => {
+            SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
                 self.plan.ledger.clone_from(&sink.name);
+                if matches!(sink.kind, SinkKind::Sqlite { .. }) {
+                    self.plan.bounds = &sqlite::BOUNDS;
+                }
                 for table in tables {
                     let columns = table.columns.as_deref();
                     let Some(stream) = self.taken(&table.from, &table.span, columns) else {

@@ -31,7 +31,7 @@ impl ElasticsearchSink {
         request: Request,
         refused: &mut Vec<DeadLetter>,
     ) -> Result<(), SinkError> {
-        let mut wait = self.waiting.request(&self.name);
+        let mut wait = self.waiting.request();
         let mut backoff = Backoff::up_to(WAIT_MAX);
         let mut answered = Instant::now();
         // More than one after a request was too large and was halved.

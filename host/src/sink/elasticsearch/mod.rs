@@ -39,8 +39,10 @@ use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
 use crate::config::Secret;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
-use crate::record::{DeadLetter, Origin, Partition};
+use crate::record::{Cause, DeadLetter, Origin, Partition};
+use crate::waiting::Waits;
 
+pub(crate) use self::render::Documents;
 pub use self::target::{IndexError, IndexTarget};
 
 /// Requests at a time: while the server works on one, the next is written or on its way.
@@ -81,8 +83,8 @@ impl ElasticsearchSink {
         url: &Secret,
         indices: Vec<IndexTarget>,
     ) -> Result<Self, SinkError> {
+        let name = name.into();
         Ok(Self {
-            name: name.into(),
             client: Client::new(url)?,
             indices,
             limit: RequestLimit {
@@ -90,9 +92,17 @@ impl ElasticsearchSink {
                 bytes_max: BYTES_MAX,
             },
             patience: PATIENCE,
-            waiting: Waiting::default(),
+            waiting: Waiting::of(Waits::default().part(&name)),
             buffers: Mutex::default(),
+            name,
         })
+    }
+
+    /// The same sink, which notes in `waits` when it waits for the server.
+    #[must_use]
+    pub fn noting_in(mut self, waits: &Waits) -> Self {
+        self.waiting = Waiting::of(waits.part(&self.name));
+        self
     }
 
     /// Every difference between the index and what is needed; `None` when there is no such index.
@@ -223,6 +233,7 @@ impl ElasticsearchSink {
             stage: self.name.clone(),
             component: None,
             column: None,
+            cause: Cause::Refused,
             reason,
             timestamp_ms: None,
             key: None,

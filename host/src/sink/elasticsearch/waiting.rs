@@ -1,76 +1,96 @@
-//! Saying once that requests wait, and once that they go on.
+//! Saying that requests wait, now and then, and once that they go on.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::waiting::Wait;
+
+/// Between two lines of the log about the same wait.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
 /// Who waits for the server: the first one to wait says so in the log, and the last one to go on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting(Mutex<Waiters>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiters {
     count: usize,
-    since: Option<Instant>,
+    wait: Wait,
+    said: Option<Instant>,
 }
 
 /// One request's part in it. Dropped without [`over`](Self::over), it just stops counting.
 #[derive(Debug)]
-pub(super) struct Wait<'a> {
+pub(super) struct RequestWait<'a> {
     all: &'a Waiting,
-    sink: &'a str,
     counted: bool,
 }
 
 impl Waiting {
-    /// A request of this sink, which does not wait yet.
-    pub(super) fn request<'a>(&'a self, sink: &'a str) -> Wait<'a> {
-        Wait {
+    /// Nobody waits yet; whoever does is noted in `wait`.
+    pub(super) fn of(wait: Wait) -> Self {
+        Self(Mutex::new(Waiters {
+            count: 0,
+            wait,
+            said: None,
+        }))
+    }
+
+    /// A request, which does not wait yet.
+    pub(super) fn request(&self) -> RequestWait<'_> {
+        RequestWait {
             all: self,
-            sink,
             counted: false,
         }
     }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Wait<'_> {
-    /// The request has to wait.
+impl RequestWait<'_> {
+    /// The request has to wait, or has to go on waiting.
     pub(super) fn begin(&mut self, server: &str, reason: &str) {
-        if std::mem::replace(&mut self.counted, true) {
-            return;
+        let mut waiters = self.all.waiters();
+        if !std::mem::replace(&mut self.counted, true) {
+            waiters.count += 1;
         }
-        let mut waiters = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiters.count += 1;
-        if waiters.count == 1 {
-            waiters.since = Some(Instant::now());
-            warn!(sink = self.sink, server, reason, "waiting to write");
+        let waited = waiters.wait.begin(Instant::now(), reason);
+        if waiters.said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+            waiters.said = Some(Instant::now());
+            let (part, waited_s) = (waiters.wait.part(), waited.as_secs());
+            warn!(part, server, reason, waited_s, "waiting to write");
         }
     }
 
     /// The request went on.
     pub(super) fn over(&mut self) {
-        if let Some(since) = self.stop_counting() {
-            let waited_s = since.elapsed().as_secs_f64();
-            info!(sink = self.sink, waited_s, "writing goes on");
+        if let Some(waited) = self.stop_counting() {
+            let waiters = self.all.waiters();
+            let (part, waited_s) = (waiters.wait.part(), waited.as_secs());
+            info!(part, waited_s, "writing goes on");
         }
     }
 
-    /// The beginning of the common wait, when this was the last one in it.
-    fn stop_counting(&mut self) -> Option<Instant> {
+    /// How long the common wait was, when this was the last one in it.
+    fn stop_counting(&mut self) -> Option<Duration> {
         if !std::mem::take(&mut self.counted) {
             return None;
         }
-        let mut waiters = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = self.all.waiters();
         waiters.count -= 1;
         if waiters.count > 0 {
             return None;
         }
-        waiters.since.take()
+        waiters.said = None;
+        waiters.wait.end()
     }
 }
 
-impl Drop for Wait<'_> {
+impl Drop for RequestWait<'_> {
     fn drop(&mut self) {
         self.stop_counting();
     }
@@ -79,17 +99,22 @@ impl Drop for Wait<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::waiting::Waits;
 
     #[test]
     fn only_the_last_of_several_waits_ends_the_common_one() {
-        let waiting = Waiting::default();
-        let (mut a, mut b) = (waiting.request("s"), waiting.request("s"));
+        let waits = Waits::default();
+        let waiting = Waiting::of(waits.part("search"));
+        let (mut a, mut b) = (waiting.request(), waiting.request());
         a.begin("server", "reason");
         a.begin("server", "reason");
-        b.begin("server", "reason");
+        b.begin("server", "busy");
+        assert_eq!(waits.list()[0].reason, "busy");
         assert!(a.stop_counting().is_none());
+        assert_eq!(waits.list().len(), 1);
         assert!(b.stop_counting().is_some());
         drop(a);
-        assert_eq!(waiting.0.lock().unwrap().count, 0);
+        assert_eq!(waiting.waiters().count, 0);
+        assert!(waits.list().is_empty());
     }
 }

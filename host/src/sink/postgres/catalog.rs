@@ -7,8 +7,9 @@ use tokio_postgres::{Client, Row};
 
 use super::failure::Failure;
 use super::session::column;
-use super::table::{TableTarget, quote, type_name};
+use super::table::type_name;
 use crate::schema::{DECIMAL_DIGITS, DataType};
+use crate::sink::table::{TableTarget, quote};
 
 const FIND: &str = "\
     SELECT c.oid, c.relkind = ANY ('{r,p}') FROM pg_class c WHERE c.oid = to_regclass($1)";

@@ -8,13 +8,17 @@ use tokio_postgres::Client;
 
 use super::catalog::Existing;
 use super::failure::Failure;
-use super::progress::{Owner, TABLES, check_definition, forget_sql, parse_offsets};
+use super::progress::{Owner, TABLES};
 use super::session::{Server, Session, column, unsigned};
 use super::state::StateTable;
 use crate::checkpoint::StateStore;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Claim;
+use crate::sink::journal::{
+    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, parse_offsets,
+    refuse_late_sinks, refuse_pruned_journal,
+};
 
 /// Reading the whole state may take longer than any statement of an epoch.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '10min'";
@@ -65,7 +69,8 @@ pub(super) async fn claim(
     compare_definition(client, pipeline, definition, LOCK).await?;
     let progress = read_progress(client, pipeline, LOCK).await?;
     let sinks = all_sinks(ledger, others);
-    refuse_late_sinks(pipeline, &sinks, &progress)?;
+    let forget = forget_sql(pipeline);
+    refuse_late_sinks(pipeline, &sinks, &progress, &forget).map_err(Failure::Sink)?;
     let generation = progress.values().map(|row| row.generation).max();
     let generation = generation.unwrap_or(0) + 1;
     take(client, pipeline, &sinks, generation).await?;
@@ -73,7 +78,7 @@ pub(super) async fn claim(
     let epoch = last_epoch(&progress, ledger);
     let confirmed = confirmed(&progress, others);
     let end = read_end(client, pipeline, epoch).await?;
-    refuse_pruned_journal(pipeline, &confirmed, end.oldest)?;
+    refuse_pruned_journal(pipeline, &confirmed, end.oldest, &forget).map_err(Failure::Sink)?;
     let state = StateTable {
         server,
         session,
@@ -119,14 +124,11 @@ pub(super) async fn check(
     }
     compare_definition(client, pipeline, definition, "").await?;
     let progress = read_progress(client, pipeline, "").await?;
-    refuse_late_sinks(pipeline, &all_sinks(ledger, others), &progress)?;
+    let (sinks, forget) = (all_sinks(ledger, others), forget_sql(pipeline));
+    refuse_late_sinks(pipeline, &sinks, &progress, &forget).map_err(Failure::Sink)?;
     let end = read_end(client, pipeline, last_epoch(&progress, ledger)).await?;
-    refuse_pruned_journal(pipeline, &confirmed(&progress, others), end.oldest)
-}
-
-fn all_sinks(ledger: &str, others: &[String]) -> Vec<String> {
-    let ledger = ledger.to_owned();
-    others.iter().cloned().chain([ledger]).collect()
+    let confirmed = confirmed(&progress, others);
+    refuse_pruned_journal(pipeline, &confirmed, end.oldest, &forget).map_err(Failure::Sink)
 }
 
 /// Compares with the stored definition, if there is one.
@@ -141,16 +143,11 @@ async fn compare_definition(
         .query_opt(&sql, &[&pipeline, &definition.to_string()])
         .await
         .map_err(Failure::to("read wasmill_pipelines"))?;
-    match stored {
-        Some(row) => check_definition(pipeline, column(&row, 0)?, column(&row, 1)?),
-        None => Ok(()),
-    }
-}
-
-/// How far a sink has come, and under whom.
-struct Progress {
-    epoch: EpochId,
-    generation: u64,
+    let Some(row) = stored else {
+        return Ok(());
+    };
+    let (stored, new) = (column(&row, 0)?, column(&row, 1)?);
+    check_definition(pipeline, stored, new, &forget_sql(pipeline)).map_err(Failure::Sink)
 }
 
 async fn read_progress(
@@ -171,48 +168,6 @@ async fn read_progress(
             Ok((column(row, 0)?, progress))
         })
         .collect()
-}
-
-fn last_epoch(progress: &BTreeMap<String, Progress>, sink: &str) -> EpochId {
-    progress.get(sink).map_or(EpochId(0), |row| row.epoch)
-}
-
-fn confirmed(
-    progress: &BTreeMap<String, Progress>,
-    others: &[String],
-) -> BTreeMap<String, EpochId> {
-    let others = others.iter();
-    others
-        .map(|sink| (sink.clone(), last_epoch(progress, sink)))
-        .collect()
-}
-
-/// A sink that joins a pipeline after its first epoch would miss what came before.
-fn refuse_late_sinks(
-    pipeline: &str,
-    sinks: &[String],
-    progress: &BTreeMap<String, Progress>,
-) -> Result<(), Failure> {
-    let newest = progress.values().map(|row| row.epoch).max();
-    let Some(newest) = newest.filter(|&epoch| epoch > EpochId(0)) else {
-        return Ok(());
-    };
-    let late: Vec<String> = sinks
-        .iter()
-        .filter(|sink| !progress.contains_key(*sink))
-        .map(|sink| format!("`{sink}`"))
-        .collect();
-    if late.is_empty() {
-        return Ok(());
-    }
-    let known: Vec<String> = progress.keys().map(|sink| format!("`{sink}`")).collect();
-    Err(Failure::permanent(format!(
-        "sink {} is new to pipeline `{pipeline}`, which has come to epoch {newest} with {}, and would miss what came before.\n\
-         Go on with the sinks that it had, or give the pipeline another name, or forget the stored state and read everything again:\n  {}",
-        late.join(" and "),
-        known.join(" and "),
-        forget_sql(pipeline)
-    )))
 }
 
 async fn take(
@@ -261,67 +216,4 @@ async fn read_end(client: &Client, pipeline: &str, epoch: EpochId) -> Result<End
         dead_letter_bytes: column::<Option<i64>>(&row, 1)?.map(i64::cast_unsigned),
         oldest: EpochId(unsigned(&row, 2)?),
     })
-}
-
-/// A sink that was left out for a while and comes back may need epochs that were forgotten.
-fn refuse_pruned_journal(
-    pipeline: &str,
-    confirmed: &BTreeMap<String, EpochId>,
-    oldest: EpochId,
-) -> Result<(), Failure> {
-    for (sink, &epoch) in confirmed {
-        // A replay needs the entry before its first epoch too: it has the positions to start at.
-        if oldest > epoch.max(EpochId(1)) {
-            return Err(Failure::permanent(format!(
-                "sink `{sink}` has confirmed epoch {epoch} of pipeline `{pipeline}`, but the journal now begins at epoch {oldest}: it was left out for a while and has missed what came between.\n\
-                 Go on without it, or give the pipeline another name, or forget the stored state and read everything again:\n  {}",
-                forget_sql(pipeline)
-            )));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn progress(rows: &[(&str, u64)]) -> BTreeMap<String, Progress> {
-        rows.iter()
-            .map(|&(sink, epoch)| {
-                let row = Progress {
-                    epoch: EpochId(epoch),
-                    generation: 1,
-                };
-                (sink.to_owned(), row)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_sink_may_join_until_the_first_epoch_is_committed() {
-        let sinks = ["rows".to_owned(), "search".to_owned()];
-        assert!(refuse_late_sinks("p", &sinks, &progress(&[])).is_ok());
-        assert!(refuse_late_sinks("p", &sinks, &progress(&[("rows", 0)])).is_ok());
-        assert!(refuse_late_sinks("p", &sinks, &progress(&[("rows", 2), ("search", 1)])).is_ok());
-        let Err(Failure::Sink(error)) = refuse_late_sinks("p", &sinks, &progress(&[("rows", 2)]))
-        else {
-            panic!("a late sink has to be refused");
-        };
-        let message = error.to_string();
-        assert!(
-            message.contains("sink `search` is new to pipeline `p`"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn a_sink_may_come_back_as_long_as_the_journal_reaches_back_to_it() {
-        let confirmed = |epoch| BTreeMap::from([("search".to_owned(), EpochId(epoch))]);
-        assert!(refuse_pruned_journal("p", &confirmed(0), EpochId(0)).is_ok());
-        assert!(refuse_pruned_journal("p", &confirmed(0), EpochId(1)).is_ok());
-        assert!(refuse_pruned_journal("p", &confirmed(0), EpochId(2)).is_err());
-        assert!(refuse_pruned_journal("p", &confirmed(5), EpochId(5)).is_ok());
-        assert!(refuse_pruned_journal("p", &confirmed(5), EpochId(6)).is_err());
-    }
 }

@@ -16,9 +16,10 @@ use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_buffer::NullBuffer;
 use bytes::{BufMut, BytesMut};
 
+use super::BOUNDS;
 use super::numeric::put_numeric;
-use super::screen::Limit;
 use crate::schema::{DataType, Schema};
+use crate::sink::screen::{Refusal, find_refusal};
 
 /// What a COPY begins with: signature, flags, length of the header's extension.
 pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -31,14 +32,6 @@ const EPOCH_DAYS: i32 = 10_957;
 
 /// The same in µs.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
-
-/// Where a value stands that no PostgreSQL column of its type can hold.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) row: usize,
-    pub(super) column: usize,
-    pub(super) limit: Limit,
-}
 
 /// Encodes rows of one batch.
 pub(super) struct Encoder<'a> {
@@ -58,27 +51,17 @@ impl<'a> Encoder<'a> {
         batch: &'a RecordBatch,
         staying: Option<&'a [u32]>,
     ) -> Result<Self, Refusal> {
-        let encoder = Self {
-            columns: schema
-                .fields()
-                .iter()
-                .zip(batch.columns())
+        if let Some(refusal) = find_refusal(schema, batch, staying, &BOUNDS) {
+            return Err(refusal);
+        }
+        let columns = schema.fields().iter().zip(batch.columns());
+        Ok(Self {
+            columns: columns
                 .map(|(field, array)| Column::new(field.ty, array))
                 .collect(),
             rows: batch.num_rows(),
             staying,
-        };
-        for (column, (field, values)) in schema.fields().iter().zip(batch.columns()).enumerate() {
-            let Some(limit) = Limit::of(field.ty) else {
-                continue;
-            };
-            if limit.may_be_exceeded(values)
-                && let Some(row) = encoder.rows().find(|&row| limit.is_exceeded(values, row))
-            {
-                return Err(Refusal { row, column, limit });
-            }
-        }
-        Ok(encoder)
+        })
     }
 
     /// How many rows it encodes.
@@ -214,6 +197,7 @@ mod tests {
 
     use super::*;
     use crate::schema::Field;
+    use crate::sink::screen::Limit;
 
     fn schema(fields: &[(&str, DataType)]) -> Schema {
         Schema::new(
@@ -244,7 +228,7 @@ mod tests {
             Some(Refusal {
                 row: 1,
                 column: 1,
-                limit: Limit::Text
+                limit: Limit::of(DataType::Utf8, &BOUNDS).unwrap()
             })
         );
         assert!(Encoder::new(&schema, &rows, Some(&[0, 2])).is_ok());
@@ -263,13 +247,19 @@ mod tests {
             Encoder::new(&fields, &rows, None).err().map(|r| r.limit)
         };
         assert_eq!(refusal(0, 0), None);
-        assert_eq!(refusal(i64::MIN, 0), Some(Limit::Timestamp));
+        assert_eq!(
+            refusal(i64::MIN, 0),
+            Limit::of(DataType::Timestamp, &BOUNDS)
+        );
         let last_of_4715_bc = -210_866_803_200_000_001;
-        assert_eq!(refusal(last_of_4715_bc, 0), Some(Limit::Timestamp));
+        assert_eq!(
+            refusal(last_of_4715_bc, 0),
+            Limit::of(DataType::Timestamp, &BOUNDS)
+        );
         assert_eq!(refusal(last_of_4715_bc + 1, 0), None);
         assert_eq!(refusal(i64::MAX, 0), None, "the year 294247");
-        assert_eq!(refusal(0, i32::MIN), Some(Limit::Date));
-        assert_eq!(refusal(0, i32::MAX), Some(Limit::Date));
+        assert_eq!(refusal(0, i32::MIN), Limit::of(DataType::Date, &BOUNDS));
+        assert_eq!(refusal(0, i32::MAX), Limit::of(DataType::Date, &BOUNDS));
     }
 
     #[test]

@@ -18,12 +18,10 @@
 
 mod catalog;
 mod claim;
-mod definition;
 mod encode;
 mod failure;
 mod numeric;
 mod progress;
-mod screen;
 mod session;
 mod setup;
 mod state;
@@ -39,13 +37,25 @@ use tracing::{debug, warn};
 
 use self::failure::Failure;
 use self::progress::Owner;
-pub use self::screen::Screen;
 use self::session::{Server, Session};
-pub use self::table::{TableError, TableTarget};
 use self::write::{TableRows, TableWrite, write_epoch};
+use super::screen::Bounds;
+use super::table::TableTarget;
 use super::{CHECK_TIME_MAX, Claim, Durable, Ledger, Sink, SinkError};
 use crate::config::Secret;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+
+/// What its tables hold: from 4714-11-24 BC on; its last timestamp, in the year 294276, is later than
+/// all of ours. A row of an index takes 2,704 bytes.
+pub static BOUNDS: Bounds = Bounds {
+    database: "PostgreSQL",
+    micros: -210_866_803_200_000_000..=i64::MAX,
+    timestamps: "4714 BC to 294276 AD",
+    days: -2_440_588..=2_145_042_905,
+    dates: "4714 BC to 5874897 AD",
+    nan: true,
+    key_bytes_max: Some(2_000),
+};
 
 /// For everything but a claim. The server's own limits end single statements long before.
 const CALL_TIME_MAX: Duration = Duration::from_mins(2);

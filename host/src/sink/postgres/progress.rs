@@ -6,18 +6,14 @@
 //! 2. The journal reaches back to the epoch that the slowest sink has confirmed, and always has the
 //!    newest one: a replay starts at the positions after that epoch.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde_json::Value;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
 
-use super::definition::differences;
 use super::failure::Failure;
 use super::session::{column, unsigned};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::record::{Origin, Partition, Positions};
 use crate::sink::SinkError;
+use crate::sink::journal::{excluded_json, offsets_json, parse_excluded, parse_offsets};
 
 /// The tables that every pipeline of a database shares.
 pub(super) const TABLES: [(&str, &str); 4] = [
@@ -259,130 +255,4 @@ pub(super) async fn journal(
             })
         })
         .collect()
-}
-
-/// Compares the stored definition with the one of this start, both as the server prints them.
-pub(super) fn check_definition(pipeline: &str, stored: &str, new: &str) -> Result<(), Failure> {
-    let parse = |text: &str| serde_json::from_str::<Value>(text);
-    let (Ok(stored), Ok(new)) = (parse(stored), parse(new)) else {
-        return Err(Failure::permanent(format!(
-            "the definition of pipeline `{pipeline}` in wasmill_pipelines cannot be read"
-        )));
-    };
-    let differences = differences(&stored, &new);
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<String> = differences
-        .iter()
-        .map(|difference| format!("\n  - {difference}"))
-        .collect();
-    Err(Failure::permanent(format!(
-        "pipeline `{pipeline}` no longer fits its stored state:{}\n\
-         Go on with the old definition, or give the pipeline another name, or forget the stored state and read everything again:\n  {}",
-        list.concat(),
-        forget_sql(pipeline)
-    )))
-}
-
-/// The SQL that makes a pipeline start anew. The tables that it filled stay.
-pub(super) fn forget_sql(pipeline: &str) -> String {
-    let name = pipeline.replace('\'', "''");
-    let statements: Vec<String> = TABLES
-        .iter()
-        .map(|(table, _)| format!("DELETE FROM {table} WHERE pipeline = '{name}';"))
-        .collect();
-    format!("BEGIN; {} COMMIT;", statements.join(" "))
-}
-
-pub(super) fn offsets_json(positions: &Positions) -> String {
-    let offsets: BTreeMap<String, i64> = positions
-        .iter()
-        .map(|(partition, next)| (partition.to_string(), next))
-        .collect();
-    serde_json::json!(offsets).to_string()
-}
-
-pub(super) fn parse_offsets(json: &str) -> Option<Positions> {
-    let offsets: BTreeMap<u32, i64> = serde_json::from_str(json).ok()?;
-    Some(
-        offsets
-            .into_iter()
-            .map(|(partition, next)| (Partition(partition), next))
-            .collect(),
-    )
-}
-
-fn excluded_json(excluded: &BTreeSet<Origin>) -> String {
-    let mut offsets: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    for origin in excluded {
-        offsets
-            .entry(origin.partition.to_string())
-            .or_default()
-            .push(origin.offset);
-    }
-    serde_json::json!(offsets).to_string()
-}
-
-fn parse_excluded(json: &str) -> Option<BTreeSet<Origin>> {
-    let offsets: BTreeMap<u32, Vec<i64>> = serde_json::from_str(json).ok()?;
-    let origins = offsets.into_iter().flat_map(|(partition, offsets)| {
-        offsets.into_iter().map(move |offset| Origin {
-            partition: Partition(partition),
-            offset,
-        })
-    });
-    Some(origins.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_pipeline_name_is_quoted_in_the_sql_that_forgets_it() {
-        assert!(forget_sql("it's").contains("DELETE FROM wasmill_state WHERE pipeline = 'it''s';"));
-    }
-
-    #[test]
-    fn a_changed_definition_is_refused_with_its_differences_and_the_ways_out() {
-        assert!(check_definition("sales", r#"{"a": 1}"#, r#"{"a":1}"#).is_ok());
-        let Err(Failure::Sink(error)) = check_definition("sales", r#"{"a": 1}"#, r#"{"a": 2}"#)
-        else {
-            panic!("definitions that differ have to be refused");
-        };
-        let message = error.to_string();
-        assert!(message.contains("\n  - a was 1, is now 2\n"), "{message}");
-        assert!(
-            message.contains("DELETE FROM wasmill_pipelines WHERE pipeline = 'sales'"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn damaged_journal_entries_are_no_positions() {
-        assert_eq!(parse_offsets("[]"), None);
-        assert_eq!(parse_offsets(r#"{"-1": 0}"#), None);
-        assert_eq!(parse_excluded(r#"{"0": 1}"#), None);
-    }
-
-    proptest! {
-        #[test]
-        fn positions_and_exclusions_read_back(
-            origins in prop::collection::btree_set((any::<u32>(), any::<i64>()), 0..20)
-        ) {
-            let excluded: BTreeSet<Origin> = origins
-                .iter()
-                .map(|&(partition, offset)| Origin { partition: Partition(partition), offset })
-                .collect();
-            prop_assert_eq!(parse_excluded(&excluded_json(&excluded)), Some(excluded));
-            let positions: Positions = origins
-                .into_iter()
-                .map(|(partition, next)| (Partition(partition), next))
-                .collect();
-            prop_assert_eq!(parse_offsets(&offsets_json(&positions)), Some(positions));
-        }
-    }
 }

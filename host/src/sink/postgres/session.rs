@@ -16,10 +16,11 @@ use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
 
 use super::failure::Failure;
-use super::table::{TableTarget, copy_sql, create_stage_sql};
+use super::table::{copy_sql, create_stage_sql};
 use super::{progress, state};
 use crate::config::Secret;
 use crate::sink::SinkError;
+use crate::sink::table::TableTarget;
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 

@@ -9,7 +9,7 @@ use super::catalog::Existing;
 use super::failure::Failure;
 use super::progress::TABLES;
 use super::session::{Session, column};
-use super::table::TableTarget;
+use crate::sink::table::TableTarget;
 
 /// Two hosts that start at once create tables one after the other: the key of an advisory lock,
 /// "wasmill" in ASCII.

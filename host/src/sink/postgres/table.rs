@@ -1,174 +1,13 @@
-//! What a table of the sink is filled from, and the statements that create and fill it.
+//! The statements that create and fill a table.
 //!
 //! # Not here
 //!
 //! Comparing it with the table that exists: [`super::catalog`].
 
-use thiserror::Error;
-
-use crate::config::{OnConflict, Table};
-use crate::schema::{DataType, Schema};
-use crate::sink::projection::{ProjectionError, Projector};
-
-/// Bytes of an identifier that PostgreSQL keeps; longer ones it cuts off without an error.
-const IDENTIFIER_BYTES_MAX: usize = 63;
-
-/// Why a stream cannot fill a table.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum TableError {
-    /// A column cannot be computed from the stream.
-    #[error("table `{table}`: {source}")]
-    Projection {
-        /// the table
-        table: String,
-        /// why
-        source: ProjectionError,
-    },
-    /// A key column is no column of the table.
-    #[error("table `{table}` has no column `{column}` to be its key: there are {}", .known.join(", "))]
-    KeyMissing {
-        /// the table
-        table: String,
-        /// the name in `key`
-        column: String,
-        /// every column of the table, in order
-        known: Vec<String>,
-    },
-    /// A key column may be null, and null is equal to nothing.
-    #[error(
-        "key column `{column}` of table `{table}` may be null: take another key, or a column without `nullable`"
-    )]
-    KeyNullable {
-        /// the table
-        table: String,
-        /// the key column
-        column: String,
-    },
-    /// A key column is named twice, or none is.
-    #[error("the key of table `{0}` has to name its columns once each, at least one")]
-    Key(String),
-    /// A name that PostgreSQL would not keep as it is.
-    #[error(
-        "`{0}` cannot be a name in PostgreSQL: 1 to {IDENTIFIER_BYTES_MAX} bytes, a table perhaps after one schema and a point"
-    )]
-    Name(String),
-}
-
-/// A table and how a stream fills it.
-#[derive(Debug, Clone)]
-pub struct TableTarget {
-    from: String,
-    name: String,
-    quoted: String,
-    projector: Projector,
-    key: Vec<usize>,
-    on_conflict: OnConflict,
-}
+use crate::schema::DataType;
+use crate::sink::table::{TableTarget, commas, quote};
 
 impl TableTarget {
-    /// The table of `config`, filled from a stream with this schema.
-    ///
-    /// # Errors
-    ///
-    /// [`TableError`] when the stream cannot fill it, or the key is none.
-    pub fn new(config: &Table, stream: &Schema) -> Result<Self, TableError> {
-        let table = || config.table.clone();
-        let projector = Projector::new(stream, config.columns.as_deref()).map_err(|source| {
-            TableError::Projection {
-                table: table(),
-                source,
-            }
-        })?;
-        let fields = projector.schema().fields();
-        if let Some(field) = fields.iter().find(|field| !is_identifier(&field.name)) {
-            return Err(TableError::Name(field.name.clone()));
-        }
-        let mut key = Vec::with_capacity(config.key.len());
-        for column in &config.key {
-            let index =
-                projector
-                    .schema()
-                    .index_of(column)
-                    .ok_or_else(|| TableError::KeyMissing {
-                        table: table(),
-                        column: column.clone(),
-                        known: fields.iter().map(|field| field.name.clone()).collect(),
-                    })?;
-            if fields[index].nullable {
-                return Err(TableError::KeyNullable {
-                    table: table(),
-                    column: column.clone(),
-                });
-            }
-            if key.contains(&index) {
-                return Err(TableError::Key(table()));
-            }
-            key.push(index);
-        }
-        if key.is_empty() {
-            return Err(TableError::Key(table()));
-        }
-        Ok(Self {
-            from: config.from.clone(),
-            name: table(),
-            quoted: quote_table(&config.table)?,
-            key,
-            on_conflict: config.on_conflict,
-            projector,
-        })
-    }
-
-    /// The stream that fills it.
-    #[must_use]
-    pub fn from(&self) -> &str {
-        &self.from
-    }
-
-    /// Its name, perhaps with a schema, as in `pipeline.toml`.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its columns.
-    #[must_use]
-    pub fn schema(&self) -> &Schema {
-        self.projector.schema()
-    }
-
-    /// Indices of its key columns.
-    #[must_use]
-    pub fn key(&self) -> &[usize] {
-        &self.key
-    }
-
-    /// What happens to a row whose key is already there.
-    #[must_use]
-    pub fn on_conflict(&self) -> OnConflict {
-        self.on_conflict
-    }
-
-    pub(super) fn projector(&self) -> &Projector {
-        &self.projector
-    }
-
-    /// Its name as SQL.
-    pub(super) fn quoted(&self) -> &str {
-        &self.quoted
-    }
-
-    /// The schema in its name as SQL, where the name has one.
-    pub(super) fn quoted_schema(&self) -> Option<&str> {
-        // No part of a name has a point.
-        self.quoted.split_once('.').map(|(schema, _)| schema)
-    }
-
-    /// Its key columns as SQL, with commas.
-    pub(super) fn quoted_key(&self) -> String {
-        let fields = self.schema().fields();
-        commas(self.key.iter().map(|&index| quote(&fields[index].name)))
-    }
-
     pub(super) fn create_sql(&self) -> String {
         let columns = self.schema().fields().iter().map(|field| {
             let null = if field.nullable { "" } else { " NOT NULL" };
@@ -176,7 +15,7 @@ impl TableTarget {
         });
         format!(
             "CREATE TABLE {} ({}, PRIMARY KEY ({}))",
-            self.quoted,
+            self.quoted(),
             commas(columns),
             self.quoted_key()
         )
@@ -198,37 +37,11 @@ impl TableTarget {
     }
 
     pub(super) fn upsert_sql(&self, stage: &str) -> String {
-        let updates: Vec<String> = self
-            .schema()
-            .fields()
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !self.key.contains(index))
-            .map(|(_, field)| {
-                let column = quote(&field.name);
-                format!("{column} = EXCLUDED.{column}")
-            })
-            .collect();
-        let action = match self.on_conflict {
-            OnConflict::Update if !updates.is_empty() => {
-                format!("UPDATE SET {}", updates.join(", "))
-            }
-            OnConflict::Update | OnConflict::Ignore => "NOTHING".to_owned(),
-        };
         format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM pg_temp.{stage} ON CONFLICT ({}) DO {action}",
-            self.quoted,
-            self.quoted_key(),
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM pg_temp.{stage} {}",
+            self.quoted(),
+            self.conflict_clause(),
             columns = self.quoted_columns(),
-        )
-    }
-
-    fn quoted_columns(&self) -> String {
-        commas(
-            self.schema()
-                .fields()
-                .iter()
-                .map(|field| quote(&field.name)),
         )
     }
 }
@@ -247,11 +60,6 @@ pub(super) fn type_name(ty: DataType) -> &'static str {
     }
 }
 
-/// An identifier as SQL.
-pub(super) fn quote(identifier: &str) -> String {
-    format!("\"{}\"", identifier.replace('"', "\"\""))
-}
-
 pub(super) fn create_stage_sql(stage: &str, columns: &str) -> String {
     format!("CREATE TEMPORARY TABLE pg_temp.{stage} ({columns}) ON COMMIT DELETE ROWS")
 }
@@ -260,26 +68,12 @@ pub(super) fn copy_sql(stage: &str, columns: &str) -> String {
     format!("COPY pg_temp.{stage} ({columns}) FROM STDIN (FORMAT binary)")
 }
 
-fn commas(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(", ")
-}
-
-fn is_identifier(name: &str) -> bool {
-    (1..=IDENTIFIER_BYTES_MAX).contains(&name.len()) && !name.contains('\0')
-}
-
-fn quote_table(name: &str) -> Result<String, TableError> {
-    let parts: Vec<&str> = name.split('.').collect();
-    if parts.len() > 2 || !parts.iter().all(|part| is_identifier(part)) {
-        return Err(TableError::Name(name.to_owned()));
-    }
-    Ok(parts.into_iter().map(quote).collect::<Vec<_>>().join("."))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::Field;
+    use crate::config::{OnConflict, Table};
+    use crate::schema::{Field, Schema};
+    use crate::sink::table::TableError;
 
     fn stream() -> Schema {
         Schema::new(vec![
@@ -350,36 +144,5 @@ mod tests {
                 .upsert_sql("s")
                 .ends_with(r#"ON CONFLICT ("amount", "id") DO NOTHING"#)
         );
-    }
-
-    #[test]
-    fn a_key_has_to_be_there_once_and_never_null() {
-        let error = |key: &[&str]| {
-            target("sales", key, OnConflict::Update)
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(
-            error(&["Odd \"name\""]),
-            "key column `Odd \"name\"` of table `sales` may be null: \
-             take another key, or a column without `nullable`"
-        );
-        assert_eq!(
-            error(&["nope"]),
-            "table `sales` has no column `nope` to be its key: there are id, amount, Odd \"name\""
-        );
-        let once = "the key of table `sales` has to name its columns once each, at least one";
-        assert_eq!(error(&["id", "id"]), once);
-        assert_eq!(error(&[]), once);
-    }
-
-    #[test]
-    fn names_that_the_server_would_not_keep_are_refused() {
-        for name in ["", "a.b.c", ".a", "a.", &"x".repeat(64), "a\0"] {
-            assert_eq!(
-                target(name, &["id"], OnConflict::Update).unwrap_err(),
-                TableError::Name(name.to_owned())
-            );
-        }
     }
 }

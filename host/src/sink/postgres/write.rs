@@ -10,17 +10,16 @@ use futures_util::SinkExt;
 use futures_util::future::join_all;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
-use super::encode::{Encoder, HEADER, Refusal, TRAILER};
+use super::encode::{Encoder, HEADER, TRAILER};
 use super::failure::{Failure, cause};
 use super::progress::{Fence, Owner};
 use super::session::{Server, Session, Staged};
 use super::state::StateTable;
-use super::table::TableTarget;
 use crate::checkpoint::StateStore;
 use crate::epoch::{EpochOutput, OutputBatch};
-use crate::record::Origin;
 use crate::sink::SinkError;
 use crate::sink::latest::{Survivors, survivors};
+use crate::sink::table::TableTarget;
 
 /// Rows go to the server in pieces of about this size.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -89,25 +88,9 @@ impl<'a> TableRows<'a> {
             .iter()
             .map(|batch| {
                 Encoder::new(self.target.schema(), &batch.columns, batch.rows.as_deref())
-                    .map_err(|refusal| self.refused(&refusal, batch.origins))
+                    .map_err(|refusal| refusal.into_error(self.target, batch.origins))
             })
             .collect()
-    }
-
-    fn refused(&self, refusal: &Refusal, origins: &[Origin]) -> SinkError {
-        let column = &self.target.schema().fields()[refusal.column].name;
-        let origin = match origins.get(refusal.row) {
-            Some(origin) => format!(
-                "the record at partition {}, offset {}",
-                origin.partition, origin.offset
-            ),
-            None => format!("a row of `{}`", self.target.from()),
-        };
-        SinkError::Permanent(format!(
-            "table `{}`, column `{column}`: the value from {origin} {}; let a transform mend or reject it",
-            self.target.name(),
-            refusal.limit
-        ))
     }
 }
 
@@ -130,9 +113,9 @@ impl TableWrite<'_> {
             .map_err(failed())?;
         for encoder in &self.encoders {
             for row in encoder.rows() {
-                copy.row(|out| encoder.encode(row, out))
-                    .await
-                    .map_err(failed())?;
+                let copied = copy.row(|out| encoder.encode(row, out)).await;
+                // The message is made only when it is needed: this is done for every row.
+                copied.map_err(|error| failed()(error))?;
             }
         }
         copy.finish().await.map_err(failed())?;

@@ -33,7 +33,7 @@ use self::native::{BatchConsumer, Event};
 use self::offsets::NoAnswer;
 use self::reading::{Reading, Verdict};
 use super::budget::Budget;
-use super::{PartitionRange, PollLimit, Source, SourceError, check_positions};
+use super::{PartitionRange, PollLimit, Source, SourceError, Survey, check_positions};
 use crate::config;
 use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
 
@@ -118,29 +118,7 @@ impl KafkaSource {
     }
 
     fn unavailable(&self, reason: String) -> SourceError {
-        SourceError::Unavailable {
-            what: format!("Kafka at {}", self.brokers),
-            reason,
-        }
-    }
-
-    fn explain(&mut self, no_answer: NoAnswer) -> SourceError {
-        let topic = &self.topic;
-        match no_answer {
-            NoAnswer::NoTopic => self.unavailable(format!("topic {topic} does not exist yet")),
-            NoAnswer::Code(code) if PERMANENT.contains(&code) => {
-                SourceError::Permanent(format!("failed to read topic {topic}: {code}"))
-            }
-            NoAnswer::Code(code) => {
-                // "Timed out" alone helps nobody; the last error says what failed.
-                let complaint = self
-                    .consumer
-                    .complaint()
-                    .filter(|_| PASSING.contains(&code));
-                self.unavailable(complaint.unwrap_or_else(|| code.to_string()))
-            }
-            NoAnswer::Other(error) => self.unavailable(error.to_string()),
-        }
+        unavailable(&self.brokers, reason)
     }
 
     /// Takes what was received, until the poll has had enough.
@@ -324,9 +302,53 @@ impl KafkaSource {
     }
 }
 
+fn unavailable(brokers: &str, reason: String) -> SourceError {
+    SourceError::Unavailable {
+        what: format!("Kafka at {brokers}"),
+        reason,
+    }
+}
+
+/// Why there was no answer. `complaint` is what librdkafka said last about a server.
+fn explain(
+    brokers: &str,
+    topic: &str,
+    no_answer: NoAnswer,
+    complaint: impl FnOnce() -> Option<String>,
+) -> SourceError {
+    match no_answer {
+        NoAnswer::NoTopic => unavailable(brokers, format!("topic {topic} does not exist yet")),
+        NoAnswer::Code(code) if PERMANENT.contains(&code) => {
+            SourceError::Permanent(format!("failed to read topic {topic}: {code}"))
+        }
+        NoAnswer::Code(code) => {
+            // "Timed out" alone helps nobody; the last error says what failed.
+            let complaint = complaint().filter(|_| PASSING.contains(&code));
+            unavailable(brokers, complaint.unwrap_or_else(|| code.to_string()))
+        }
+        NoAnswer::Other(error) => unavailable(brokers, error.to_string()),
+    }
+}
+
 impl Source for KafkaSource {
     fn partitions(&mut self) -> Result<Vec<PartitionRange>, SourceError> {
-        offsets::ranges(&self.consumer, &self.topic).map_err(|no_answer| self.explain(no_answer))
+        let Self {
+            brokers,
+            topic,
+            consumer,
+            ..
+        } = self;
+        offsets::ranges(consumer.enquiry(), topic)
+            .map_err(|no_answer| explain(brokers, topic, no_answer, || consumer.complaint()))
+    }
+
+    fn survey(&self) -> Survey {
+        let (brokers, topic) = (self.brokers.clone(), self.topic.clone());
+        let enquiry = self.consumer.enquiry().clone();
+        Box::new(move || {
+            offsets::ranges(&enquiry, &topic)
+                .map_err(|no_answer| explain(&brokers, &topic, no_answer, || enquiry.complaint()))
+        })
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {

@@ -6,7 +6,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::native::BatchConsumer;
+use super::native::Enquiry;
 use crate::record::Partition;
 use crate::source::PartitionRange;
 
@@ -50,16 +50,13 @@ impl From<RDKafkaErrorCode> for NoAnswer {
 /// last stable offset, which stands before the first transaction that is still open and after the
 /// markers of those that ended, and otherwise the high watermark. Both questions go to the leaders
 /// as one request each, whatever the number of partitions.
-pub(super) fn ranges(
-    consumer: &BatchConsumer,
-    topic: &str,
-) -> Result<Vec<PartitionRange>, NoAnswer> {
+pub(super) fn ranges(enquiry: &Enquiry, topic: &str) -> Result<Vec<PartitionRange>, NoAnswer> {
     let deadline = Instant::now() + ANSWER_WAIT_MAX;
     let remaining = || deadline.saturating_duration_since(Instant::now());
-    let partitions = partition_ids(consumer, topic, remaining())?;
-    let begins = offsets(consumer, topic, &partitions, Offset::Beginning, remaining())?;
+    let partitions = partition_ids(enquiry, topic, remaining())?;
+    let begins = offsets(enquiry, topic, &partitions, Offset::Beginning, remaining())?;
     // The end is asked for second: it only rises, so it is never before the beginning.
-    let ends = offsets(consumer, topic, &partitions, Offset::End, remaining())?;
+    let ends = offsets(enquiry, topic, &partitions, Offset::End, remaining())?;
     let mut ranges = Vec::with_capacity(partitions.len());
     for ((&partition, &begin), &end) in partitions.iter().zip(&begins).zip(&ends) {
         ranges.push(PartitionRange {
@@ -72,12 +69,8 @@ pub(super) fn ranges(
 }
 
 /// The ids of the topic's partitions, in order.
-fn partition_ids(
-    consumer: &BatchConsumer,
-    topic: &str,
-    wait_max: Duration,
-) -> Result<Vec<i32>, NoAnswer> {
-    let metadata = consumer.client().fetch_metadata(Some(topic), wait_max)?;
+fn partition_ids(enquiry: &Enquiry, topic: &str, wait_max: Duration) -> Result<Vec<i32>, NoAnswer> {
+    let metadata = enquiry.client().fetch_metadata(Some(topic), wait_max)?;
     let Some(found) = metadata.topics().first() else {
         return Err(NoAnswer::NoTopic);
     };
@@ -104,7 +97,7 @@ fn partition_ids(
 /// The first or last offset of each partition, in the order of `partitions`. Kafka answers this as
 /// a lookup by time, with a special time.
 fn offsets(
-    consumer: &BatchConsumer,
+    enquiry: &Enquiry,
     topic: &str,
     partitions: &[i32],
     which: Offset,
@@ -112,7 +105,7 @@ fn offsets(
 ) -> Result<Vec<i64>, NoAnswer> {
     let question = partitions.iter().map(|&partition| (partition, which));
     let mut answer = list(topic, question)?;
-    consumer.look_up(&mut answer, wait_max)?;
+    enquiry.look_up(&mut answer, wait_max)?;
     partitions
         .iter()
         .map(|&partition| {

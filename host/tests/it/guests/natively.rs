@@ -1,12 +1,14 @@
 //! Arrow to the columns of the SDK, for a guest that runs in this process.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Decimal64Type;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::types::{
+    Date32Type, Decimal64Type, Float64Type, Int64Type, TimestampMicrosecondType,
+};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 
 use wasmill::schema::Schema;
-use wasmill_guest::{Batch, Column, Field, Values, VarBytes};
+use wasmill_guest::{Batch, Column, Field, Values};
 
 pub(super) fn fields(schema: &Schema) -> Vec<Field> {
     let field = |field: &wasmill::schema::Field| Field {
@@ -17,37 +19,42 @@ pub(super) fn fields(schema: &Schema) -> Vec<Field> {
     schema.fields().iter().map(field).collect()
 }
 
-/// Decimals and texts, value by value.
 pub(super) fn batch(batch: &RecordBatch) -> Batch {
-    let column = |array: &arrow_array::ArrayRef| Column {
-        values: values(array),
-        validity: Some(
-            (0..array.len())
-                .map(|i| u8::from(array.is_valid(i)))
-                .collect(),
-        ),
-    };
     Batch {
         rows: batch.num_rows() as u32,
         columns: batch.columns().iter().map(column).collect(),
     }
 }
 
-fn values(array: &dyn Array) -> Values {
-    match array.data_type() {
+/// What a guest gets of a column.
+fn column(array: &ArrayRef) -> Column {
+    let is_there = |row| u8::from(array.is_valid(row));
+    let validity = (array.null_count() > 0).then(|| (0..array.len()).map(is_there).collect());
+    let values = match array.data_type() {
+        DataType::Boolean => {
+            let flags = array.as_boolean().values();
+            Values::Bools(flags.iter().map(u8::from).collect())
+        }
+        DataType::Int64 => Values::I64s(array.as_primitive::<Int64Type>().values().to_vec()),
         DataType::Decimal64(..) => {
             Values::I64s(array.as_primitive::<Decimal64Type>().values().to_vec())
         }
+        DataType::Timestamp(..) => {
+            let times = array.as_primitive::<TimestampMicrosecondType>();
+            Values::I64s(times.values().to_vec())
+        }
+        DataType::Date32 => Values::I32s(array.as_primitive::<Date32Type>().values().to_vec()),
+        DataType::Float64 => Values::F64s(array.as_primitive::<Float64Type>().values().to_vec()),
         DataType::Utf8 => {
             let texts = array.as_string::<i32>();
-            Values::Bytes(
-                (0..texts.len())
-                    .map(|i| texts.value(i))
-                    .collect::<VarBytes>(),
-            )
+            Values::Bytes(texts.iter().map(Option::unwrap_or_default).collect())
         }
-        other => panic!("no guest here reads {other}"),
-    }
+        _ => {
+            let bytes = array.as_binary::<i32>();
+            Values::Bytes(bytes.iter().map(Option::unwrap_or_default).collect())
+        }
+    };
+    Column { values, validity }
 }
 
 /// The numbers of a column without missing values.

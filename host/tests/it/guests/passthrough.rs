@@ -26,12 +26,12 @@ const COLUMNS: [(&str, DataType); 8] = [
 ];
 
 /// One value of each type, each of which may be missing.
-type Row = (
+pub(super) type Row = (
     (Option<bool>, Option<i64>, Option<f64>, Option<i64>),
     (Option<String>, Option<Vec<u8>>, Option<i64>, Option<i32>),
 );
 
-fn input() -> Schema {
+pub(super) fn input() -> Schema {
     schema(&COLUMNS)
 }
 
@@ -42,7 +42,7 @@ where
     rows.iter().map(value).collect()
 }
 
-fn batch(rows: &[Row]) -> RecordBatch {
+pub(super) fn batch(rows: &[Row]) -> RecordBatch {
     let decimals: Decimal64Array = collect(rows, |row| row.0.3);
     let times: TimestampMicrosecondArray = collect(rows, |row| row.1.2);
     let columns: Vec<ArrayRef> = vec![
@@ -58,7 +58,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(input().arrow().clone(), columns).unwrap()
 }
 
-fn rows() -> impl Strategy<Value = Vec<Row>> {
+pub(super) fn rows() -> impl Strategy<Value = Vec<Row>> {
     let numbers = (
         any::<Option<bool>>(),
         any::<Option<i64>>(),

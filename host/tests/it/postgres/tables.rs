@@ -9,7 +9,8 @@ use wasmill::checkpoint::StateChange;
 use wasmill::config::{OnConflict, Projection, Secret, TableColumn};
 use wasmill::epoch::OutputBatch;
 use wasmill::schema::{DataType, Field, Schema};
-use wasmill::sink::postgres::{PostgresLedger, TableTarget};
+use wasmill::sink::postgres::PostgresLedger;
+use wasmill::sink::table::TableTarget;
 use wasmill::sink::{Ledger, Sink};
 
 use super::{

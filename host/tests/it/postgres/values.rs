@@ -14,7 +14,7 @@ use proptest::test_runner::TestRunner;
 use wasmill::config::OnConflict;
 use wasmill::epoch::OutputBatch;
 use wasmill::schema::{DataType, Field, Schema};
-use wasmill::sink::postgres::TableTarget;
+use wasmill::sink::table::TableTarget;
 
 use super::{claimed_with, epoch, table, write};
 use crate::support::postgres::Database;

@@ -5,7 +5,9 @@ use serde_json::json;
 use wasmill::config::Secret;
 use wasmill::sink::elasticsearch::{ElasticsearchSink, IndexTarget};
 use wasmill::sink::memory::{MemoryLedger, MemorySink, MemoryStore, Value};
-use wasmill::sink::postgres::{PostgresLedger, TableTarget};
+use wasmill::sink::postgres::PostgresLedger;
+use wasmill::sink::sqlite::SqliteLedger;
+use wasmill::sink::table::TableTarget;
 use wasmill::sink::{Ledger, Sink};
 
 use crate::support;
@@ -168,6 +170,90 @@ impl LedgerHarness for Postgres {
         let table = TableTarget::new(&rows::table("sales"), &rows::schema()).unwrap();
         let url = self.0.secret();
         let mut ledger = PostgresLedger::new("postgres", "pipeline", &url, vec![table]).unwrap();
+        ledger.prepare().await.unwrap();
+        Box::new(ledger)
+    }
+}
+
+pub(super) struct Sqlite(tempfile::TempDir);
+
+impl Sqlite {
+    fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("below/contract.sqlite3")
+    }
+}
+
+#[async_trait]
+impl SinkHarness for Sqlite {
+    async fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn open(&self) -> Box<dyn Sink> {
+        let mut ledger = self.open_ledger().await;
+        ledger.claim(&json!({}), &[]).await.unwrap();
+        ledger
+    }
+
+    async fn rows(&self) -> Stored {
+        let file = rusqlite::Connection::open(self.path()).unwrap();
+        // Decimals as the view shows them.
+        let sql = "SELECT id, iif(flag, 'true', 'false'), count, ratio, amount, precise, note,
+                          lower(hex(raw)), at, day, flag IS NULL, raw IS NULL FROM sales";
+        let mut rows = file.prepare(sql).unwrap();
+        let mut rows = rows.query([]).unwrap();
+        let mut stored = Stored::new();
+        while let Some(row) = rows.next().unwrap() {
+            let is_null = |name: &str| match name {
+                "flag" => row.get(10).unwrap(),
+                "raw" => row.get(11).unwrap(),
+                _ => false,
+            };
+            let schema = rows::schema();
+            let columns = schema.fields().iter().enumerate();
+            let texts = columns.filter(|(_, field)| !is_null(&field.name));
+            let texts = texts.filter_map(|(index, field)| {
+                let text = sqlite_text(&field.name, row.get_ref(index).unwrap())?;
+                Some((field.name.clone(), text))
+            });
+            stored.insert(row.get(0).unwrap(), texts.collect());
+        }
+        stored
+    }
+
+    async fn remove(&self) {}
+}
+
+/// A value in the form of the contract; `None` when it is null.
+fn sqlite_text(column: &str, value: rusqlite::types::ValueRef<'_>) -> Option<String> {
+    use chrono::{DateTime, NaiveDate};
+    use rusqlite::types::ValueRef;
+    let text = match value {
+        ValueRef::Null => return None,
+        ValueRef::Integer(value) => value.to_string(),
+        ValueRef::Real(value) => format!("{value:?}"),
+        ValueRef::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
+        ValueRef::Blob(_) => panic!("{column} is read as text"),
+    };
+    Some(match column {
+        "at" => DateTime::parse_from_rfc3339(&text)
+            .unwrap()
+            .timestamp_micros()
+            .to_string(),
+        "day" => {
+            let epoch = NaiveDate::from_ymd_opt(1970, 1, 1).unwrap();
+            let day: NaiveDate = text.parse().unwrap();
+            (day - epoch).num_days().to_string()
+        }
+        _ => text,
+    })
+}
+
+#[async_trait]
+impl LedgerHarness for Sqlite {
+    async fn open_ledger(&self) -> Box<dyn Ledger> {
+        let table = TableTarget::new(&rows::table("sales"), &rows::schema()).unwrap();
+        let mut ledger = SqliteLedger::new("file", "pipeline", &self.path(), vec![table]).unwrap();
         ledger.prepare().await.unwrap();
         Box::new(ledger)
     }

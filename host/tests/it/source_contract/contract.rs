@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmill::record::{Partition, RawBatch};
 use wasmill::source::{MemoryPartitions, MemoryRecord, PollLimit};
 
-use super::benches::{Bench, Files, FullRecords};
+use super::benches::{Append, Bench, Files, FullRecords, Generated};
 use super::seeking::{
     a_partition_that_does_not_exist_is_refused, a_position_out_of_range_is_refused,
     a_refused_seek_changes_nothing, deleted_records_move_the_beginning,
@@ -36,15 +36,12 @@ macro_rules! run_on {
 macro_rules! run_all_on {
     ($name:ident, $bench:ty $(, $more:ident)* $(,)?) => {
         run_on!($name, $bench:
-            tells_where_partitions_begin_and_end,
             delivers_everything_in_order,
             a_bound_is_never_crossed,
             what_lies_beyond_a_bound_comes_later,
             a_bound_holds_up_no_other_partition,
             returns_at_once_when_all_bounds_are_reached,
             waits_no_longer_than_it_may,
-            delivers_what_is_appended_while_it_waits,
-            reads_on_after_more_was_appended,
             seeking_back_delivers_the_same_again,
             seeking_leaves_nothing_behind,
             reads_no_partition_but_those_sought,
@@ -52,22 +49,39 @@ macro_rules! run_all_on {
             a_partition_that_does_not_exist_is_refused,
             a_refused_seek_changes_nothing,
             limits_are_kept,
-            a_record_larger_than_the_limit_comes_alone,
-            unicode_comes_through,
             $($more),*
         );
     };
 }
 
-run_all_on!(file, Files);
-run_all_on!(
+/// Those, and every case that appends what it likes.
+macro_rules! run_all_and_append_on {
+    ($name:ident, $bench:ty $(, $more:ident)* $(,)?) => {
+        run_all_on!(
+            $name,
+            $bench,
+            tells_where_partitions_begin_and_end,
+            tells_the_same_to_another_thread,
+            delivers_what_is_appended_while_it_waits,
+            reads_on_after_more_was_appended,
+            a_record_larger_than_the_limit_comes_alone,
+            unicode_comes_through
+            $(, $more)*
+        );
+    };
+}
+
+// What time appends to a generator is tested beside it.
+run_all_on!(generator, Generated);
+run_all_and_append_on!(file, Files);
+run_all_and_append_on!(
     memory,
     MemoryPartitions,
     keys_timestamps_and_any_payload_come_through,
     deleted_records_move_the_beginning,
     deletion_ahead_of_the_position_is_an_error,
 );
-run_all_on!(
+run_all_and_append_on!(
     kafka,
     Topic,
     keys_timestamps_and_any_payload_come_through,
@@ -89,13 +103,25 @@ pub(super) fn slices(payloads: &[Vec<u8>]) -> Vec<&[u8]> {
 /// Two partitions with 300 and 200 records, and a third that stays empty.
 pub(super) fn filled<B: Bench>() -> (B, Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let bench = B::create(3);
-    let (first, second) = (payloads("first", 300), payloads("second", 200));
-    bench.append(0, &slices(&first));
-    bench.append(1, &slices(&second));
+    let first = bench.fill(0, "first", 300);
+    let second = bench.fill(1, "second", 200);
     (bench, first, second)
 }
 
-fn tells_where_partitions_begin_and_end<B: Bench>() {
+fn tells_the_same_to_another_thread<B: Append>() {
+    let (bench, first, _) = filled::<B>();
+    let mut source = bench.source();
+    rewind(&mut *source);
+    let survey = source.survey();
+    bench.append(2, &[b"late"]);
+    let asking = thread::spawn(survey);
+    let read = read_count(&mut *source, 501);
+    assert_eq!(values(&read[&0]), slices(&first));
+    let answer = asking.join().expect("no panic").expect("there");
+    assert_eq!(answer, source.partitions().expect("there"));
+}
+
+fn tells_where_partitions_begin_and_end<B: Append>() {
     let bench = B::create(2);
     let mut source = bench.source();
     let ranges = source.partitions().expect("there");
@@ -166,9 +192,8 @@ fn what_lies_beyond_a_bound_comes_later<B: Bench>() {
 
 fn a_bound_holds_up_no_other_partition<B: Bench>() {
     let bench = B::create(2);
-    let (first, second) = (payloads("first", 20_000), payloads("second", 20_000));
-    bench.append(0, &slices(&first));
-    bench.append(1, &slices(&second));
+    let first = bench.fill(0, "first", 20_000);
+    let second = bench.fill(1, "second", 20_000);
     let mut source = bench.source();
     let ends = ends(source.as_mut());
     rewind(source.as_mut());
@@ -214,7 +239,7 @@ fn waits_no_longer_than_it_may<B: Bench>() {
     assert!(waited < Duration::from_secs(10), "{waited:?}");
 }
 
-fn delivers_what_is_appended_while_it_waits<B: Bench + Sync>() {
+fn delivers_what_is_appended_while_it_waits<B: Append + Sync>() {
     let bench = B::create(1);
     let mut source = bench.source();
     source.seek(&positions(&[(0, 0)])).expect("in range");
@@ -234,7 +259,7 @@ fn delivers_what_is_appended_while_it_waits<B: Bench + Sync>() {
     assert!(started.elapsed() < PATIENCE);
 }
 
-fn reads_on_after_more_was_appended<B: Bench>() {
+fn reads_on_after_more_was_appended<B: Append>() {
     let (bench, ..) = filled::<B>();
     let mut source = bench.source();
     read_all(source.as_mut());
@@ -290,7 +315,7 @@ fn limits_are_kept<B: Bench>() {
     }
 }
 
-fn a_record_larger_than_the_limit_comes_alone<B: Bench>() {
+fn a_record_larger_than_the_limit_comes_alone<B: Append>() {
     let bench = B::create(1);
     let large = vec![b'x'; 700_000];
     bench.append(0, &[b"one", b"two", &large, b"three"]);
@@ -316,7 +341,7 @@ fn a_record_larger_than_the_limit_comes_alone<B: Bench>() {
     assert_eq!(alone, [1]);
 }
 
-fn unicode_comes_through<B: Bench>() {
+fn unicode_comes_through<B: Append>() {
     let bench = B::create(1);
     let texts = [
         "größer",

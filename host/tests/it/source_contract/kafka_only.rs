@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmill::record::{Partition, RawBatch};
 use wasmill::source::{PollLimit, SourceError};
 
-use super::benches::{Bench, kafka_source};
+use super::benches::{Append, Bench, kafka_source};
 use super::{
     LIMIT, PATIENCE, assert_same, ends, no_bound, offsets, poll, positions, read_all, read_count,
     read_until, values,

@@ -6,7 +6,7 @@ use wasmill::record::{Partition, RawBatch};
 use wasmill::source::{PollLimit, SourceError};
 
 use super::benches::{Bench, Retention};
-use super::contract::{filled, payloads, slices};
+use super::contract::{filled, slices};
 use super::{
     LIMIT, PATIENCE, assert_same, begins, by_partition, count, ends, no_bound, poll, positions,
     read_all, read_count, read_until, values,
@@ -36,9 +36,8 @@ pub(super) fn seeking_back_delivers_the_same_again<B: Bench>() {
 
 pub(super) fn seeking_leaves_nothing_behind<B: Bench>() {
     let bench = B::create(2);
-    let payloads = payloads("record", 6_000);
     for partition in 0..2 {
-        bench.append(partition, &slices(&payloads));
+        bench.fill(partition, "record", 6_000);
     }
     let mut source = bench.source();
     let all = read_all(source.as_mut());

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use super::job::free_address;
+
 /// The binary, free of what the caller's environment says.
 pub(crate) fn wasmill(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
@@ -14,6 +16,8 @@ pub(crate) fn wasmill(arguments: &[&str]) -> Command {
     ] {
         command.env_remove(variable);
     }
+    // Tests run side by side, so none of them may have the address of the shipped pipeline.
+    command.env("ADMIN_LISTEN", free_address().to_string());
     command
 }
 

@@ -1,6 +1,7 @@
 //! The shipped pipeline as a process of its own, on a topic, a database and an index that no other
 //! test uses.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) topic: String,
     pub(crate) index: String,
     pub(crate) database_url: String,
+    /// where its admin server listens
+    pub(crate) admin: SocketAddr,
 }
 
 impl Job {
@@ -48,6 +51,7 @@ impl Job {
             topic: name.clone(),
             index: name,
             database_url,
+            admin: free_address(),
         }
     }
 
@@ -65,6 +69,7 @@ impl Job {
             .env("KAFKA_BROKERS", kafka())
             .env("DATABASE_URL", &self.database_url)
             .env("ELASTICSEARCH_URL", elasticsearch())
+            .env("ADMIN_LISTEN", self.admin.to_string())
             .stdin(Stdio::null());
         command
     }
@@ -149,6 +154,12 @@ impl Drop for Job {
         });
         let _ = cleaning.join();
     }
+}
+
+/// An address of this machine that nobody has now.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the system has free ports");
+    listener.local_addr().expect("it is bound")
 }
 
 /// Runs a command that has to work; its standard output.

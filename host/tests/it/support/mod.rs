@@ -2,6 +2,8 @@
 
 pub(crate) mod binary;
 pub(crate) mod elastic;
+pub(crate) mod exposition;
+pub(crate) mod http;
 pub(crate) mod job;
 pub(crate) mod kafka;
 pub(crate) mod outcome;

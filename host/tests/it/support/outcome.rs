@@ -11,14 +11,28 @@ use serde_json::{Value, json};
 
 use super::elastic::Elastic;
 use super::job::Job;
-use super::truth::{Outcome, Place};
+use super::truth::{Outcome, Place, Total};
 
 /// Documents a page.
 const PAGE: usize = 10_000;
 /// For anything that a healthy broker does at once.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The four tables, and the dead letters.
+/// The tables of totals, with the columns of their keys.
+pub(crate) const TOTALS: [(&str, &[&str]); 7] = [
+    ("sales_per_day", &["transaction_date"]),
+    ("sales_per_month", &["year", "month"]),
+    ("sales_per_category", &["transaction_date", "category"]),
+    ("sales_per_brand", &["transaction_date", "brand"]),
+    (
+        "sales_per_payment_method",
+        &["transaction_date", "payment_method"],
+    ),
+    ("sales_per_currency", &["transaction_date", "currency"]),
+    ("customer_totals", &["customer_id"]),
+];
+
+/// All tables, and the dead letters.
 pub(crate) async fn found(job: &Job) -> Outcome {
     let database = job.database().await;
     let mut outcome = Outcome {
@@ -33,30 +47,31 @@ pub(crate) async fn found(job: &Job) -> Outcome {
         let columns = (1..row.len()).map(|i| row.get(i)).collect();
         outcome.transactions.insert(row.get(0), columns);
     }
-    let sql = "SELECT transaction_date::text, (total_sales * 100)::bigint, transactions \
-               FROM sales_per_day";
-    for row in database.query(sql, &[]).await.unwrap() {
-        let total: i64 = row.get(1);
+    for (table, key) in TOTALS {
         outcome
-            .per_day
-            .insert(row.get(0), (total.into(), row.get(2)));
-    }
-    let sql = "SELECT year, month, (total_sales * 100)::bigint, transactions FROM sales_per_month";
-    for row in database.query(sql, &[]).await.unwrap() {
-        let total: i64 = row.get(2);
-        outcome
-            .per_month
-            .insert((row.get(0), row.get(1)), (total.into(), row.get(3)));
-    }
-    let sql = "SELECT transaction_date::text, category, (total_sales * 100)::bigint, transactions \
-               FROM sales_per_category";
-    for row in database.query(sql, &[]).await.unwrap() {
-        let total: i64 = row.get(2);
-        outcome
-            .per_category
-            .insert((row.get(0), row.get(1)), (total.into(), row.get(3)));
+            .totals
+            .insert(table, totals(&database, table, key).await);
     }
     outcome
+}
+
+/// A table of totals.
+async fn totals(
+    database: &tokio_postgres::Client,
+    table: &str,
+    key: &[&str],
+) -> BTreeMap<Vec<String>, Total> {
+    let columns = key.join("::text, ");
+    let sql =
+        format!("SELECT {columns}::text, (total_sales * 100)::bigint, transactions FROM {table}");
+    let rows = database.query(&sql, &[]).await.unwrap();
+    rows.iter()
+        .map(|row| {
+            let (total, count): (i64, i64) = (row.get(key.len()), row.get(key.len() + 1));
+            let key = (0..key.len()).map(|i| row.get(i)).collect();
+            (key, (total.into(), count))
+        })
+        .collect()
 }
 
 /// The index: by id the fields of each document.

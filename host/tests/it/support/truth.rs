@@ -10,17 +10,16 @@ use wasmill::record::{Origin, Partition};
 /// A source record by partition and offset.
 pub(crate) type Place = (u32, i64);
 
+/// A total in cents, and of how many sales.
+pub(crate) type Total = (i128, i64);
+
 /// Everything that a job leaves behind.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// `transactions`: by id the other columns as text
     pub(crate) transactions: BTreeMap<String, Vec<String>>,
-    /// by day: total in cents, and how many
-    pub(crate) per_day: BTreeMap<String, (i128, i64)>,
-    /// by year and month
-    pub(crate) per_month: BTreeMap<(i64, i64), (i128, i64)>,
-    /// by day and category
-    pub(crate) per_category: BTreeMap<(String, String), (i128, i64)>,
+    /// the tables of totals by name, and in each the totals by key, its columns as text
+    pub(crate) totals: BTreeMap<&'static str, BTreeMap<Vec<String>, Total>>,
     /// records in the dead letters
     pub(crate) dead: BTreeSet<Place>,
 }
@@ -47,11 +46,6 @@ pub(crate) fn expected(settings: &Settings, partitions: u32, count: u64) -> Outc
 impl Outcome {
     fn add(&mut self, sale: &wasmill::generate::Transaction<'_>) {
         let base = in_base(sale.total_amount_cents, sale.currency);
-        let moment = DateTime::from_timestamp_micros(sale.transaction_date_micros)
-            .expect("a date of our time");
-        let day = moment.format("%Y-%m-%d").to_string();
-        let month = (i64::from(moment.year()), i64::from(moment.month()));
-        let category = (day.clone(), sale.product_category.to_owned());
         let row = vec![
             sale.product_id.to_owned(),
             sale.product_name.to_owned(),
@@ -68,15 +62,30 @@ impl Outcome {
         ];
         let before = self.transactions.insert(sale.transaction_id.clone(), row);
         assert_eq!(before, None, "ids are unique");
-        for total in [
-            self.per_day.entry(day).or_default(),
-            self.per_month.entry(month).or_default(),
-            self.per_category.entry(category).or_default(),
-        ] {
+        for (table, key) in keys(sale) {
+            let totals = self.totals.entry(table).or_default();
+            let total = totals.entry(key).or_default();
             total.0 += base;
             total.1 += 1;
         }
     }
+}
+
+/// In which row of each table of totals a sale is counted.
+fn keys(sale: &wasmill::generate::Transaction<'_>) -> [(&'static str, Vec<String>); 7] {
+    let moment =
+        DateTime::from_timestamp_micros(sale.transaction_date_micros).expect("a date of our time");
+    let of_the_day = |what: &str| vec![moment.format("%Y-%m-%d").to_string(), what.to_owned()];
+    let month = vec![moment.year().to_string(), moment.month().to_string()];
+    [
+        ("sales_per_day", vec![moment.format("%Y-%m-%d").to_string()]),
+        ("sales_per_month", month),
+        ("sales_per_category", of_the_day(sale.product_category)),
+        ("sales_per_brand", of_the_day(sale.product_brand)),
+        ("sales_per_payment_method", of_the_day(sale.payment_method)),
+        ("sales_per_currency", of_the_day(sale.currency)),
+        ("customer_totals", vec![sale.customer_id.to_owned()]),
+    ]
 }
 
 /// Cents of the base currency, at the rates of the shipped pipeline, halves to even.

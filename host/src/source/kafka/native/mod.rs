@@ -23,6 +23,7 @@ mod callbacks;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -43,9 +44,13 @@ pub(super) struct BatchConsumer {
     messages: Vec<*mut sys::rd_kafka_message_t>,
     next: usize,
     queue: *mut sys::rd_kafka_queue_t,
-    // Last, so that it is dropped after our own `drop`.
-    client: Client<Heard>,
+    // Last, so that it is let go of after our own `drop`.
+    client: Enquiry,
 }
+
+/// What may be asked of a consumer's client beside reading, from any thread.
+#[derive(Clone)]
+pub(super) struct Enquiry(Arc<Client<Heard>>);
 
 // SAFETY: librdkafka's objects may be used from any thread, messages included; nothing here is
 // bound to the thread that made it. (Not `Sync`: the array of messages has no lock.)
@@ -92,20 +97,24 @@ impl BatchConsumer {
             messages: Vec::with_capacity(BATCH_MAX),
             next: 0,
             queue,
-            client,
+            client: Enquiry(Arc::new(client)),
         })
     }
 
-    /// The client, for metadata.
-    pub(super) fn client(&self) -> &Client<Heard> {
+    /// The client, for questions.
+    pub(super) fn enquiry(&self) -> &Enquiry {
         &self.client
+    }
+
+    fn native(&self) -> *mut sys::rd_kafka_t {
+        self.client.0.native_ptr()
     }
 
     /// Reads these partitions from these offsets, and no others.
     pub(super) fn assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
         self.wait_for_stops();
         // SAFETY: client and list are alive; librdkafka copies the list.
-        let error = unsafe { sys::rd_kafka_assign(self.client.native_ptr(), partitions.ptr()) };
+        let error = unsafe { sys::rd_kafka_assign(self.native(), partitions.ptr()) };
         if error.is_error() {
             return Err(KafkaError::Global(error.into()));
         }
@@ -118,7 +127,7 @@ impl BatchConsumer {
         // SAFETY: client and list are alive; librdkafka copies the list. The error is ours.
         unsafe {
             taken(sys::rd_kafka_incremental_assign(
-                self.client.native_ptr(),
+                self.native(),
                 partitions.ptr(),
             ))
         }
@@ -130,7 +139,7 @@ impl BatchConsumer {
         // SAFETY: client and list are alive; librdkafka copies the list. The error is ours.
         unsafe {
             taken(sys::rd_kafka_incremental_unassign(
-                self.client.native_ptr(),
+                self.native(),
                 partitions.ptr(),
             ))
         }
@@ -146,7 +155,7 @@ impl BatchConsumer {
             let mut assigned = ptr::null_mut();
             // SAFETY: the client is alive; the list that we get is ours to destroy.
             unsafe {
-                sys::rd_kafka_assignment(self.client.native_ptr(), &raw mut assigned);
+                sys::rd_kafka_assignment(self.native(), &raw mut assigned);
                 if !assigned.is_null() {
                     sys::rd_kafka_topic_partition_list_destroy(assigned);
                 }
@@ -154,30 +163,9 @@ impl BatchConsumer {
         }
     }
 
-    /// Replaces the special offset (beginning, end) of each partition in the list by the number
-    /// that it stands for now, or by an error.
-    pub(super) fn look_up(
-        &self,
-        partitions: &mut TopicPartitionList,
-        wait_max: Duration,
-    ) -> KafkaResult<()> {
-        // SAFETY: client and list are alive, and the list is borrowed for us alone.
-        let error = unsafe {
-            sys::rd_kafka_offsets_for_times(
-                self.client.native_ptr(),
-                partitions.ptr(),
-                millis(wait_max),
-            )
-        };
-        if error.is_error() {
-            return Err(KafkaError::OffsetFetch(error.into()));
-        }
-        Ok(())
-    }
-
     /// The oldest error since the last call that belongs to no message.
     pub(super) fn take_error(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.client.context().take_error()
+        self.client.0.context().take_error()
     }
 
     /// The last error that says which server failed, and how.
@@ -186,7 +174,7 @@ impl BatchConsumer {
         if self.peek().is_none() {
             self.receive(BATCH_MAX, Duration::ZERO);
         }
-        self.client.context().complaint()
+        self.client.complaint()
     }
 
     /// Takes at most `count_max` messages from the queue: those that are there, or else the first
@@ -249,6 +237,36 @@ impl BatchConsumer {
         while self.next < self.messages.len() {
             self.advance();
         }
+    }
+}
+
+impl Enquiry {
+    /// The client, for metadata.
+    pub(super) fn client(&self) -> &Client<Heard> {
+        &self.0
+    }
+
+    /// Replaces the special offset (beginning, end) of each partition in the list by the number
+    /// that it stands for now, or by an error.
+    pub(super) fn look_up(
+        &self,
+        partitions: &mut TopicPartitionList,
+        wait_max: Duration,
+    ) -> KafkaResult<()> {
+        // SAFETY: client and list are alive, and the list is borrowed for us alone.
+        let error = unsafe {
+            sys::rd_kafka_offsets_for_times(self.0.native_ptr(), partitions.ptr(), millis(wait_max))
+        };
+        if error.is_error() {
+            return Err(KafkaError::OffsetFetch(error.into()));
+        }
+        Ok(())
+    }
+
+    /// The last error that says which server failed, and how, as far as the reading thread has
+    /// heard of it.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.0.context().complaint()
     }
 }
 

@@ -1,0 +1,190 @@
+//! `wasmill status`: asks a running pipeline how it is. The health check of a container, too.
+
+mod ask;
+mod show;
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::config;
+use crate::status::{Phase, Status};
+
+/// Between two questions of `--wait`.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// What `wasmill status` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  wasmill status pipeline.toml --wait 60\n  \
+                  wasmill status --admin 127.0.0.1:8080 --json\n\n\
+                  Exit codes: 0 ready, 1 not ready or not reachable, 2 wrong command line")]
+pub(super) struct Args {
+    /// The pipeline that runs; its `[admin]` says where to ask
+    #[arg(default_value = "pipeline.toml")]
+    pipeline: PathBuf,
+
+    /// Where to ask, without reading the pipeline
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+
+    /// Print the status as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Ask again for so long, until it is ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u32,
+}
+
+/// Whom to ask.
+struct Target {
+    address: SocketAddr,
+    /// the pipeline that ought to be there; `None`: any
+    pipeline: Option<String>,
+}
+
+/// Prints the status to stdout.
+///
+/// # Errors
+///
+/// When it is not ready, or nobody answers; the message names the address and what to do.
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let target = target(args)?;
+    let deadline = Instant::now() + Duration::from_secs(args.wait.into());
+    loop {
+        let asked = ask::status(target.address);
+        let ready = asked
+            .as_ref()
+            .is_ok_and(|status| status.is_ready() && target.is_meant(status));
+        if ready || Instant::now() >= deadline {
+            let status = asked?;
+            print(&status, args.json)?;
+            return target.judge(&status);
+        }
+        thread::sleep(ASK_AGAIN);
+    }
+}
+
+fn print(status: &Status, json: bool) -> anyhow::Result<()> {
+    let text = if json {
+        serde_json::to_string_pretty(status)? + "\n"
+    } else {
+        show::text(status)
+    };
+    io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .context("failed to write to stdout")
+}
+
+fn target(args: &Args) -> anyhow::Result<Target> {
+    if let Some(address) = args.admin {
+        return Ok(Target {
+            address: reachable(address),
+            pipeline: None,
+        });
+    }
+    let environment = |name: &str| std::env::var(name).ok();
+    let (pipeline, _) =
+        config::load(&args.pipeline, &environment).map_err(|found| super::refuse(&found))?;
+    let Some(admin) = pipeline.admin else {
+        bail!(
+            "{} has no `[admin]`, so nobody answers: add `[admin]` with `listen = \"127.0.0.1:8080\"` and start it again, or say where to ask with --admin",
+            args.pipeline.display()
+        );
+    };
+    Ok(Target {
+        address: reachable(admin.listen),
+        pipeline: Some(pipeline.name),
+    })
+}
+
+/// Who listens on every address is reached on this machine's own.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+impl Target {
+    fn is_meant(&self, status: &Status) -> bool {
+        let meant = self.pipeline.as_ref();
+        meant.is_none_or(|name| *name == status.pipeline)
+    }
+
+    fn judge(&self, status: &Status) -> anyhow::Result<()> {
+        let address = self.address;
+        if !self.is_meant(status) {
+            bail!(
+                "{address} answers for pipeline `{}`, not for `{}`: give each its own port in `[admin]`",
+                show::plain(&status.pipeline),
+                self.pipeline.as_deref().unwrap_or_default()
+            );
+        }
+        if let Some(waiting) = status.waiting_for.first() {
+            bail!(
+                "not ready: waiting for {} for {}",
+                show::plain(&waiting.part),
+                show::time(waiting.since)
+            );
+        }
+        match status.phase {
+            Phase::Running => Ok(()),
+            Phase::Starting => bail!("not ready: it is starting"),
+            Phase::Stopping => bail!("not ready: it is stopping"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Waiting;
+
+    fn judged(status: &Status) -> Result<(), String> {
+        let target = Target {
+            address: ([127, 0, 0, 1], 8080).into(),
+            pipeline: Some("shop".into()),
+        };
+        target.judge(status).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_asked_here() {
+        let asked = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(asked("0.0.0.0:80"), "127.0.0.1:80");
+        assert_eq!(asked("[::]:80"), "[::1]:80");
+        assert_eq!(asked("10.0.0.1:80"), "10.0.0.1:80");
+    }
+
+    #[test]
+    fn only_the_right_pipeline_that_runs_and_waits_for_nobody_is_ready() {
+        let mut status = Status {
+            pipeline: "shop".into(),
+            phase: Phase::Running,
+            ..Status::default()
+        };
+        assert_eq!(judged(&status), Ok(()));
+        status.phase = Phase::Stopping;
+        assert_eq!(judged(&status).unwrap_err(), "not ready: it is stopping");
+        status.waiting_for.push(Waiting {
+            part: "db".into(),
+            reason: "refused".into(),
+            since: Duration::from_secs(75),
+        });
+        assert_eq!(
+            judged(&status).unwrap_err(),
+            "not ready: waiting for db for 1 min 15 s"
+        );
+        status.pipeline = "other".into();
+        let error = judged(&status).unwrap_err();
+        assert!(error.contains("`other`, not for `shop`"), "{error}");
+    }
+}

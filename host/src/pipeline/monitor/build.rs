@@ -1,0 +1,178 @@
+//! How a monitor is made: a meter for everything that the pipeline has.
+
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use super::epochs::EpochLog;
+use super::meters::{
+    Counter, Gauge, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter, StateMeter,
+};
+use super::{Monitor, Pulses, Queues, Stage, StageGuest};
+use crate::config::{Pipeline, SinkKind};
+use crate::pipeline::{Endpoints, OUTLET_QUEUE, Plan, WORKER_QUEUE, in_flight};
+use crate::record::Cause;
+use crate::status::{ComponentStatus, Phase};
+use crate::waiting::Waits;
+
+/// What a monitor has to know of a pipeline.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) pipeline: String,
+    pub(super) workers: usize,
+    pub(super) in_flight: usize,
+    pub(super) transforms: Vec<String>,
+    pub(super) aggregates: Vec<String>,
+    /// the ledger first, with the streams that they take
+    pub(super) sinks: Vec<(String, Option<Vec<String>>)>,
+    pub(super) guests: Vec<StageGuest>,
+    pub(super) components: Vec<ComponentStatus>,
+}
+
+impl Monitor {
+    /// A monitor for one run of the pipeline between these endpoints.
+    #[must_use]
+    pub fn new(pipeline: &Pipeline, plan: &Plan, endpoints: &Endpoints) -> Arc<Self> {
+        let others = endpoints.sinks.iter().map(|sink| sink.name());
+        let sinks = std::iter::once(endpoints.ledger.name()).chain(others);
+        let sinks = sinks.map(|name| (name.to_owned(), streams_of(pipeline, name)));
+        Arc::new(Self::of(
+            Names {
+                pipeline: pipeline.name.clone(),
+                workers: pipeline.workers,
+                in_flight: in_flight(pipeline),
+                transforms: pipeline.transforms.iter().map(|t| t.name.clone()).collect(),
+                aggregates: pipeline.aggregates.iter().map(|a| a.name.clone()).collect(),
+                sinks: sinks.collect(),
+                guests: plan.guests(),
+                components: plan.components(),
+            },
+            endpoints.waits.clone(),
+        ))
+    }
+
+    /// Of a pipeline without stages, for tests of who tells it something.
+    #[cfg(test)]
+    pub(in crate::pipeline) fn bare() -> Arc<Self> {
+        Arc::new(Self::of(Names::default(), Waits::default()))
+    }
+
+    pub(super) fn of(names: Names, waits: Waits) -> Self {
+        let worker = |index| format!("worker {index}");
+        let workers = || (0..names.workers).map(worker);
+        let others = names.sinks.iter().skip(1);
+        Self {
+            stages: stages(&names),
+            rejections: rejections(&names),
+            states: names
+                .aggregates
+                .iter()
+                .map(|name| StateMeter {
+                    aggregate: name.clone(),
+                    ..StateMeter::default()
+                })
+                .collect(),
+            queues: Queues {
+                workers: workers()
+                    .map(|name| Queue::new(name, WORKER_QUEUE))
+                    .collect(),
+                coordinator: Queue::new("coordinator", names.workers),
+                ledger: Queue::new("ledger", names.in_flight),
+                outlets: others
+                    .map(|(name, _)| Queue::new(name, OUTLET_QUEUE))
+                    .collect(),
+            },
+            pulses: Pulses {
+                reader: Pulse::new("reader"),
+                workers: workers().map(Pulse::new).collect(),
+                coordinator: Pulse::new("coordinator"),
+            },
+            sinks: names
+                .sinks
+                .into_iter()
+                .map(|(name, streams)| SinkMeter {
+                    name,
+                    streams,
+                    ..SinkMeter::default()
+                })
+                .collect(),
+            pipeline: names.pipeline,
+            guests: names.guests,
+            components: names.components,
+            made: Instant::now(),
+            running_since: OnceLock::new(),
+            phase: AtomicU8::new(Phase::Starting as u8),
+            waits,
+            records: Counter::default(),
+            bytes: Counter::default(),
+            dead_letters: Counter::default(),
+            epochs: Counter::default(),
+            epoch: Gauge::default(),
+            last_commit_ms: Gauge::default(),
+            partitions: OnceLock::new(),
+            log: EpochLog::default(),
+            letters: Mutex::default(),
+        }
+    }
+}
+
+fn stages(names: &Names) -> Vec<(Stage, String, StageMeter)> {
+    let mut stages = vec![
+        (Stage::Read, "read".to_owned()),
+        (Stage::Decode, "decode".to_owned()),
+    ];
+    let called = |kind: &str, name: &String| format!("{kind} {name}");
+    let transforms = names.transforms.iter().enumerate();
+    stages.extend(transforms.map(|(i, name)| (Stage::Transform(i), called("transform", name))));
+    let aggregates = names.aggregates.iter().enumerate();
+    stages.extend(aggregates.map(|(i, name)| (Stage::Fold(i), called("fold", name))));
+    stages.push((Stage::Merge, "merge and finish".to_owned()));
+    let sinks = names.sinks.iter().enumerate();
+    stages.extend(sinks.map(|(i, (name, _))| (Stage::Write(i), called("write", name))));
+    let metered = |(stage, name)| (stage, name, StageMeter::default());
+    stages.into_iter().map(metered).collect()
+}
+
+/// One for each stage that dead letters name, with the causes that it may have.
+fn rejections(names: &Names) -> Vec<RejectionMeter> {
+    let mut meters: Vec<RejectionMeter> = Vec::new();
+    let mut expect = |stage: &str, causes: &[Cause]| {
+        // A sink may be called as a stage is; they are counted together then.
+        let known = meters.iter_mut().find(|meter| meter.stage == stage);
+        if let Some(meter) = known {
+            return meter.expect(causes);
+        }
+        let mut meter = RejectionMeter::new(stage);
+        meter.expect(causes);
+        meters.push(meter);
+    };
+    expect("decode", &[Cause::Malformed, Cause::Value]);
+    for transform in &names.transforms {
+        expect(transform, &[Cause::Rejected, Cause::Failed]);
+    }
+    for aggregate in &names.aggregates {
+        expect(aggregate, &[Cause::Rejected, Cause::Failed, Cause::Group]);
+    }
+    for (index, (sink, _)) in names.sinks.iter().enumerate() {
+        let cause = if index == 0 {
+            Cause::Unstorable
+        } else {
+            Cause::Refused
+        };
+        expect(sink, &[cause]);
+    }
+    meters
+}
+
+/// What the sink of this name takes, once for each of its tables or indices.
+fn streams_of(pipeline: &Pipeline, sink: &str) -> Option<Vec<String>> {
+    let sink = pipeline.sinks.iter().find(|known| known.name == sink)?;
+    Some(match &sink.kind {
+        SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
+            tables.iter().map(|table| table.from.clone()).collect()
+        }
+        SinkKind::Elasticsearch { indices, .. } => {
+            indices.iter().map(|index| index.from.clone()).collect()
+        }
+    })
+}

@@ -1,0 +1,197 @@
+//! The present moment, as Prometheus reads it. Made at every question, from the same counters as
+//! everything else.
+
+use super::epochs::EpochPhase;
+use super::histogram::{BOUNDS, Histogram};
+use super::meters::PartitionMeter;
+use super::{Monitor, StageGuest};
+use crate::guest::Failure;
+use crate::pipeline::patience::{DEAD_LETTERS, SOURCE};
+use crate::record::Cause;
+use crate::status::Phase;
+use crate::telemetry::exposition::{Exposition, Samples};
+use crate::telemetry::metrics::{self, Family};
+use crate::telemetry::process;
+
+impl Monitor {
+    /// All metrics, in Prometheus' text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let mut out = Exposition::default();
+        self.write_run(&mut out);
+        self.write_source(&mut out);
+        self.write_epochs(&mut out);
+        self.write_stages(&mut out);
+        self.write_sinks(&mut out);
+        self.write_guests(&mut out);
+        self.write_states(&mut out);
+        write_process(&mut out);
+        out.finish()
+    }
+
+    fn write_run(&self, out: &mut Exposition) {
+        out.family(&metrics::BUILD_INFO)
+            .add(&[env!("CARGO_PKG_VERSION")], 1);
+        out.family(&metrics::PIPELINE_INFO)
+            .add(&[&self.pipeline], 1);
+        let mut components = out.family(&metrics::COMPONENT_INFO);
+        for component in &self.components {
+            components.add(&[&component.name, &component.version, &component.digest], 1);
+        }
+        let (phase, waiting) = (self.phase(), self.waits.list());
+        let ready = phase == Phase::Running && waiting.is_empty();
+        out.family(&metrics::READY).add(&[], u8::from(ready));
+        let mut phases = out.family(&metrics::PHASE);
+        for (name, known) in [
+            ("starting", Phase::Starting),
+            ("running", Phase::Running),
+            ("stopping", Phase::Stopping),
+        ] {
+            phases.add(&[name], u8::from(phase == known));
+        }
+        let mut parts = vec![SOURCE, DEAD_LETTERS];
+        parts.extend(self.sinks.iter().map(|sink| sink.name.as_str()));
+        let mut waits = out.family(&metrics::WAITING_SECONDS);
+        for part in parts {
+            let found = waiting.iter().find(|waiting| waiting.part == part);
+            let seconds = found.map_or(0.0, |waiting| waiting.since.as_secs_f64());
+            waits.add(&[part], seconds);
+        }
+    }
+
+    fn write_source(&self, out: &mut Exposition) {
+        out.family(&metrics::READ_RECORDS)
+            .add(&[], self.records.get());
+        out.family(&metrics::READ_BYTES).add(&[], self.bytes.get());
+        let mut rejected = out.family(&metrics::REJECTED_RECORDS);
+        for meter in &self.rejections {
+            for cause in Cause::ALL {
+                let count = meter.get(cause);
+                if count > 0 || meter.expects(cause) {
+                    rejected.add(&[&meter.stage, cause.name()], count);
+                }
+            }
+        }
+        let partition_of = |meter: &PartitionMeter| meter.partition.to_string();
+        let mut each = |family: &'static Family, value: fn(&PartitionMeter) -> i64| {
+            let mut samples = out.family(family);
+            for meter in self.partitions() {
+                samples.add(&[&partition_of(meter)], value(meter));
+            }
+        };
+        each(&metrics::PARTITION_POSITION, PartitionMeter::position);
+        each(&metrics::PARTITION_COMMITTED, PartitionMeter::committed);
+        each(&metrics::PARTITION_END, PartitionMeter::end);
+        each(&metrics::PARTITION_LAG, PartitionMeter::lag);
+    }
+
+    fn write_epochs(&self, out: &mut Exposition) {
+        out.family(&metrics::EPOCHS).add(&[], self.epochs.get());
+        out.family(&metrics::EPOCH).add(&[], self.epoch.get());
+        let last = self.last_commit_ms.get() as f64 / 1e3;
+        out.family(&metrics::LAST_COMMIT).add(&[], last);
+        let mut whole = out.family(&metrics::EPOCH_SECONDS);
+        add_histogram(&mut whole, &[], self.log.whole_times());
+        let mut phases = out.family(&metrics::EPOCH_PHASE_SECONDS);
+        for phase in EpochPhase::ALL {
+            add_histogram(&mut phases, &[phase.name()], self.log.phase_times(phase));
+        }
+    }
+
+    fn write_stages(&self, out: &mut Exposition) {
+        let mut rows = out.family(&metrics::STAGE_ROWS);
+        for (_, name, meter) in &self.stages {
+            rows.add(&[name], meter.rows.get());
+        }
+        let mut seconds = out.family(&metrics::STAGE_SECONDS);
+        for (_, name, meter) in &self.stages {
+            seconds.add(&[name], meter.nanos.time().as_secs_f64());
+        }
+        let mut depths = out.family(&metrics::QUEUE_DEPTH);
+        for queue in self.queues.all() {
+            depths.add(&[queue.name()], queue.depth());
+        }
+        let mut capacities = out.family(&metrics::QUEUE_CAPACITY);
+        for queue in self.queues.all() {
+            capacities.add(&[queue.name()], queue.capacity());
+        }
+    }
+
+    fn write_sinks(&self, out: &mut Exposition) {
+        let mut each = |family: &'static Family, value: &dyn Fn(&super::SinkMeter) -> u64| {
+            let mut samples = out.family(family);
+            for sink in &self.sinks {
+                samples.add(&[&sink.name], value(sink));
+            }
+        };
+        each(&metrics::SINK_ROWS, &|sink| sink.rows.get());
+        each(&metrics::SINK_RETRIES, &|sink| sink.retries.get());
+        each(&metrics::SINK_EPOCH, &|sink| sink.epoch.get());
+        each(&metrics::SINK_EPOCHS_BEHIND, &|sink| {
+            self.epoch.get().saturating_sub(sink.epoch.get())
+        });
+        let mut writes = out.family(&metrics::SINK_WRITE_SECONDS);
+        for sink in &self.sinks {
+            add_histogram(&mut writes, &[&sink.name], &sink.writes);
+        }
+    }
+
+    fn write_guests(&self, out: &mut Exposition) {
+        let mut failures = out.family(&metrics::GUEST_FAILURES);
+        for guest in &self.guests {
+            for failure in Failure::ALL {
+                let labels = [&*guest.stage, &guest.component, failure.name()];
+                failures.add(&labels, guest.meter.failures(failure));
+            }
+        }
+        let mut seconds = out.family(&metrics::GUEST_SECONDS);
+        for guest in &self.guests {
+            let time = guest.meter.time().as_secs_f64();
+            seconds.add(&[&guest.stage, &guest.component], time);
+        }
+        let mut each = |family: &'static Family, value: fn(&StageGuest) -> u64| {
+            let mut samples = out.family(family);
+            for guest in &self.guests {
+                samples.add(&[&guest.stage, &guest.component], value(guest));
+            }
+        };
+        each(&metrics::GUEST_CALLS, |guest| guest.meter.calls());
+        each(&metrics::GUEST_INSTANCES, |guest| guest.meter.instances());
+        each(&metrics::GUEST_MEMORY, |guest| guest.meter.memory());
+        each(&metrics::GUEST_MEMORY_LIMIT, |guest| guest.memory_max);
+    }
+
+    fn write_states(&self, out: &mut Exposition) {
+        let mut each = |family: &'static Family, value: fn(&super::StateMeter) -> u64| {
+            let mut samples = out.family(family);
+            for state in &self.states {
+                samples.add(&[&state.aggregate], value(state));
+            }
+        };
+        each(&metrics::STATE_GROUPS, |state| state.groups.get());
+        each(&metrics::STATE_BYTES, |state| state.bytes.get());
+        each(&metrics::STATE_ROWS, |state| state.rows_written.get());
+    }
+}
+
+fn add_histogram(samples: &mut Samples<'_>, labels: &[&str], histogram: &Histogram) {
+    samples.add_histogram(labels, &BOUNDS, &histogram.cumulative(), histogram.total());
+}
+
+fn write_process(out: &mut Exposition) {
+    let mut cpu = out.family(&metrics::PROCESS_CPU_SECONDS);
+    if let Some(time) = process::cpu() {
+        cpu.add(&[], time.as_secs_f64());
+    }
+    let mut gauge = |family, value: Option<f64>| {
+        let mut samples = out.family(family);
+        if let Some(value) = value {
+            samples.add(&[], value);
+        }
+    };
+    let number = |value: Option<u64>| value.map(|value| value as f64);
+    gauge(&metrics::PROCESS_MEMORY, number(process::memory()));
+    gauge(&metrics::PROCESS_OPEN_FDS, number(process::open_fds()));
+    gauge(&metrics::PROCESS_MAX_FDS, number(process::max_fds()));
+    gauge(&metrics::PROCESS_START, process::start_time());
+}

@@ -1,0 +1,357 @@
+//! What a run tells of itself while it runs: the one place that counts.
+//!
+//! ```text
+//! reader, workers, coordinator, sinks ─► Monitor ─► Status:  terminal, /api/status, /readyz
+//!                                                ─► metrics: /metrics
+//!                                                ─► Summary: the end of `wasmill run --once`
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. On the path of the records, things are added once a batch, to atomics. What takes a lock is
+//!    written a few times an epoch, or when something has to wait.
+//! 2. Whoever reads never holds up whoever writes for longer than it takes to copy a short list.
+//!
+//! # Not here
+//!
+//! What metrics are called: [`crate::telemetry`]. Who answers questions: [`crate::admin`].
+
+mod build;
+mod epochs;
+mod histogram;
+mod meters;
+mod metrics;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use self::epochs::EpochLog;
+use self::meters::{
+    Counter, Gauge, PartitionMeter, RejectionMeter, SinkMeter, StageMeter, StateMeter, Which, tell,
+};
+pub(super) use self::meters::{Pulse, Queue};
+use super::start::Beginning;
+use super::summary::{ProcessUsage, StageSummary, Summary};
+use crate::checkpoint::StateChange;
+use crate::epoch::{EpochId, EpochOutput, OutputBatch};
+use crate::guest::GuestMeter;
+use crate::record::{DeadLetter, Positions};
+use crate::source::PartitionRange;
+use crate::status::{ComponentStatus, DeadLetterStatus, Phase, RECENT_MAX};
+use crate::waiting::Waits;
+
+/// A thread that has been at one piece of work for so long does not answer: a batch takes
+/// milliseconds, and seconds where a guest fails on many rows.
+pub const STUCK_AFTER: Duration = Duration::from_mins(5);
+
+/// A stage that time is measured for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Read,
+    Decode,
+    /// by the transform's index
+    Transform(usize),
+    /// by the aggregate's index
+    Fold(usize),
+    Merge,
+    /// by the sink's index; the ledger is 0
+    Write(usize),
+}
+
+/// The stages of one run and what they have done. Made before the run, shared by all of its threads
+/// and by whoever asks.
+#[derive(Debug)]
+pub struct Monitor {
+    pipeline: String,
+    made: Instant,
+    running_since: OnceLock<Instant>,
+    phase: AtomicU8,
+    waits: Waits,
+    records: Counter,
+    bytes: Counter,
+    dead_letters: Counter,
+    epochs: Counter,
+    /// the last committed one
+    epoch: Gauge,
+    /// since 1970; 0 before the first one
+    last_commit_ms: Gauge,
+    stages: Vec<(Stage, String, StageMeter)>,
+    /// the ledger first
+    sinks: Vec<SinkMeter>,
+    partitions: OnceLock<Vec<PartitionMeter>>,
+    log: EpochLog,
+    letters: Mutex<VecDeque<DeadLetterStatus>>,
+    rejections: Vec<RejectionMeter>,
+    states: Vec<StateMeter>,
+    queues: Queues,
+    pulses: Pulses,
+    guests: Vec<StageGuest>,
+    components: Vec<ComponentStatus>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    workers: Vec<Arc<Queue>>,
+    coordinator: Arc<Queue>,
+    ledger: Arc<Queue>,
+    outlets: Vec<Arc<Queue>>,
+}
+
+impl Queues {
+    fn all(&self) -> impl Iterator<Item = &Arc<Queue>> {
+        let (workers, outlets) = (self.workers.iter(), self.outlets.iter());
+        workers
+            .chain([&self.coordinator, &self.ledger])
+            .chain(outlets)
+    }
+}
+
+#[derive(Debug)]
+struct Pulses {
+    reader: Arc<Pulse>,
+    workers: Vec<Arc<Pulse>>,
+    coordinator: Arc<Pulse>,
+}
+
+/// A guest in the place that it has in the pipeline.
+#[derive(Debug)]
+pub(super) struct StageGuest {
+    pub(super) stage: Arc<str>,
+    pub(super) component: String,
+    /// bytes that one instance may have
+    pub(super) memory_max: u64,
+    pub(super) meter: Arc<GuestMeter>,
+}
+
+impl Monitor {
+    /// Who is waited for.
+    pub(super) fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
+    /// The queue of a worker.
+    pub(super) fn worker_queue(&self, index: usize) -> &Arc<Queue> {
+        &self.queues.workers[index]
+    }
+
+    /// The queue of the coordinator.
+    pub(super) fn coordinator_queue(&self) -> &Arc<Queue> {
+        &self.queues.coordinator
+    }
+
+    /// The queue of the ledger's task.
+    pub(super) fn ledger_queue(&self) -> &Arc<Queue> {
+        &self.queues.ledger
+    }
+
+    /// The queue of a sink's task; 0 is the first sink after the ledger.
+    pub(super) fn outlet_queue(&self, index: usize) -> &Arc<Queue> {
+        &self.queues.outlets[index]
+    }
+
+    /// The pulse of the reader.
+    pub(super) fn reader_pulse(&self) -> &Arc<Pulse> {
+        &self.pulses.reader
+    }
+
+    /// The pulse of a worker.
+    pub(super) fn worker_pulse(&self, index: usize) -> &Arc<Pulse> {
+        &self.pulses.workers[index]
+    }
+
+    /// The pulse of the coordinator.
+    pub(super) fn coordinator_pulse(&self) -> &Arc<Pulse> {
+        &self.pulses.coordinator
+    }
+
+    /// Everybody is there: this is where the run begins, and so far each sink has come, the ledger
+    /// first.
+    pub(super) fn begin(&self, beginning: &Beginning, sinks: impl IntoIterator<Item = EpochId>) {
+        let partition = |range: &PartitionRange| {
+            PartitionMeter::new(range, beginning.live.get(range.partition))
+        };
+        let now = Instant::now();
+        let _ = self
+            .partitions
+            .set(beginning.ranges.iter().map(partition).collect());
+        let _ = self.running_since.set(now);
+        self.log.begin(now);
+        self.epoch.set(beginning.epoch.0);
+        for (meter, epoch) in self.sinks.iter().zip(sinks) {
+            meter.epoch.set(epoch.0);
+        }
+        self.set_phase(Phase::Running);
+    }
+
+    /// The run has been told to end, or a part of it has failed.
+    pub(super) fn stopping(&self) {
+        self.set_phase(Phase::Stopping);
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Measures one step of a stage over so many rows.
+    pub(super) fn time<T>(&self, stage: Stage, rows: usize, step: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = step();
+        self.add(stage, rows, started.elapsed());
+        result
+    }
+
+    /// Adds one step of a stage.
+    pub(super) fn add(&self, stage: Stage, rows: usize, elapsed: Duration) {
+        let found = self.stages.iter().find(|(known, ..)| *known == stage);
+        let (_, _, meter) = found.expect("every stage of the pipeline has a meter");
+        meter.rows.add(rows as u64);
+        meter.nanos.add_time(elapsed);
+    }
+
+    /// Counts records that were read, after which the source is at `positions`.
+    pub(super) fn add_read(&self, records: usize, bytes: usize, positions: &Positions) {
+        self.records.add(records as u64);
+        self.bytes.add(bytes as u64);
+        tell(self.partitions(), positions, Which::Position);
+    }
+
+    /// What each partition holds now.
+    pub(super) fn set_ends(&self, ranges: &[PartitionRange]) {
+        for meter in self.partitions() {
+            let range = ranges.iter().find(|r| r.partition == meter.partition);
+            if let Some(range) = range {
+                meter.set_end(range.end);
+            }
+        }
+    }
+
+    /// The reader has ended an epoch of so many records, which began with its first one.
+    pub(super) fn epoch_cut(&self, epoch: EpochId, records: usize, began: Option<Instant>) {
+        let now = Instant::now();
+        self.log
+            .cut(epoch, records as u64, began.unwrap_or(now), now);
+    }
+
+    /// The coordinator had all shares of an epoch at `gathered` and has merged them.
+    pub(super) fn epoch_merged(&self, epoch: EpochId, gathered: Instant) {
+        self.log.merged(epoch, gathered, Instant::now());
+    }
+
+    /// The states of an aggregate, by its index, are now so many and so large.
+    pub(super) fn set_states(&self, aggregate: usize, groups: usize, bytes: usize) {
+        let meter = &self.states[aggregate];
+        meter.groups.set(groups as u64);
+        meter.bytes.set(bytes as u64);
+    }
+
+    /// The ledger, which took the epoch at `taken`, has committed it.
+    pub(super) fn epoch_committed(&self, output: &EpochOutput, taken: Instant) {
+        let same = |a: &StateChange, b: &StateChange| Arc::ptr_eq(&a.aggregate, &b.aggregate);
+        for changes in output.state.chunk_by(same) {
+            let mut meters = self.states.iter();
+            if let Some(meter) = meters.find(|m| *m.aggregate == *changes[0].aggregate) {
+                meter.rows_written.add(changes.len() as u64);
+            }
+        }
+        self.epochs.add(1);
+        self.epoch.set(output.epoch.0);
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        self.last_commit_ms
+            .set(u64::try_from(now.as_millis()).unwrap_or(0));
+        tell(self.partitions(), &output.positions, Which::Committed);
+        self.add_dead_letters(&output.dead_letters);
+        let dead_letters = output.dead_letters.len() as u64;
+        self.log
+            .committed(output.epoch, dead_letters, taken, Instant::now());
+    }
+
+    /// Counts dead letters that are durable, and keeps the last of them.
+    pub(super) fn add_dead_letters(&self, letters: &[DeadLetter]) {
+        if letters.is_empty() {
+            return;
+        }
+        self.dead_letters.add(letters.len() as u64);
+        for letter in letters {
+            if let Some(meter) = self.rejections.iter().find(|m| m.stage == letter.stage) {
+                meter.add(letter.cause);
+            }
+        }
+        let mut last = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        for letter in &letters[letters.len().saturating_sub(RECENT_MAX)..] {
+            if last.len() == RECENT_MAX {
+                last.pop_front();
+            }
+            last.push_back(DeadLetterStatus {
+                partition: letter.origin.partition.0 as i32,
+                offset: letter.origin.offset,
+                stage: letter.stage.clone(),
+                reason: letter.reason.clone(),
+            });
+        }
+    }
+
+    /// A sink, by its index, has made an epoch durable but for so many rows that it refused, which
+    /// took so long.
+    pub(super) fn sink_wrote(
+        &self,
+        sink: usize,
+        output: &EpochOutput,
+        refused: usize,
+        took: Duration,
+    ) {
+        let meter = &self.sinks[sink];
+        let rows_of = |batches: &Vec<OutputBatch>| {
+            let rows = batches.iter().map(|batch| batch.columns.num_rows());
+            rows.sum::<usize>()
+        };
+        let rows: usize = match &meter.streams {
+            None => output.streams.values().map(rows_of).sum(),
+            Some(streams) => {
+                let streams = streams.iter();
+                let taken = streams.filter_map(|name| output.streams.get(name.as_str()));
+                taken.map(rows_of).sum()
+            }
+        };
+        self.add(Stage::Write(sink), rows, took);
+        meter.rows.add(rows.saturating_sub(refused) as u64);
+        meter.epoch.set(output.epoch.0);
+        meter.writes.observe(took);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        meter.last_write.set(nanos.max(1));
+    }
+
+    /// A sink, by its index, has to be tried again.
+    pub(super) fn sink_retried(&self, sink: usize) {
+        self.sinks[sink].retries.add(1);
+    }
+
+    /// What was counted so far.
+    pub(super) fn summary(&self) -> Summary {
+        let stages = self.stages.iter().map(|(_, name, meter)| StageSummary {
+            name: name.clone(),
+            rows: meter.rows.get(),
+            time: meter.nanos.time(),
+        });
+        Summary {
+            wall: self
+                .running_since
+                .get()
+                .map_or(Duration::ZERO, Instant::elapsed),
+            records: self.records.get(),
+            bytes: self.bytes.get(),
+            dead_letters: self.dead_letters.get(),
+            epochs: self.epochs.get(),
+            process: ProcessUsage::so_far(),
+            stages: stages.collect(),
+        }
+    }
+
+    fn partitions(&self) -> &[PartitionMeter] {
+        self.partitions.get().map_or(&[], Vec::as_slice)
+    }
+}

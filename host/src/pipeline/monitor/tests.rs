@@ -1,0 +1,245 @@
+//! What is told is what was counted.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+
+use super::build::Names;
+use super::*;
+use crate::record::{Cause, Origin, Partition};
+
+fn names() -> Names {
+    let strings = |of: &[&str]| of.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    Names {
+        pipeline: "shop".into(),
+        workers: 2,
+        in_flight: 1,
+        transforms: strings(&["sales"]),
+        aggregates: strings(&["daily"]),
+        sinks: vec![
+            ("db".into(), Some(strings(&["sales", "daily", "sales"]))),
+            ("search".into(), Some(strings(&["sales"]))),
+        ],
+        ..Names::default()
+    }
+}
+
+fn positions(of: &[(u32, i64)]) -> Positions {
+    let positions = of.iter().map(|&(p, at)| (Partition(p), at));
+    positions.collect()
+}
+
+/// A monitor of a run that goes on after epoch 3, at 10 of 30.
+fn running() -> Monitor {
+    let monitor = Monitor::of(names(), Waits::default());
+    let range = PartitionRange {
+        partition: Partition(0),
+        begin: 0,
+        end: 30,
+    };
+    let beginning = Beginning {
+        epoch: EpochId(3),
+        replay: VecDeque::new(),
+        live: positions(&[(0, 10)]),
+        ends: positions(&[(0, 30)]),
+        ranges: vec![range],
+    };
+    monitor.begin(&beginning, [EpochId(3), EpochId(2)]);
+    monitor
+}
+
+fn letter(offset: i64, stage: &str, cause: Cause) -> DeadLetter {
+    DeadLetter {
+        origin: Origin {
+            partition: Partition(0),
+            offset,
+        },
+        stage: stage.into(),
+        component: None,
+        column: None,
+        cause,
+        reason: format!("reason {offset}"),
+        timestamp_ms: None,
+        key: None,
+        value: None,
+    }
+}
+
+fn rows(count: i64) -> Vec<OutputBatch> {
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+    vec![OutputBatch {
+        columns: RecordBatch::try_from_iter([("n", column)]).unwrap(),
+        origins: Vec::new(),
+    }]
+}
+
+fn committed(monitor: &Monitor, output: &EpochOutput) {
+    let now = Instant::now();
+    monitor.epoch_cut(output.epoch, 12, Some(now));
+    monitor.epoch_merged(output.epoch, now);
+    monitor.sink_wrote(0, output, 0, Duration::from_millis(7));
+    monitor.epoch_committed(output, now);
+}
+
+#[test]
+fn a_run_starts_runs_and_stops() {
+    let monitor = Monitor::of(names(), Waits::default());
+    assert_eq!(monitor.phase(), Phase::Starting);
+    assert!(monitor.status().partitions.is_empty());
+    let monitor = running();
+    let status = monitor.status();
+    assert!(status.is_ready());
+    assert_eq!((status.epoch, status.epochs), (3, 0));
+    let sinks: Vec<u64> = status.sinks.iter().map(|sink| sink.epoch).collect();
+    assert_eq!(sinks, [3, 2]);
+    monitor.stopping();
+    assert_eq!(monitor.phase(), Phase::Stopping);
+    assert!(!monitor.status().is_ready());
+}
+
+#[test]
+fn whoever_waits_makes_it_not_ready() {
+    let monitor = running();
+    let mut wait = monitor.waits().part("db");
+    wait.begin(Instant::now(), "refused");
+    assert!(!monitor.status().is_ready());
+    assert!(monitor.metrics().contains("\nwasmill_ready 0\n"));
+    drop(wait);
+    assert!(monitor.status().is_ready());
+    assert!(monitor.metrics().contains("\nwasmill_ready 1\n"));
+}
+
+#[test]
+fn partitions_tell_where_they_are_read_committed_and_end() {
+    let monitor = running();
+    monitor.add_read(12, 120, &positions(&[(0, 22)]));
+    let partition = |monitor: &Monitor| {
+        let partition = monitor.status().partitions[0].clone();
+        (partition.position, partition.committed, partition.end)
+    };
+    assert_eq!(partition(&monitor), (22, 10, Some(30)));
+    let output = EpochOutput {
+        epoch: EpochId(4),
+        positions: positions(&[(0, 22)]),
+        ..EpochOutput::default()
+    };
+    committed(&monitor, &output);
+    assert_eq!(partition(&monitor), (22, 22, Some(30)));
+    monitor.set_ends(&[PartitionRange {
+        partition: Partition(0),
+        begin: 0,
+        end: 99,
+    }]);
+    assert_eq!(partition(&monitor), (22, 22, Some(99)));
+    assert!(
+        monitor
+            .metrics()
+            .contains("wasmill_partition_lag{partition=\"0\"} 77\n")
+    );
+    let status = monitor.status();
+    assert_eq!((status.records, status.bytes), (12, 120));
+    assert_eq!((status.epoch, status.epochs), (4, 1));
+    assert_eq!(status.recent_epochs[0].records, 12);
+}
+
+#[test]
+fn a_sink_is_told_the_rows_of_its_own_tables() {
+    let monitor = running();
+    let output = EpochOutput {
+        epoch: EpochId(4),
+        streams: BTreeMap::from([
+            ("sales".into(), rows(10)),
+            ("daily".into(), rows(3)),
+            ("other".into(), rows(100)),
+        ]),
+        ..EpochOutput::default()
+    };
+    monitor.sink_wrote(0, &output, 0, Duration::from_millis(7));
+    monitor.sink_wrote(1, &output, 4, Duration::ZERO);
+    let metrics = monitor.metrics();
+    assert!(
+        metrics.contains("wasmill_sink_rows_total{sink=\"db\"} 23\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("wasmill_sink_rows_total{sink=\"search\"} 6\n"),
+        "{metrics}"
+    );
+    let sinks = monitor.status().sinks;
+    assert_eq!(sinks[0].last_write, Some(Duration::from_millis(7)));
+    assert!(sinks[1].last_write.is_some(), "too quick is not never");
+}
+
+#[test]
+fn dead_letters_are_counted_by_stage_and_cause_and_the_last_ones_kept() {
+    let monitor = running();
+    let letters: Vec<DeadLetter> = (0..40)
+        .map(|offset| letter(offset, "decode", Cause::Value))
+        .collect();
+    let output = EpochOutput {
+        epoch: EpochId(4),
+        dead_letters: letters,
+        ..EpochOutput::default()
+    };
+    committed(&monitor, &output);
+    monitor.add_dead_letters(&[letter(50, "sales", Cause::Failed)]);
+    let status = monitor.status();
+    assert_eq!(status.dead_letters, 41);
+    let kept: Vec<i64> = status
+        .recent_dead_letters
+        .iter()
+        .map(|l| l.offset)
+        .collect();
+    assert_eq!(kept, (9..40).chain([50]).collect::<Vec<_>>());
+    let metrics = monitor.metrics();
+    for line in [
+        "wasmill_rejected_records_total{stage=\"decode\",cause=\"value\"} 40\n",
+        "wasmill_rejected_records_total{stage=\"decode\",cause=\"malformed\"} 0\n",
+        "wasmill_rejected_records_total{stage=\"sales\",cause=\"failed\"} 1\n",
+        "wasmill_rejected_records_total{stage=\"daily\",cause=\"group\"} 0\n",
+        "wasmill_rejected_records_total{stage=\"db\",cause=\"unstorable\"} 0\n",
+        "wasmill_rejected_records_total{stage=\"search\",cause=\"refused\"} 0\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[test]
+fn a_thread_that_is_busy_for_too_long_is_named() {
+    let monitor = running();
+    assert!(monitor.busy_longer_than(Duration::ZERO).is_empty());
+    monitor.worker_pulse(1).busy(|| {
+        let busy = monitor.busy_longer_than(Duration::ZERO);
+        assert_eq!(
+            busy.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["worker 1"]
+        );
+        assert!(monitor.stuck().is_empty(), "it has only just begun");
+    });
+}
+
+#[test]
+fn states_that_were_written_are_counted_by_aggregate() {
+    let monitor = running();
+    monitor.set_states(0, 5, 80);
+    let change = |aggregate: &Arc<str>| StateChange {
+        aggregate: Arc::clone(aggregate),
+        key: Box::default(),
+        state: Box::default(),
+    };
+    let (daily, other): (Arc<str>, Arc<str>) = ("daily".into(), "other".into());
+    let output = EpochOutput {
+        epoch: EpochId(4),
+        state: [&daily, &daily, &other, &daily].map(change).into(),
+        ..EpochOutput::default()
+    };
+    committed(&monitor, &output);
+    let metrics = monitor.metrics();
+    for line in [
+        "wasmill_state_groups{aggregate=\"daily\"} 5\n",
+        "wasmill_state_bytes{aggregate=\"daily\"} 80\n",
+        "wasmill_state_rows_written_total{aggregate=\"daily\"} 3\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}

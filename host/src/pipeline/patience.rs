@@ -1,0 +1,206 @@
+//! Waiting for a server: every try is noted for [`Status`](crate::status::Status), and the log tells
+//! of the first one, of one now and then, and of the end.
+
+use std::error::Error;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use super::PipelineError;
+use crate::backoff::Backoff;
+use crate::epoch::EpochId;
+use crate::sink::{Remedy, SinkError};
+use crate::waiting::{Wait, Waits};
+
+/// Between two lines of the log about the same wait.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
+/// A call without an answer for so long is waiting, too: the server hangs, or is very busy.
+const SLOW: Duration = Duration::from_secs(15);
+
+/// The name that the source has in a status.
+pub(super) const SOURCE: &str = "source";
+/// The name that the dead letters have in a status.
+pub(super) const DEAD_LETTERS: &str = "dead_letters";
+
+/// A part, as an error names it.
+pub(super) fn shown(part: &str) -> String {
+    match part {
+        SOURCE => "the source".to_owned(),
+        DEAD_LETTERS => "dead letters".to_owned(),
+        sink => sink.to_owned(),
+    }
+}
+
+/// One piece of work with a server, tried until it is done.
+#[derive(Debug)]
+pub(super) struct Patience {
+    wait: Wait,
+    backoff: Backoff,
+    epoch: Option<u64>,
+    attempts: u32,
+    said: Option<Instant>,
+    slow: Duration,
+}
+
+impl Patience {
+    /// With the server of this part.
+    pub(super) fn new(waits: &Waits, part: &str) -> Self {
+        Self {
+            wait: waits.part(part),
+            backoff: Backoff::new(),
+            epoch: None,
+            attempts: 0,
+            said: None,
+            slow: SLOW,
+        }
+    }
+
+    /// The work is on this epoch.
+    pub(super) fn on_epoch(mut self, epoch: EpochId) -> Self {
+        self.epoch = Some(epoch.0);
+        self
+    }
+
+    /// Waits for one try. Without an answer for [`SLOW`], this counts as waiting.
+    pub(super) async fn watch<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let began = Instant::now();
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(self.slow) => {}
+        }
+        let reason = format!("no answer for {} s and more", self.slow.as_secs());
+        let waited = self.wait.begin(began, reason.as_str());
+        self.say_now_and_then(&reason, waited, None);
+        work.await
+    }
+
+    /// A try has failed. How long to wait before the next one.
+    pub(super) fn failed(&mut self, error: &dyn Error) -> Duration {
+        self.attempts = self.attempts.saturating_add(1);
+        let pause = self.backoff.wait();
+        let reason = error.to_string();
+        let waited = self.wait.begin(Instant::now(), reason.as_str());
+        self.say_now_and_then(&reason, waited, Some(pause));
+        pause
+    }
+
+    /// The same for a sink: waits before the next try, or gives up where none would help.
+    ///
+    /// # Errors
+    ///
+    /// [`PipelineError::Sink`].
+    pub(super) async fn retry(&mut self, error: SinkError) -> Result<(), PipelineError> {
+        match error.remedy() {
+            Remedy::Retry => {
+                tokio::time::sleep(self.failed(&error)).await;
+                Ok(())
+            }
+            Remedy::Stop => Err(PipelineError::Sink {
+                sink: shown(self.wait.part()),
+                source: error,
+            }),
+        }
+    }
+
+    /// The work is done; the next one begins afresh.
+    pub(super) fn over(&mut self) {
+        if let Some(waited) = self.wait.end()
+            && self.said.take().is_some()
+        {
+            let part = self.wait.part();
+            let (attempts, waited_s) = (self.attempts, tenths(waited));
+            tracing::info!(
+                part,
+                epoch = self.epoch,
+                attempts,
+                waited_s,
+                "the wait is over"
+            );
+        }
+        if self.attempts > 0 {
+            self.attempts = 0;
+            self.backoff = Backoff::new();
+        }
+    }
+
+    fn say_now_and_then(&mut self, error: &str, waited: Duration, pause: Option<Duration>) {
+        if self.said.is_some_and(|at| at.elapsed() < SAY_AGAIN) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        let part = self.wait.part();
+        tracing::warn!(
+            part,
+            epoch = self.epoch,
+            attempt = self.attempts,
+            error,
+            waited_s = tenths(waited),
+            next_try_s = pause.map(tenths),
+            "waiting for a server"
+        );
+    }
+}
+
+/// Seconds, for a person.
+fn tenths(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn away() -> SinkError {
+        SinkError::Unavailable {
+            what: "PostgreSQL".into(),
+            reason: "refused".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_tried_again_is_waited_for_until_the_work_is_done() {
+        let waits = Waits::default();
+        let mut patience = Patience::new(&waits, "postgres");
+        assert!(waits.list().is_empty());
+        patience.retry(away()).await.expect("tried again");
+        assert_eq!(waits.list()[0].part, "postgres");
+        assert_eq!(
+            waits.list()[0].reason,
+            "failed to reach PostgreSQL: refused"
+        );
+        patience.over();
+        assert!(waits.list().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_another_try_would_not_help_ends_it() {
+        let waits = Waits::default();
+        let mut patience = Patience::new(&waits, "postgres");
+        let error = SinkError::Permanent("no such table".into());
+        let error = patience.retry(error).await.expect_err("refused");
+        assert!(matches!(error, PipelineError::Sink { sink, .. } if sink == "postgres"));
+        drop(patience);
+        assert!(waits.list().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_waited_for() {
+        let waits = Waits::default();
+        let mut patience = Patience::new(&waits, "postgres");
+        patience.slow = Duration::from_millis(20);
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let looking = async {
+            while waits.list().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            answer.send(waits.list()).expect("still watched");
+        };
+        let (seen, ()) = tokio::join!(patience.watch(answered), looking);
+        let seen = seen.expect("answered");
+        assert!(seen[0].since >= Duration::from_millis(20), "{seen:?}");
+        patience.over();
+        assert!(waits.list().is_empty());
+    }
+}

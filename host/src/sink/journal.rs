@@ -1,0 +1,272 @@
+//! What every ledger that is a database keeps of a pipeline, and what it refuses a starting host:
+//! the same whatever the database.
+//!
+//! Four tables: `wasmill_pipelines` (the definition), `wasmill_progress` (how far each sink is, and
+//! the generation), `wasmill_epochs` (the journal) and `wasmill_state`. Positions and excluded records
+//! stand in the journal as JSON: offsets by partition.
+//!
+//! # Not here
+//!
+//! Reading and writing the tables: [`super::postgres`], [`super::sqlite`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::SinkError;
+use super::definition::differences;
+use crate::epoch::EpochId;
+use crate::record::{Origin, Partition, Positions};
+
+/// The tables that have rows of a pipeline.
+const TABLES: [&str; 4] = [
+    "wasmill_pipelines",
+    "wasmill_progress",
+    "wasmill_epochs",
+    "wasmill_state",
+];
+
+/// How far a sink has come, and under whom.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) epoch: EpochId,
+    pub(super) generation: u64,
+}
+
+/// Every sink of a pipeline.
+pub(super) fn all_sinks(ledger: &str, others: &[String]) -> Vec<String> {
+    let ledger = ledger.to_owned();
+    others.iter().cloned().chain([ledger]).collect()
+}
+
+/// The last epoch of a sink.
+pub(super) fn last_epoch(progress: &BTreeMap<String, Progress>, sink: &str) -> EpochId {
+    progress.get(sink).map_or(EpochId(0), |row| row.epoch)
+}
+
+/// The last epochs of these sinks.
+pub(super) fn confirmed(
+    progress: &BTreeMap<String, Progress>,
+    others: &[String],
+) -> BTreeMap<String, EpochId> {
+    let others = others.iter();
+    others
+        .map(|sink| (sink.clone(), last_epoch(progress, sink)))
+        .collect()
+}
+
+/// Compares the stored definition with the one of this start: both as the database prints JSON, or
+/// both as we do. `ways_out` is how the stored state is forgotten.
+pub(super) fn check_definition(
+    pipeline: &str,
+    stored: &str,
+    new: &str,
+    ways_out: &str,
+) -> Result<(), SinkError> {
+    let parse = |text: &str| serde_json::from_str::<Value>(text);
+    let (Ok(stored), Ok(new)) = (parse(stored), parse(new)) else {
+        return Err(SinkError::Permanent(format!(
+            "the definition of pipeline `{pipeline}` in wasmill_pipelines cannot be read"
+        )));
+    };
+    let differences = differences(&stored, &new);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = differences
+        .iter()
+        .map(|difference| format!("\n  - {difference}"))
+        .collect();
+    Err(SinkError::Permanent(format!(
+        "pipeline `{pipeline}` no longer fits its stored state:{}\n\
+         Go on with the old definition, or give the pipeline another name, or forget the stored state and read everything again:\n  {ways_out}",
+        list.concat(),
+    )))
+}
+
+/// Refuses a sink that joins a pipeline after its first epoch: it would miss what came before.
+pub(super) fn refuse_late_sinks(
+    pipeline: &str,
+    sinks: &[String],
+    progress: &BTreeMap<String, Progress>,
+    ways_out: &str,
+) -> Result<(), SinkError> {
+    let newest = progress.values().map(|row| row.epoch).max();
+    let Some(newest) = newest.filter(|&epoch| epoch > EpochId(0)) else {
+        return Ok(());
+    };
+    let late: Vec<String> = sinks
+        .iter()
+        .filter(|sink| !progress.contains_key(*sink))
+        .map(|sink| format!("`{sink}`"))
+        .collect();
+    if late.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<String> = progress.keys().map(|sink| format!("`{sink}`")).collect();
+    Err(SinkError::Permanent(format!(
+        "sink {} is new to pipeline `{pipeline}`, which has come to epoch {newest} with {}, and would miss what came before.\n\
+         Go on with the sinks that it had, or give the pipeline another name, or forget the stored state and read everything again:\n  {ways_out}",
+        late.join(" and "),
+        known.join(" and "),
+    )))
+}
+
+/// Refuses a sink that was left out for a while and needs epochs that were forgotten. `oldest` is the
+/// oldest epoch in the journal.
+pub(super) fn refuse_pruned_journal(
+    pipeline: &str,
+    confirmed: &BTreeMap<String, EpochId>,
+    oldest: EpochId,
+    ways_out: &str,
+) -> Result<(), SinkError> {
+    for (sink, &epoch) in confirmed {
+        // A replay needs the entry before its first epoch too: it has the positions to start at.
+        if oldest > epoch.max(EpochId(1)) {
+            return Err(SinkError::Permanent(format!(
+                "sink `{sink}` has confirmed epoch {epoch} of pipeline `{pipeline}`, but the journal now begins at epoch {oldest}: it was left out for a while and has missed what came between.\n\
+                 Go on without it, or give the pipeline another name, or forget the stored state and read everything again:\n  {ways_out}",
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The SQL that makes a pipeline start anew. The tables that it filled stay.
+pub(super) fn forget_sql(pipeline: &str) -> String {
+    let name = pipeline.replace('\'', "''");
+    let statements: Vec<String> = TABLES
+        .iter()
+        .map(|table| format!("DELETE FROM {table} WHERE pipeline = '{name}';"))
+        .collect();
+    format!("BEGIN; {} COMMIT;", statements.join(" "))
+}
+
+/// Positions as the journal has them: `{"0": 12}`.
+pub(super) fn offsets_json(positions: &Positions) -> String {
+    let offsets: BTreeMap<String, i64> = positions
+        .iter()
+        .map(|(partition, next)| (partition.to_string(), next))
+        .collect();
+    serde_json::json!(offsets).to_string()
+}
+
+/// The other way; `None` when it is damaged.
+pub(super) fn parse_offsets(json: &str) -> Option<Positions> {
+    let offsets: BTreeMap<u32, i64> = serde_json::from_str(json).ok()?;
+    Some(
+        offsets
+            .into_iter()
+            .map(|(partition, next)| (Partition(partition), next))
+            .collect(),
+    )
+}
+
+/// Excluded records as the journal has them: `{"0": [3, 7]}`.
+pub(super) fn excluded_json(excluded: &BTreeSet<Origin>) -> String {
+    let mut offsets: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for origin in excluded {
+        offsets
+            .entry(origin.partition.to_string())
+            .or_default()
+            .push(origin.offset);
+    }
+    serde_json::json!(offsets).to_string()
+}
+
+/// The other way; `None` when it is damaged.
+pub(super) fn parse_excluded(json: &str) -> Option<BTreeSet<Origin>> {
+    let offsets: BTreeMap<u32, Vec<i64>> = serde_json::from_str(json).ok()?;
+    let origins = offsets.into_iter().flat_map(|(partition, offsets)| {
+        offsets.into_iter().map(move |offset| Origin {
+            partition: Partition(partition),
+            offset,
+        })
+    });
+    Some(origins.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn progress(rows: &[(&str, u64)]) -> BTreeMap<String, Progress> {
+        rows.iter()
+            .map(|&(sink, epoch)| {
+                let row = Progress {
+                    epoch: EpochId(epoch),
+                    generation: 1,
+                };
+                (sink.to_owned(), row)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_pipeline_name_is_quoted_in_the_sql_that_forgets_it() {
+        assert!(forget_sql("it's").contains("DELETE FROM wasmill_state WHERE pipeline = 'it''s';"));
+    }
+
+    #[test]
+    fn a_changed_definition_is_refused_with_its_differences_and_the_ways_out() {
+        assert!(check_definition("sales", r#"{"a": 1}"#, r#"{"a":1}"#, "").is_ok());
+        let error = check_definition("sales", r#"{"a": 1}"#, r#"{"a": 2}"#, "so and so");
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("\n  - a was 1, is now 2\n"), "{message}");
+        assert!(message.ends_with("\n  so and so"), "{message}");
+    }
+
+    #[test]
+    fn a_sink_may_join_until_the_first_epoch_is_committed() {
+        let sinks = ["rows".to_owned(), "search".to_owned()];
+        let refuse = |rows: &[(&str, u64)]| refuse_late_sinks("p", &sinks, &progress(rows), "");
+        assert!(refuse(&[]).is_ok());
+        assert!(refuse(&[("rows", 0)]).is_ok());
+        assert!(refuse(&[("rows", 2), ("search", 1)]).is_ok());
+        let message = refuse(&[("rows", 2)]).unwrap_err().to_string();
+        assert!(
+            message.contains("sink `search` is new to pipeline `p`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_sink_may_come_back_as_long_as_the_journal_reaches_back_to_it() {
+        let refuse = |epoch, oldest| {
+            let confirmed = BTreeMap::from([("search".to_owned(), EpochId(epoch))]);
+            refuse_pruned_journal("p", &confirmed, EpochId(oldest), "")
+        };
+        assert!(refuse(0, 0).is_ok());
+        assert!(refuse(0, 1).is_ok());
+        assert!(refuse(0, 2).is_err());
+        assert!(refuse(5, 5).is_ok());
+        assert!(refuse(5, 6).is_err());
+    }
+
+    #[test]
+    fn damaged_journal_entries_are_no_positions() {
+        assert_eq!(parse_offsets("[]"), None);
+        assert_eq!(parse_offsets(r#"{"-1": 0}"#), None);
+        assert_eq!(parse_excluded(r#"{"0": 1}"#), None);
+    }
+
+    proptest! {
+        #[test]
+        fn positions_and_exclusions_read_back(
+            origins in prop::collection::btree_set((any::<u32>(), any::<i64>()), 0..20)
+        ) {
+            let excluded: BTreeSet<Origin> = origins
+                .iter()
+                .map(|&(partition, offset)| Origin { partition: Partition(partition), offset })
+                .collect();
+            prop_assert_eq!(parse_excluded(&excluded_json(&excluded)), Some(excluded));
+            let positions: Positions = origins
+                .into_iter()
+                .map(|(partition, next)| (Partition(partition), next))
+                .collect();
+            prop_assert_eq!(parse_offsets(&offsets_json(&positions)), Some(positions));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! SQLite: a file that is sink and ledger, with nothing to install.
+//!
+//! As in PostgreSQL, an epoch's rows, aggregate states, journal entry and progress are one
+//! transaction, and the row of `wasmill_progress` is the fence. The log is written ahead and synced
+//! at every commit, so what is committed survives a crash of the machine, and readers see whole
+//! epochs while the next one is written.
+//!
+//! # Invariants
+//!
+//! 1. After any error the connection is given up, and the next call starts on a new one from what is
+//!    committed. So a commit of which nobody knows needs no special care: the fence tells.
+//! 2. A call waits a few seconds for another process that writes, and then says so.
+//! 3. What SQLite does, it does off the runtime's other tasks.
+//!
+//! # Not here
+//!
+//! Repeating a call: the caller does, as [`SinkError::remedy`] says.
+
+mod catalog;
+mod claim;
+mod failure;
+mod file;
+mod progress;
+mod setup;
+mod table;
+mod write;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tracing::debug;
+
+use self::claim::Claimant;
+use self::failure::Failure;
+use self::file::{DatabaseFile, Session};
+use self::progress::Owner;
+use self::table::{FileTable, refuse_equal_names};
+use super::screen::Bounds;
+use super::table::TableTarget;
+use super::{Claim, Durable, Ledger, Sink, SinkError};
+use crate::calendar::{PRINTABLE, day_of};
+use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+
+/// What its tables hold: the times that its own functions read, and that sort as text. It would store
+/// NaN as null.
+pub static BOUNDS: Bounds = Bounds {
+    database: "SQLite",
+    micros: PRINTABLE.start..=PRINTABLE.end - 1,
+    timestamps: "the years 1 to 9999",
+    days: day_of(PRINTABLE.start) as i32..=day_of(PRINTABLE.end - 1) as i32,
+    dates: "the years 1 to 9999",
+    nan: false,
+    key_bytes_max: None,
+};
+
+const CLAIMED: &str = "a pipeline is claimed before anything is written";
+
+/// Tables in a file of SQLite, with the journal and everybody's progress beside them.
+pub struct SqliteLedger {
+    name: String,
+    pipeline: String,
+    file: DatabaseFile,
+    tables: Vec<FileTable>,
+    /// `None` while a call uses it, and after an error
+    session: Option<Session>,
+    owner: Option<Owner>,
+}
+
+impl SqliteLedger {
+    /// A ledger called `name` in `pipeline`, in the file at `path`, which is not opened yet.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] when the tables cannot be told apart in SQLite.
+    pub fn new(
+        name: &str,
+        pipeline: &str,
+        path: &Path,
+        tables: Vec<TableTarget>,
+    ) -> Result<Self, SinkError> {
+        let tables: Vec<FileTable> = tables
+            .into_iter()
+            .map(FileTable::new)
+            .collect::<Result<_, _>>()?;
+        refuse_equal_names(&tables)?;
+        Ok(Self {
+            name: name.to_owned(),
+            pipeline: pipeline.to_owned(),
+            file: DatabaseFile::new(path),
+            tables,
+            session: None,
+            owner: None,
+        })
+    }
+
+    /// Does work on the session of the last call, or on a new one, and keeps it if all goes well.
+    fn with_session<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection, Work<'_>) -> Result<T, Failure>,
+    ) -> Result<T, SinkError> {
+        let Self {
+            name,
+            pipeline,
+            file,
+            tables,
+            session,
+            owner,
+        } = self;
+        let work_on = Work {
+            claimant: Claimant {
+                pipeline,
+                ledger: name,
+                path: file.path(),
+            },
+            what: file.what(),
+            tables,
+            owner: owner.as_ref(),
+        };
+        let kept = session.take();
+        let outcome = off_the_runtime(|| {
+            let mut open = if let Some(open) = kept {
+                file.check_same(&open)?;
+                open
+            } else {
+                debug!(file = file.what(), "opening");
+                file.open()?
+            };
+            let value = work(&mut open.connection, work_on)?;
+            Ok((open, value))
+        });
+        match outcome {
+            Ok((open, value)) => {
+                *session = Some(open);
+                Ok(value)
+            }
+            Err(failure) => Err(Failure::into_sink_error(failure, file.what())),
+        }
+    }
+
+    /// Does work on a connection that changes nothing, unless the file is still to be created.
+    fn look(&self, work: impl FnOnce(&Connection) -> Result<(), Failure>) -> Result<(), SinkError> {
+        let look = || match self.file.look()? {
+            Some(connection) => work(&connection),
+            None => Ok(()),
+        };
+        off_the_runtime(look).map_err(|failure| failure.into_sink_error(self.file.what()))
+    }
+}
+
+/// What work on a session may need of its ledger.
+struct Work<'a> {
+    claimant: Claimant<'a>,
+    what: &'a str,
+    tables: &'a [FileTable],
+    owner: Option<&'a Owner>,
+}
+
+/// Blocks this thread, after its other tasks were handed to another one.
+fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        // There is no other thread to hand them to.
+        _ => work(),
+    }
+}
+
+#[async_trait]
+impl Sink for SqliteLedger {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        self.session = None;
+        self.with_session(|connection, on| setup::set_up(connection, on.what, on.tables))
+    }
+
+    async fn check(&mut self) -> Result<(), SinkError> {
+        self.look(|connection| setup::check(connection, self.file.what(), &self.tables))
+    }
+
+    async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        self.with_session(|connection, on| {
+            let owner = on.owner.expect(CLAIMED);
+            write::write_epoch(connection, owner, on.tables, epoch)
+        })?;
+        Ok(Durable::default())
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn claim(
+        &mut self,
+        definition: &serde_json::Value,
+        others: &[String],
+    ) -> Result<Claim, SinkError> {
+        self.owner = None;
+        let (owner, claim) =
+            self.with_session(|connection, on| on.claimant.claim(connection, definition, others))?;
+        self.owner = Some(owner);
+        Ok(claim)
+    }
+
+    async fn check_claim(
+        &mut self,
+        definition: &serde_json::Value,
+        others: &[String],
+    ) -> Result<(), SinkError> {
+        let claimant = Claimant {
+            pipeline: &self.pipeline,
+            ledger: &self.name,
+            path: self.file.path(),
+        };
+        self.look(|connection| claimant.check(connection, definition, others))
+    }
+
+    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
+        self.with_session(|connection, on| {
+            progress::journal(connection, on.claimant.pipeline, after)
+        })
+    }
+
+    async fn confirm(
+        &mut self,
+        sink: &str,
+        epoch: EpochId,
+        dead_letter_bytes: Option<u64>,
+    ) -> Result<(), SinkError> {
+        let confirmed = (sink, epoch, dead_letter_bytes);
+        self.with_session(|connection, on| on.owner.expect(CLAIMED).confirm(connection, confirmed))
+    }
+}

@@ -1,0 +1,241 @@
+//! Who owns a pipeline, how far each of its sinks has come, and the journal of its epochs.
+//!
+//! # Invariants
+//!
+//! 1. Every row of a pipeline in `wasmill_progress` has the generation of the host that owns it.
+//! 2. The journal reaches back to the epoch that the slowest sink has confirmed, and always has the
+//!    newest one: a replay starts at the positions after that epoch.
+
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
+
+use super::failure::Failure;
+use crate::checkpoint::StateChange;
+use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::sink::SinkError;
+use crate::sink::journal::{excluded_json, offsets_json, parse_excluded, parse_offsets};
+
+/// The tables that every pipeline of a file shares.
+pub(super) const TABLES: [&str; 4] = [
+    "CREATE TABLE IF NOT EXISTS wasmill_pipelines (
+        pipeline TEXT NOT NULL PRIMARY KEY, definition TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS wasmill_progress (
+        pipeline TEXT NOT NULL, sink TEXT NOT NULL, epoch INTEGER NOT NULL,
+        generation INTEGER NOT NULL, PRIMARY KEY (pipeline, sink)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS wasmill_epochs (
+        pipeline TEXT NOT NULL, epoch INTEGER NOT NULL, offsets TEXT NOT NULL,
+        excluded TEXT NOT NULL, dead_letter_bytes INTEGER,
+        PRIMARY KEY (pipeline, epoch)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS wasmill_state (
+        pipeline TEXT NOT NULL, aggregate TEXT NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL,
+        PRIMARY KEY (pipeline, aggregate, key)) STRICT, WITHOUT ROWID",
+];
+
+const FENCE: &str = "\
+    UPDATE wasmill_progress SET epoch = ?3
+    WHERE pipeline = ?1 AND sink = ?2 AND generation = ?4 AND epoch = ?3 - 1";
+
+const PROGRESS: &str = "\
+    SELECT epoch, generation FROM wasmill_progress WHERE pipeline = ?1 AND sink = ?2";
+
+const CONFIRM: &str = "\
+    UPDATE wasmill_progress SET epoch = ?3
+    WHERE pipeline = ?1 AND sink = ?2 AND generation = ?4 AND epoch <= ?3";
+
+const LETTERS: &str = "\
+    UPDATE wasmill_epochs SET dead_letter_bytes = ?2
+    WHERE pipeline = ?1 AND epoch = (SELECT max(epoch) FROM wasmill_epochs WHERE pipeline = ?1)";
+
+const RECORD: &str = "\
+    INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes)
+    VALUES (?1, ?2, ?3, ?4, ?5)";
+
+/// The sinks are a JSON list.
+const PRUNE: &str = "\
+    DELETE FROM wasmill_epochs WHERE pipeline = ?1 AND epoch < (
+        SELECT min(epoch) FROM wasmill_progress
+        WHERE pipeline = ?1 AND sink IN (SELECT value FROM json_each(?2)))";
+
+const JOURNAL: &str = "\
+    SELECT epoch, offsets, excluded FROM wasmill_epochs
+    WHERE pipeline = ?1 AND epoch > ?2 ORDER BY epoch";
+
+const SAVE_STATE: &str = "\
+    INSERT INTO wasmill_state (pipeline, aggregate, key, state) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET state = excluded.state";
+
+/// A pipeline as its owner sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    pub(super) pipeline: String,
+    /// the ledger's own name among the sinks
+    pub(super) ledger: String,
+    pub(super) generation: u64,
+    /// every sink of the pipeline, the ledger included
+    pub(super) sinks: Vec<String>,
+}
+
+/// What became of an epoch's place in the order.
+pub(super) enum Fence {
+    /// it is next, and nobody else can write until the transaction ends
+    Next,
+    /// it is committed already
+    Durable,
+}
+
+impl Owner {
+    /// Takes the place of `epoch` in the transaction that is under way.
+    pub(super) fn advance(
+        &self,
+        connection: &Connection,
+        epoch: EpochId,
+    ) -> Result<Fence, Failure> {
+        let values = (
+            &self.pipeline,
+            &self.ledger,
+            epoch.0.cast_signed(),
+            self.generation.cast_signed(),
+        );
+        let updated = connection
+            .prepare_cached(FENCE)
+            .and_then(|mut fence| fence.execute(values))
+            .map_err(Failure::to("write to wasmill_progress"))?;
+        if updated > 0 {
+            return Ok(Fence::Next);
+        }
+        let stored = self.stored(connection, &self.ledger)?;
+        if stored >= epoch {
+            return Ok(Fence::Durable);
+        }
+        Err(Failure::permanent(format!(
+            "epoch {epoch} of pipeline `{}` cannot be written: wasmill_progress says that epoch {stored} was the last one. \
+             If the file was restored from a copy, start the pipeline again",
+            self.pipeline
+        )))
+    }
+
+    /// Notes that `sink` has made `epoch` durable.
+    pub(super) fn confirm(
+        &self,
+        connection: &mut Connection,
+        (sink, epoch, dead_letter_bytes): (&str, EpochId, Option<u64>),
+    ) -> Result<(), Failure> {
+        let failed = || Failure::to("write to wasmill_progress");
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(Failure::to("begin a transaction"))?;
+        let (id, generation) = (epoch.0.cast_signed(), self.generation.cast_signed());
+        let updated = transaction
+            .prepare_cached(CONFIRM)
+            .and_then(|mut confirm| confirm.execute((&self.pipeline, sink, id, generation)))
+            .map_err(failed())?;
+        if updated == 0 {
+            // Where this does not fail, the sink was further already.
+            self.stored(&transaction, sink)?;
+        } else if let Some(bytes) = dead_letter_bytes {
+            transaction
+                .prepare_cached(LETTERS)
+                .and_then(|mut letters| letters.execute((&self.pipeline, bytes.cast_signed())))
+                .map_err(Failure::to("write to wasmill_epochs"))?;
+        }
+        transaction.commit().map_err(failed())
+    }
+
+    /// The last epoch of a sink, as long as this host owns the pipeline.
+    fn stored(&self, connection: &Connection, sink: &str) -> Result<EpochId, Failure> {
+        let (epoch, theirs) = connection
+            .query_row(PROGRESS, (&self.pipeline, sink), |row| {
+                Ok((unsigned(row, 0)?, unsigned(row, 1)?))
+            })
+            .optional()
+            .map_err(Failure::to("read wasmill_progress"))?
+            .ok_or_else(|| {
+                Failure::permanent(format!(
+                    "the row of pipeline `{}` and sink `{sink}` in wasmill_progress is gone: somebody deleted it while the pipeline ran",
+                    self.pipeline
+                ))
+            })?;
+        if theirs != self.generation {
+            return Err(Failure::Sink(SinkError::Fenced {
+                pipeline: self.pipeline.clone(),
+                ours: self.generation,
+                theirs,
+            }));
+        }
+        Ok(EpochId(epoch))
+    }
+
+    /// Writes the journal entry of an epoch and forgets those that nobody needs any more.
+    pub(super) fn record(
+        &self,
+        connection: &Connection,
+        epoch: &EpochOutput,
+    ) -> Result<(), Failure> {
+        let entry = (
+            &self.pipeline,
+            epoch.epoch.0.cast_signed(),
+            offsets_json(&epoch.positions),
+            excluded_json(&epoch.excluded),
+            epoch.dead_letter_bytes.map(u64::cast_signed),
+        );
+        let sinks = serde_json::json!(self.sinks).to_string();
+        connection
+            .prepare_cached(RECORD)
+            .and_then(|mut record| record.execute(entry))
+            .and_then(|_| connection.prepare_cached(PRUNE))
+            .and_then(|mut prune| prune.execute((&self.pipeline, sinks)))
+            .map_err(Failure::to("write to wasmill_epochs"))?;
+        Ok(())
+    }
+
+    /// Keeps the states that an epoch touched.
+    pub(super) fn save(
+        &self,
+        connection: &Connection,
+        changes: &[StateChange],
+    ) -> Result<(), Failure> {
+        let failed = || Failure::to("write to wasmill_state");
+        let mut save = connection.prepare_cached(SAVE_STATE).map_err(failed())?;
+        let mut save = |change: &StateChange| {
+            let (key, state) = (&*change.key, &*change.state);
+            let values = (&self.pipeline, &*change.aggregate, key, state);
+            save.execute(values).map(drop)
+        };
+        changes.iter().try_for_each(&mut save).map_err(failed())
+    }
+}
+
+/// The committed epochs after `after`, in order.
+pub(super) fn journal(
+    connection: &Connection,
+    pipeline: &str,
+    after: EpochId,
+) -> Result<Vec<JournalEntry>, Failure> {
+    let rows: Vec<(u64, String, String)> = connection
+        .prepare_cached(JOURNAL)
+        .and_then(|mut journal| {
+            let rows = journal.query_map((pipeline, after.0.cast_signed()), |row| {
+                Ok((unsigned(row, 0)?, row.get(1)?, row.get(2)?))
+            })?;
+            rows.collect()
+        })
+        .map_err(Failure::to("read wasmill_epochs"))?;
+    let entries = rows.into_iter().map(|(epoch, offsets, excluded)| {
+        let damaged = || {
+            Failure::permanent(format!(
+                "the entry of pipeline `{pipeline}`, epoch {epoch} in wasmill_epochs is damaged"
+            ))
+        };
+        Ok(JournalEntry {
+            epoch: EpochId(epoch),
+            positions: parse_offsets(&offsets).ok_or_else(damaged)?,
+            excluded: parse_excluded(&excluded).ok_or_else(damaged)?,
+        })
+    });
+    entries.collect()
+}
+
+/// A number that is never negative.
+pub(super) fn unsigned(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(index)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, value))
+}

@@ -1,0 +1,244 @@
+//! One epoch in one transaction.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Decimal64Type, Float64Type, Int64Type, TimestampMicrosecondType,
+};
+use arrow_array::{Array, ArrayRef, BooleanArray};
+use arrow_buffer::NullBuffer;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Statement, TransactionBehavior};
+
+use super::BOUNDS;
+use super::failure::Failure;
+use super::progress::{Fence, Owner};
+use super::table::FileTable;
+use crate::epoch::{EpochOutput, OutputBatch};
+use crate::schema::DataType;
+use crate::sink::latest::{Survivors, survivors};
+use crate::sink::screen::find_refusal;
+use crate::sink::times::{write_day, write_timestamp};
+
+/// Writes an epoch and returns once it is committed.
+pub(super) fn write_epoch(
+    connection: &mut Connection,
+    owner: &Owner,
+    tables: &[FileTable],
+    epoch: &EpochOutput,
+) -> Result<(), Failure> {
+    let rows: Vec<TableRows<'_>> = tables
+        .iter()
+        .map(|table| TableRows::new(table, epoch))
+        .collect::<Result<_, _>>()?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(Failure::to("begin a transaction"))?;
+    // The fence comes first: nothing is written by a host that no longer owns the pipeline, and no
+    // epoch twice.
+    match owner.advance(&transaction, epoch.epoch)? {
+        Fence::Next => {}
+        Fence::Durable => {
+            return transaction.rollback().map_err(Failure::to("roll back"));
+        }
+    }
+    for rows in &rows {
+        rows.write(&transaction)?;
+    }
+    owner.save(&transaction, &epoch.state)?;
+    owner.record(&transaction, epoch)?;
+    transaction
+        .commit()
+        .map_err(Failure::to(format!("commit epoch {}", epoch.epoch)))
+}
+
+/// The rows of one epoch for one table, at most one of each key.
+struct TableRows<'a> {
+    table: &'a FileTable,
+    batches: Vec<Survivors<'a>>,
+}
+
+impl<'a> TableRows<'a> {
+    /// # Errors
+    ///
+    /// The first value that SQLite cannot hold, and its record.
+    fn new(table: &'a FileTable, epoch: &'a EpochOutput) -> Result<Self, Failure> {
+        let target = table.target();
+        let sources: &[OutputBatch] = epoch.streams.get(target.from()).map_or(&[], Vec::as_slice);
+        let winner = target.on_conflict().into();
+        let batches = survivors(target.projector(), sources, target.key(), winner);
+        for batch in &batches {
+            let staying = batch.rows.as_deref();
+            let refusal = find_refusal(target.schema(), &batch.columns, staying, &BOUNDS);
+            if let Some(refusal) = refusal {
+                return Err(Failure::Sink(refusal.into_error(target, batch.origins)));
+            }
+        }
+        Ok(Self { table, batches })
+    }
+
+    fn write(&self, connection: &Connection) -> Result<(), Failure> {
+        let failed = || Failure::to(format!("write to table `{}`", self.table.base()));
+        let target = self.table.target();
+        let mut upsert = connection
+            .prepare_cached(&self.table.upsert_sql())
+            .map_err(failed())?;
+        let batches: Vec<Vec<Column<'_>>> = self
+            .batches
+            .iter()
+            .map(|batch| {
+                let columns = target.schema().fields().iter().zip(batch.columns.columns());
+                columns
+                    .map(|(field, array)| Column::new(field.ty, array))
+                    .collect()
+            })
+            .collect();
+        let places = self.places(&batches, target.key()[0]);
+        let mut text = Vec::new();
+        let mut write = |place: &Place| -> rusqlite::Result<()> {
+            let columns = batches[place.batch as usize].iter();
+            for (column, index) in columns.zip(1..) {
+                column.bind(place.row as usize, index, &mut upsert, &mut text)?;
+            }
+            upsert.raw_execute().map(drop)
+        };
+        places.iter().try_for_each(&mut write).map_err(failed())
+    }
+
+    /// All rows, about in the order of their first key column where that is text: ids are random, and
+    /// the index of a large table is so written page after page, and not each page many times.
+    fn places(&self, batches: &[Vec<Column<'_>>], key: usize) -> Vec<Place> {
+        let mut places = Vec::new();
+        for ((batch, survivors), columns) in (0..).zip(&self.batches).zip(batches) {
+            let values = &columns[key].values;
+            let place = |row| Place {
+                order: values.order(row as usize),
+                batch,
+                row,
+            };
+            match &survivors.rows {
+                Some(rows) => places.extend(rows.iter().map(|&row| place(row))),
+                None => places.extend((0..survivors.columns.num_rows() as u32).map(place)),
+            }
+        }
+        places.sort_unstable_by_key(|place| place.order);
+        places
+    }
+}
+
+/// Where a row is, and what comes before it.
+struct Place {
+    order: u64,
+    batch: u32,
+    row: u32,
+}
+
+struct Column<'a> {
+    values: Values<'a>,
+    nulls: Option<&'a NullBuffer>,
+}
+
+enum Values<'a> {
+    Boolean(&'a BooleanArray),
+    /// also a decimal's minor units
+    Integer(&'a [i64]),
+    Float(&'a [f64]),
+    Text {
+        offsets: &'a [i32],
+        bytes: &'a [u8],
+    },
+    Blob {
+        offsets: &'a [i32],
+        bytes: &'a [u8],
+    },
+    Timestamp(&'a [i64]),
+    Date(&'a [i32]),
+}
+
+impl<'a> Column<'a> {
+    fn new(ty: DataType, array: &'a ArrayRef) -> Self {
+        let values = match ty {
+            DataType::Boolean => Values::Boolean(array.as_boolean()),
+            DataType::Int64 => Values::Integer(array.as_primitive::<Int64Type>().values()),
+            DataType::Decimal(_) => Values::Integer(array.as_primitive::<Decimal64Type>().values()),
+            DataType::Float64 => Values::Float(array.as_primitive::<Float64Type>().values()),
+            DataType::Utf8 => {
+                let array = array.as_string::<i32>();
+                Values::Text {
+                    offsets: array.value_offsets(),
+                    bytes: array.value_data(),
+                }
+            }
+            DataType::Binary => {
+                let array = array.as_binary::<i32>();
+                Values::Blob {
+                    offsets: array.value_offsets(),
+                    bytes: array.value_data(),
+                }
+            }
+            DataType::Timestamp => {
+                Values::Timestamp(array.as_primitive::<TimestampMicrosecondType>().values())
+            }
+            DataType::Date => Values::Date(array.as_primitive::<Date32Type>().values()),
+        };
+        Self {
+            values,
+            nulls: array.nulls().filter(|nulls| nulls.null_count() > 0),
+        }
+    }
+
+    /// Binds the value of a row; `text` is room for times.
+    fn bind(
+        &self,
+        row: usize,
+        index: usize,
+        statement: &mut Statement<'_>,
+        text: &mut Vec<u8>,
+    ) -> rusqlite::Result<()> {
+        let value = if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            ValueRef::Null
+        } else {
+            self.values.get(row, text)
+        };
+        statement.raw_bind_parameter(index, ToSqlOutput::Borrowed(value))
+    }
+}
+
+impl Values<'_> {
+    /// The first bytes of a text, as a number of the same order; equal for all others.
+    fn order(&self, row: usize) -> u64 {
+        match *self {
+            Self::Text { offsets, bytes } | Self::Blob { offsets, bytes } => {
+                let mut first = [0; 8];
+                let bytes = slice(offsets, bytes, row);
+                let length = bytes.len().min(first.len());
+                first[..length].copy_from_slice(&bytes[..length]);
+                u64::from_be_bytes(first)
+            }
+            _ => 0,
+        }
+    }
+
+    fn get<'v>(&'v self, row: usize, text: &'v mut Vec<u8>) -> ValueRef<'v> {
+        match *self {
+            Self::Boolean(values) => ValueRef::Integer(values.value(row).into()),
+            Self::Integer(values) => ValueRef::Integer(values[row]),
+            Self::Float(values) => ValueRef::Real(values[row]),
+            Self::Text { offsets, bytes } => ValueRef::Text(slice(offsets, bytes, row)),
+            Self::Blob { offsets, bytes } => ValueRef::Blob(slice(offsets, bytes, row)),
+            Self::Timestamp(values) => {
+                text.clear();
+                write_timestamp(values[row], text);
+                ValueRef::Text(text)
+            }
+            Self::Date(values) => {
+                text.clear();
+                write_day(values[row].into(), text);
+                ValueRef::Text(text)
+            }
+        }
+    }
+}
+
+fn slice<'a>(offsets: &[i32], bytes: &'a [u8], row: usize) -> &'a [u8] {
+    &bytes[offsets[row] as usize..offsets[row + 1] as usize]
+}
