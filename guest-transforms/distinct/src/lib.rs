@@ -1,6 +1,6 @@
 //! Guest `distinct`: about how many different values a column has.
 //!
-//! A state is one [`sketch`] of the [`hash`]es of the values: exact while they are few, a HyperLogLog
+//! A state is one `sketch` of the hashes of the values: exact while they are few, a HyperLogLog
 //! afterwards. Missing values are not counted.
 
 mod estimate;

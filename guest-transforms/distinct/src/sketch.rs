@@ -15,7 +15,7 @@
 //!
 //! 1. A sketch is a function of the set of hashes alone, byte for byte: sparse if and only if they are
 //!    at most `capacity(p)`. So it makes no difference how they were cut and merged.
-//! 2. Bytes that come from outside are checked before they are used ([`Sketch::read`]).
+//! 2. Bytes that come from outside are checked before they are used (`Sketch::read`).
 
 use crate::estimate::estimate;
 

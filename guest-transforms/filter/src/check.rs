@@ -1,4 +1,4 @@
-//! The tree of what was written, with the columns that there are → a [`Condition`].
+//! The tree of what was written, with the columns that there are → a `Condition`.
 //!
 //! Types are settled here, once: literals take the type of what they stand beside, scales are made
 //! equal, and a comparison of a column with a literal becomes a range of stored integers, which is

@@ -4,7 +4,7 @@
 //!
 //! # Invariants
 //!
-//! Columns are indices into the batch, and have the types that the nodes expect: [`crate::check`] has
+//! Columns are indices into the batch, and have the types that the nodes expect: `crate::check` has
 //! seen to it.
 
 use std::cmp::Ordering;

@@ -1,7 +1,7 @@
 //! Guest `filter`: keeps the rows for which an expression holds.
 //!
-//! The expression is read ([`syntax`]) and checked against the columns ([`check`]) once, at
-//! `configure`; batches then go through a small typed tree ([`condition`]).
+//! The expression is read (`syntax`) and checked against the columns (`check`) once, at
+//! `configure`; batches then go through a small typed tree (`condition`).
 
 mod check;
 mod condition;

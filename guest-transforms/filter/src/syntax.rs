@@ -4,7 +4,7 @@
 //!
 //! # Invariants
 //!
-//! A tree's depth is bounded ([`NESTING_MAX`], [`OPERATORS_MAX`]), so whoever walks it may recurse.
+//! A tree's depth is bounded (`NESTING_MAX`, `OPERATORS_MAX`), so whoever walks it may recurse.
 
 use std::cell::Cell;
 

@@ -1,6 +1,6 @@
 //! Guest `mask`: hashes, redacts, shortens or empties columns.
 //!
-//! A masked column takes the place of the one that it was made of. [`method`] has what is done to a
+//! A masked column takes the place of the one that it was made of. `method` has what is done to a
 //! value. A missing value stays missing, whatever the method.
 
 mod method;

@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! 1. A cast loses nothing: cast back, a value is what it was (but for the time of day, see
-//!    [`Cast::between`]). Only with `round` may digits go, half to even.
+//!    `Cast::between`). Only with `round` may digits go, half to even.
 //! 2. Missing values stay missing, and are not looked at.
 //! 3. Nothing is allocated for a row, unless it fails.
 

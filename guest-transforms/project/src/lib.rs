@@ -1,6 +1,6 @@
 //! Guest `project`: keeps, drops, renames and casts columns.
 //!
-//! [`plan`] settles at `configure` what becomes of each column; [`cast`] does it. Columns that stay as
+//! `plan` settles at `configure` what becomes of each column; `cast` does it. Columns that stay as
 //! they are never cross the border.
 
 pub mod cast;

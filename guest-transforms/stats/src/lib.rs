@@ -1,8 +1,8 @@
 //! Guest `stats`: count, sum, least, greatest and mean of a column of numbers.
 //!
 //! Missing values leave no trace; a group without values has a count of 0 and no least, greatest and
-//! mean. Decimals and integers are exact ([`exact`]); of doubles there is neither sum nor mean
-//! ([`doubles`]).
+//! mean. Decimals and integers are exact (`exact`); of doubles there is neither sum nor mean
+//! (`doubles`).
 //!
 //! This file maps columns to these two and back.
 

@@ -1,6 +1,6 @@
 //! Guest `top`: the values of a column that weigh most, in bounded room.
 //!
-//! A state is a [`summary`] of at most `capacity` values and its error. While a group has no more
+//! A state is a `summary` of at most `capacity` values and its error. While a group has no more
 //! different values than that, everything is exact and the laws of `wit/aggregate.wit` hold to the
 //! byte. Beyond, weights are at most `error` too small, and the laws hold within that error: **this is
 //! a deviation from the contract**, which `docs/guests/top.md` explains.
