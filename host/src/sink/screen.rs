@@ -6,7 +6,7 @@
 //! # Invariants
 //!
 //! 1. Whether a record passes depends on its values alone: a replay rejects the same ones.
-//! 2. A screen and the encoder of the ledger, which looks again, ask the same [`Limit`].
+//! 2. A screen and the encoder of the ledger, which looks again, ask the same `Limit`.
 //!
 //! # Not here
 //!
