@@ -30,6 +30,8 @@ pub(crate) enum Tool {
     DockerCompose,
     /// Makes a minimal Debian.
     Mmdebstrap,
+    /// The shell of SQLite, which the tutorial looks into tables with.
+    Sqlite,
 }
 
 impl Tool {
@@ -41,6 +43,7 @@ impl Tool {
             Self::Postgres => &["postgresql-15", "postgresql"],
             Self::DockerCompose => &["docker-compose"],
             Self::Mmdebstrap => &["mmdebstrap"],
+            Self::Sqlite => &["sqlite3"],
         }
     }
 
@@ -51,6 +54,7 @@ impl Tool {
             Self::Postgres => "PostgreSQL 15 or newer (`initdb`, `postgres`, `psql`)",
             Self::DockerCompose => "docker-compose, to check the compose file",
             Self::Mmdebstrap => "mmdebstrap",
+            Self::Sqlite => "the shell of SQLite (`sqlite3`)",
         }
     }
 
@@ -61,6 +65,7 @@ impl Tool {
             Self::Postgres => postgres("initdb").is_ok() && postgres("psql").is_ok(),
             Self::DockerCompose => docker_compose().is_ok(),
             Self::Mmdebstrap => on_path("mmdebstrap").next().is_some(),
+            Self::Sqlite => on_path("sqlite3").next().is_some(),
         }
     }
 }

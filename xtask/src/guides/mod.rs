@@ -22,6 +22,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::group::{self, Group};
 use crate::interrupt::{self, POLL};
 use crate::signal::Signal;
+use crate::tools::{self, Tool};
 use crate::workspace;
 
 use page::{Action, Step};
@@ -47,6 +48,7 @@ const STOP_DEADLINE: Duration = Duration::from_mins(1);
 ///
 /// Names page and line of the step that did not come out as the page says.
 pub(crate) fn run() -> Result<u64> {
+    tools::ensure(&[Tool::Sqlite])?;
     let mut steps_done = 0;
     for name in PAGES {
         let markdown = fs::read_to_string(workspace::root().join(name))
