@@ -80,21 +80,24 @@ fn main() -> anyhow::Result<()> {
             let Some(plan) = Plan::build(&pipeline, &engine, &mut diagnostics) else {
                 bail!("{}", diagnostics.render(config::Look::Plain));
             };
-            let mut endpoints = Endpoints::open(&pipeline, &plan)?;
-            if args.stage == Stage::Aggregates {
-                endpoints.ledger = Box::new(discard::Discard::default());
-                endpoints.sinks.clear();
-            }
+            let connect = |waits: &Waits| {
+                let mut endpoints = Endpoints::open(&pipeline, &plan, waits)?;
+                if args.stage == Stage::Aggregates {
+                    endpoints.ledger = Box::new(discard::Discard::default());
+                    endpoints.sinks.clear();
+                }
+                Ok(endpoints)
+            };
             let options = RunOptions {
                 once: true,
                 stop: CancellationToken::new(),
-                monitor: Monitor::new(&pipeline, &plan, &endpoints),
+                monitor: Monitor::new(&pipeline, &plan),
             };
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
                 .build()?;
-            let run = pipeline::run(&pipeline, &plan, endpoints, &options);
+            let run = pipeline::run(&pipeline, &plan, &connect, &options);
             let summary = runtime.block_on(run)?;
             eprintln!("{summary}");
             (summary.records, summary.wall)

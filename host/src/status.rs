@@ -49,6 +49,18 @@ pub struct Status {
     pub recent_epochs: Vec<EpochStatus>,
     /// the last dead letters, newest last; at most [`RECENT_MAX`]
     pub recent_dead_letters: Vec<DeadLetterStatus>,
+    /// the newest checkpoint; `None` before the first one
+    #[serde(default)]
+    pub checkpoint: Option<CheckpointStatus>,
+}
+
+/// The newest checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointStatus {
+    /// a restart reads the epochs after it again
+    pub epoch: u64,
+    /// since it was published; `None` when that was before this run
+    pub age: Option<Duration>,
 }
 
 /// Entries of each list of recent things.

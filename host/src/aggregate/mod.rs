@@ -21,12 +21,16 @@
 mod codec;
 mod fold;
 mod group;
+mod log;
+mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use codec::CorruptRow;
 pub use fold::{AggregateStage, FoldedRows, Partial};
+pub use log::Segment;
+pub use snapshot::{StateColumns, TableSnapshot};
 pub use state::{AggregateError, StateTable, Touched};
 
 use arrow_array::RecordBatch;

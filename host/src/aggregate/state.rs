@@ -1,7 +1,7 @@
 //! The second phase: partials are merged into the one state of each group.
 //!
-//! A state is kept as the bytes that are also stored; only groups that an epoch touches become
-//! columns, for the guest.
+//! A state is kept as bytes, in a [log](super::log); only groups that an epoch touches become columns,
+//! for the guest.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,15 +10,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_select::concat::concat_batches;
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use thiserror::Error;
 
 use super::codec::{CorruptRow, RowWriter, read_rows};
 use super::fold::Partial;
 use super::group::{GroupKeys, Numbering};
+use super::log::StateLog;
+use super::snapshot::{StateColumns, TableSnapshot};
 use super::{AggregateLogic, Layout};
-use crate::checkpoint::StateChange;
 use crate::guest::{CallError, lowered_bytes};
 
 /// What stops an aggregate: without its states nothing can be committed.
@@ -34,13 +33,23 @@ pub enum AggregateError {
         /// what happened
         source: CallError,
     },
-    /// Stored bytes that are no state of this aggregate.
-    #[error("aggregate `{aggregate}` cannot read its stored states")]
+    /// Bytes that are no state of this aggregate.
+    #[error("aggregate `{aggregate}` cannot read its states")]
     Corrupt {
         /// the aggregate's name
         aggregate: Arc<str>,
         /// where reading failed
         source: CorruptRow,
+    },
+    /// A checkpoint's columns are not those of this aggregate.
+    #[error("the checkpoint of aggregate `{aggregate}` has the columns {found}, and not {expected}")]
+    Columns {
+        /// the aggregate's name
+        aggregate: Arc<str>,
+        /// what is there
+        found: String,
+        /// what is needed
+        expected: String,
     },
 }
 
@@ -66,9 +75,7 @@ pub struct StateTable {
     layout: Layout,
     logic: Box<dyn AggregateLogic>,
     call_bytes_max: usize,
-    states: HashMap<Box<[u8]>, Box<[u8]>, RandomState>,
-    /// of all keys and states
-    bytes: usize,
+    states: StateLog,
 }
 
 impl StateTable {
@@ -86,8 +93,7 @@ impl StateTable {
             layout,
             logic,
             call_bytes_max,
-            states: HashMap::default(),
-            bytes: 0,
+            states: StateLog::default(),
         }
     }
 
@@ -106,27 +112,42 @@ impl StateTable {
     /// Whether no group has a state.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
+        self.len() == 0
     }
 
-    /// Bytes of all groups and their states, as they are stored.
+    /// Bytes of all groups and their states.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.states.bytes()
     }
 
-    /// Takes back states that were stored.
+    /// The states as they are now, to be stored: at once, however many there are.
+    pub fn snapshot(&mut self) -> TableSnapshot {
+        self.states.seal();
+        TableSnapshot {
+            aggregate: Arc::clone(&self.name),
+            columns: StateColumns::new(&self.layout),
+            segments: self.states.segments(),
+        }
+    }
+
+    /// Takes back the states of one stored segment; they overrule those that are there. The number
+    /// of the segment that they make up now, if it is one and the same.
     ///
     /// # Errors
     ///
-    /// [`AggregateError::Corrupt`] when the bytes are no group or no state of this aggregate.
-    pub fn restore(&mut self, changes: Vec<StateChange>) -> Result<(), AggregateError> {
-        self.read_groups(changes.iter().map(|change| &*change.key))?;
-        self.read_states(changes.iter().map(|change| &*change.state))?;
-        for StateChange { key, state, .. } in changes {
-            self.keep(&key, &state);
-        }
-        Ok(())
+    /// [`AggregateError::Columns`] when they are states of another aggregate.
+    pub fn restore(&mut self, batch: &RecordBatch) -> Result<Option<u64>, AggregateError> {
+        let columns = StateColumns::new(&self.layout);
+        columns
+            .check(batch.schema_ref())
+            .map_err(|(found, expected)| AggregateError::Columns {
+                aggregate: Arc::clone(&self.name),
+                found,
+                expected,
+            })?;
+        let states = &mut self.states;
+        Ok(states.append_segment(|states| columns.read(batch, |key, state| states.put(key, state))))
     }
 
     /// Merges an epoch's partials into the states.
@@ -142,7 +163,7 @@ impl StateTable {
             let row_bytes = lowered_bytes(&partial.states) / rows.max(1);
             let mut start = 0;
             for (row, key) in partial.keys.iter().enumerate() {
-                let more = row_bytes + self.states.get(key).map_or(0, |state| state.len());
+                let more = row_bytes + self.states.get(key).map_or(0, <[u8]>::len);
                 if bytes > 0 && bytes + more > self.call_bytes_max / 2 {
                     pieces.push((partial, start..row));
                     self.merge_pieces(&pieces)?;
@@ -153,7 +174,9 @@ impl StateTable {
             }
             pieces.push((partial, start..rows));
         }
-        self.merge_pieces(&pieces)
+        self.merge_pieces(&pieces)?;
+        self.states.clean();
+        Ok(())
     }
 
     /// Merges as many groups of partials as one call takes, beside the states that these have.
@@ -172,7 +195,7 @@ impl StateTable {
         for (number, key) in keys.iter().enumerate() {
             if let Some(state) = self.states.get(key) {
                 groups.push(number as u32);
-                known.push(&**state);
+                known.push(state);
             }
         }
         let known = self.read_states(known.into_iter())?;
@@ -192,30 +215,9 @@ impl StateTable {
         for (row, key) in keys.iter().enumerate() {
             bytes.clear();
             writer.write(row, &mut bytes);
-            self.keep(key, &bytes);
+            self.states.put(key, &bytes);
         }
         Ok(())
-    }
-
-    /// Replaces the state of a group.
-    fn keep(&mut self, key: &[u8], bytes: &[u8]) {
-        self.bytes += bytes.len();
-        if let Some(state) = self.states.get_mut(key) {
-            self.bytes -= state.len();
-            *state = bytes.into();
-        } else {
-            self.bytes += key.len();
-            self.states.insert(key.into(), bytes.into());
-        }
-    }
-
-    /// The states of these groups, to be stored.
-    pub fn changes<'a>(&'a self, touched: &'a Touched) -> impl Iterator<Item = StateChange> + 'a {
-        self.of(touched).map(|(key, state)| StateChange {
-            aggregate: Arc::clone(&self.name),
-            key: key.into(),
-            state: state.into(),
-        })
     }
 
     /// The current row of each of these groups, in the aggregate's output columns. Groups without
@@ -272,7 +274,7 @@ impl StateTable {
         touched
             .0
             .iter()
-            .filter_map(|key| Some((key, &**self.states.get(key)?)))
+            .filter_map(|key| Some((key, self.states.get(key)?)))
     }
 
     fn read_groups<'a>(

@@ -9,7 +9,6 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicro
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::StateChange;
 use crate::config::Every;
 use crate::guest::RowRejection;
 use crate::record::Rows;
@@ -235,9 +234,8 @@ fn a_restored_table_goes_on_where_the_stored_one_stopped() {
     let first = fold(&[(0, Some("a"), 1), (DAY, None, 2)]);
     let mut before = table();
     before.merge(&first).expect("sums merge");
-    let stored = before.changes(&Touched::by(&first)).collect();
     let mut after = table();
-    after.restore(stored).expect("our own bytes");
+    restore(&mut after, &before.snapshot());
     let second = fold(&[(1, Some("a"), 10)]);
     after.merge(&second).expect("sums merge");
     assert_eq!(
@@ -281,16 +279,59 @@ fn without_a_window_a_key_has_one_state_whatever_the_time() {
 }
 
 #[test]
-fn damaged_states_are_refused() {
-    let change = StateChange {
-        aggregate: "sums".into(),
-        key: vec![1, 2, 3].into(),
-        state: vec![].into(),
+fn a_checkpoint_holds_only_what_changed_and_a_restored_table_goes_on_with_it() {
+    let mut before = table();
+    before.merge(&fold(&[(0, Some("a"), 1), (0, Some("b"), 2)])).expect("sums merge");
+    let first = before.snapshot();
+    before.merge(&fold(&[(0, Some("b"), 40)])).expect("sums merge");
+    let second = before.snapshot();
+    assert_eq!(first.segments.len(), 1);
+    assert_eq!(second.segments.len(), 2);
+    assert_eq!(second.segments[1].entries().count(), 1);
+
+    let mut after = table();
+    restore(&mut after, &second);
+    assert_eq!((after.len(), after.bytes()), (before.len(), before.bytes()));
+    let numbers = |snapshot: &TableSnapshot| -> Vec<u64> {
+        snapshot.segments.iter().map(Segment::number).collect()
     };
-    let error = table()
-        .restore(vec![change])
-        .expect_err("three bytes are no group");
-    assert!(matches!(error, AggregateError::Corrupt { .. }));
+    // Nothing is new to the next checkpoint.
+    assert_eq!(numbers(&after.snapshot()), numbers(&second));
+    let everything = fold(&[(0, Some("a"), 0), (0, Some("b"), 0)]);
+    let expected = Totals::from([((0, Some("a".into())), 1), ((0, Some("b".into())), 42)]);
+    assert_eq!(shown(&mut after, &everything), expected);
+}
+
+/// Puts the segments of a snapshot back, each as the segment that it was.
+fn restore(table: &mut StateTable, snapshot: &TableSnapshot) {
+    for segment in &snapshot.segments {
+        let batch = snapshot.columns.write(segment).expect("our own bytes");
+        let number = table.restore(&batch).expect("our own columns");
+        assert_eq!(number, Some(segment.number()));
+    }
+}
+
+#[test]
+fn states_of_another_aggregate_are_refused_with_both_lists_of_columns() {
+    let sum = Sum::new();
+    let layout = Layout::new(&input(), &[], &config::Window::None, &sum.state, &sum.output);
+    let layout = layout.expect("there is no key");
+    let mut other = StateTable::new("other".into(), layout, Box::new(Sum::new()), 256);
+    let error = other.restore(&RecordBatch::new_empty(table_columns()));
+    assert_eq!(
+        error.expect_err("a key too many").to_string(),
+        "the checkpoint of aggregate `other` has the columns window_start: Timestamp(µs, \"UTC\"), \
+         key.product: Utf8, state.sum: Int64, and not state.sum: Int64"
+    );
+}
+
+/// The columns of the table's states.
+fn table_columns() -> arrow_schema::SchemaRef {
+    let mut table = table();
+    table.merge(&fold(&[(0, None, 1)])).expect("sums merge");
+    let snapshot = table.snapshot();
+    let batch = snapshot.columns.write(&snapshot.segments[0]);
+    batch.expect("our own bytes").schema()
 }
 
 #[test]

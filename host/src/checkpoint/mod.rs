@@ -1,36 +1,20 @@
-//! Where aggregate state survives a restart.
+//! Where the states of aggregates survive a restart.
 
-use std::sync::Arc;
+mod skeleton;
+pub use skeleton::*;
 
-use async_trait::async_trait;
+use crate::aggregate::TableSnapshot;
+use crate::epoch::EpochId;
+use crate::record::Positions;
 
-use crate::sink::SinkError;
-
-/// The new state of one group of one aggregate, as bytes of [`crate::aggregate`]'s row codec.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct StateChange {
-    /// the aggregate's name
-    pub aggregate: Arc<str>,
-    /// the group: window start and key columns
-    pub key: Box<[u8]>,
-    /// its state columns
-    pub state: Box<[u8]>,
-}
-
-/// A place that keeps the state of every aggregate.
-#[async_trait]
-pub trait StateStore: Send {
-    /// Everything that was saved, the newest state of each group.
-    ///
-    /// # Errors
-    ///
-    /// [`SinkError`] when it cannot be read.
-    async fn restore(&mut self) -> Result<Vec<StateChange>, SinkError>;
-
-    /// Keeps these states in place of the older ones of the same groups (which are distinct).
-    ///
-    /// # Errors
-    ///
-    /// [`SinkError`] when it cannot be written.
-    async fn save(&mut self, changes: &[StateChange]) -> Result<(), SinkError>;
+/// Everything that a replay needs to begin behind an epoch, as it was at its end. Cheap to make: it
+/// shares what it has with the tables.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// the epoch
+    pub epoch: EpochId,
+    /// the next offset to read in each partition after it
+    pub positions: Positions,
+    /// the states of each aggregate
+    pub tables: Vec<TableSnapshot>,
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{AdminError, AdminServer};
 use crate::config::{Embedding, Pipeline};
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
+use crate::waiting::Waits;
 
 /// What `wasmill run` is told.
 #[derive(Debug, clap::Args)]
@@ -121,11 +122,7 @@ async fn run_until_told(
         Ok(listening) => drop(tokio::spawn(listening)),
         Err(error) => tracing::warn!(%error, "cannot listen for signals: they end the run at once"),
     }
-    let endpoints = match Endpoints::open(pipeline, plan) {
-        Ok(endpoints) => endpoints,
-        Err(error) => return Ok(Err(error)),
-    };
-    let monitor = Monitor::new(pipeline, plan, &endpoints);
+    let monitor = Monitor::new(pipeline, plan);
     // Before any server is reached: it says which of them is waited for.
     let admin = match pipeline.admin {
         Some(admin) => Some(AdminServer::start(admin.listen, Arc::clone(&monitor)).await?),
@@ -136,7 +133,8 @@ async fn run_until_told(
         stop,
         monitor,
     };
-    let outcome = pipeline::run(pipeline, plan, endpoints, &options).await;
+    let connect = |waits: &Waits| Endpoints::open(pipeline, plan, waits);
+    let outcome = pipeline::run(pipeline, plan, &connect, &options).await;
     if let Some(admin) = admin {
         admin.stop().await;
     }

@@ -305,6 +305,15 @@ pub enum SinkKind {
 }
 
 impl SinkKind {
+    /// Whether it keeps the journal.
+    #[must_use]
+    pub fn is_ledger(&self) -> bool {
+        match self {
+            Self::Postgres { .. } | Self::Sqlite { .. } => true,
+            Self::Elasticsearch { .. } => false,
+        }
+    }
+
     /// The tables that it fills, where it is one that has tables.
     #[must_use]
     pub fn tables(&self) -> &[Table] {

@@ -24,15 +24,19 @@ pub enum ToWorker {
     Barrier(Barrier),
 }
 
-/// The end of an epoch.
+/// The end of an epoch, or of a piece of one.
 #[derive(Debug, Clone)]
 pub struct Barrier {
+    /// how many came before it in this run: parts of one barrier belong together
+    pub number: u64,
     /// which epoch ends
     pub epoch: EpochId,
     /// the next offset to read in each partition
     pub positions: Arc<Positions>,
     /// whether it happens for the first time
     pub mode: Mode,
+    /// whether a checkpoint is due at it
+    pub checkpoint: bool,
 }
 
 /// Whether an epoch happens for the first time.
@@ -40,9 +44,14 @@ pub struct Barrier {
 pub enum Mode {
     /// It is being decided now.
     Live,
-    /// The journal has it; it runs again for sinks that have not confirmed it. States, journal and
-    /// dead letters have it already and stay as they are.
-    Replay,
+    /// The journal has it and decides; the ledger and the dead letters have it already.
+    Replay {
+        /// whether some sink has not confirmed it
+        shown: bool,
+    },
+    /// Records of epochs that the journal has forgotten, for states that no checkpoint has: they are
+    /// decided again, and nobody is told.
+    Rebuild,
 }
 
 /// One worker's share of an epoch.

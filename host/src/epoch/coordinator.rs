@@ -3,14 +3,16 @@
 //! # Invariants
 //!
 //! 1. Epochs leave in order, each once every worker has handed in its share.
-//! 2. A replayed epoch changes no state: its aggregate rows show the states as they are now.
+//! 2. States are what the journal makes of the records: a replayed epoch changes them as the live one
+//!    did. A snapshot has them as they are at the end of its epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::barrier::{EpochPart, Mode};
-use super::{EpochId, EpochOutput, OutputBatch};
+use super::{EpochOutput, OutputBatch};
 use crate::aggregate::{AggregateError, Partial, StateTable, Touched};
+use crate::checkpoint::Snapshot;
 
 /// An epoch on its way to the sinks.
 #[derive(Debug)]
@@ -19,13 +21,18 @@ pub struct Completed {
     pub output: EpochOutput,
     /// whether it happens for the first time
     pub mode: Mode,
+    /// whether a checkpoint is due at its end
+    pub checkpoint: bool,
+    /// the states at its end, once whoever coordinates has asked for them
+    pub snapshot: Option<Snapshot>,
 }
 
 /// Collects shares and holds the states.
 pub struct Coordinator {
     workers: usize,
     tables: Vec<Table>,
-    waiting: BTreeMap<EpochId, Vec<EpochPart>>,
+    /// by the number of their barrier
+    waiting: BTreeMap<u64, Vec<EpochPart>>,
 }
 
 struct Table {
@@ -56,13 +63,13 @@ impl Coordinator {
     ///
     /// [`AggregateError`]: the pipeline has to stop, the states may be merged in part.
     pub fn accept(&mut self, part: EpochPart) -> Result<Option<Completed>, AggregateError> {
-        let epoch = part.barrier.epoch;
-        let parts = self.waiting.entry(epoch).or_default();
+        let number = part.barrier.number;
+        let parts = self.waiting.entry(number).or_default();
         parts.push(part);
         if parts.len() < self.workers {
             return Ok(None);
         }
-        let parts = self.waiting.remove(&epoch).unwrap_or_default();
+        let parts = self.waiting.remove(&number).unwrap_or_default();
         self.complete(parts).map(Some)
     }
 
@@ -91,14 +98,11 @@ impl Coordinator {
             output.excluded.extend(part.excluded);
             output.dead_letters.extend(part.dead_letters);
         }
+        let shown = matches!(barrier.mode, Mode::Live | Mode::Replay { shown: true });
         for (table, partials) in self.tables.iter_mut().zip(&partials) {
-            let touched = Touched::by(partials);
-            if barrier.mode == Mode::Live {
-                table.states.merge(partials)?;
-                output.state.extend(table.states.changes(&touched));
-            }
-            if table.shown {
-                let batches = table.states.rows(&touched)?.into_iter();
+            table.states.merge(partials)?;
+            if table.shown && shown {
+                let batches = table.states.rows(&Touched::by(partials))?.into_iter();
                 let batches = batches.map(|columns| OutputBatch {
                     columns,
                     origins: Vec::new(),
@@ -110,6 +114,18 @@ impl Coordinator {
         Ok(Completed {
             output,
             mode: barrier.mode,
+            checkpoint: barrier.checkpoint,
+            snapshot: None,
         })
+    }
+
+    /// The states as they are now, at the end of the epoch that was completed last.
+    pub fn snapshot(&mut self, output: &EpochOutput) -> Snapshot {
+        let tables = self.tables.iter_mut();
+        Snapshot {
+            epoch: output.epoch,
+            positions: output.positions.clone(),
+            tables: tables.map(|table| table.states.snapshot()).collect(),
+        }
     }
 }

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use crate::checkpoint::StateChange;
 use crate::record::{DeadLetter, Origin, Positions};
 
 /// The number of an epoch; the first is 1, and 0 is "none yet".
@@ -57,8 +56,6 @@ pub struct EpochOutput {
     pub positions: Positions,
     /// the rows of each stream that some sink takes, by the stream's name
     pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
-    /// the aggregate states that it touched
-    pub state: Vec<StateChange>,
     /// records that some stage rejected: a replay leaves them out without asking again
     pub excluded: BTreeSet<Origin>,
     /// every record that was left out, decoding included

@@ -97,6 +97,7 @@ pub(super) fn status(seconds: u64) -> Status {
                     .into(),
             })
             .collect(),
+        checkpoint: None,
     }
 }
 
@@ -273,6 +274,7 @@ pub(super) fn any_status() -> impl Strategy<Value = Status> {
                 components,
                 recent_epochs: epochs_seen,
                 recent_dead_letters: letters,
+                checkpoint: None,
             }
         },
     )

@@ -5,16 +5,19 @@
 //! 1. A sink other than the ledger sees an epoch only after the ledger has committed it.
 //! 2. A sink's confirmation is noted only after the sink has made the epoch durable and the rows
 //!    that it refused are in the dead letters.
+//! 3. A snapshot of the states is passed on only after its epoch was committed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::PipelineError;
+use super::checkpoint::Published;
 use super::monitor::{Monitor, Queue};
 use super::patience::{DEAD_LETTERS, Patience};
+use crate::checkpoint::Snapshot;
 use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
 use crate::record::DeadLetter;
@@ -37,6 +40,15 @@ pub(super) struct Outlet {
     pub(super) confirmed: EpochId,
 }
 
+/// The way to the task that writes checkpoints, and back.
+pub(super) struct Checkpoints {
+    /// `None` once there are no more epochs
+    pub(super) outbox: Option<mpsc::Sender<Snapshot>>,
+    /// told of the last epoch that everybody has
+    pub(super) confirmed: watch::Sender<EpochId>,
+    pub(super) published: mpsc::Receiver<Published>,
+}
+
 /// The task that owns the ledger and the dead letters: what is appended to a file of dead letters
 /// is in the journal before anything else is appended.
 pub(super) struct LedgerTask {
@@ -45,43 +57,68 @@ pub(super) struct LedgerTask {
     pub(super) inbox: mpsc::Receiver<Completed>,
     pub(super) outlets: Vec<Outlet>,
     pub(super) confirmations: mpsc::Receiver<Confirmed>,
+    pub(super) checkpoints: Checkpoints,
+    /// how far everybody is: the ledger and the other sinks, by name
+    pub(super) progress: BTreeMap<String, EpochId>,
     pub(super) monitor: Arc<Monitor>,
 }
 
 enum Event {
     Confirmed(Confirmed),
-    Completed(Completed),
+    Published(Published),
+    Completed(Box<Completed>),
     NoMoreEpochs,
 }
 
 impl LedgerTask {
-    /// Commits epochs until there are no more and every sink has confirmed the last one.
+    /// Commits epochs until there are no more, every sink has confirmed the last one, and the last
+    /// checkpoint is written.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+        let mut more = true;
         loop {
             let event = tokio::select! {
                 biased;
                 Some(confirmed) = self.confirmations.recv() => Event::Confirmed(confirmed),
-                completed = self.inbox.recv() => {
-                    completed.map_or(Event::NoMoreEpochs, Event::Completed)
+                Some(published) = self.checkpoints.published.recv() => Event::Published(published),
+                completed = self.inbox.recv(), if more => {
+                    completed.map_or(Event::NoMoreEpochs, |c| Event::Completed(Box::new(c)))
                 }
+                else => return Ok(()),
             };
             match event {
                 Event::Confirmed(confirmed) => self.confirm(confirmed).await?,
-                Event::Completed(completed) => self.complete(completed).await?,
-                Event::NoMoreEpochs => break,
+                Event::Published(published) => self.forget(published).await?,
+                Event::Completed(completed) => {
+                    if let Some(snapshot) = self.complete(*completed).await?
+                        && let Some(outbox) = &self.checkpoints.outbox
+                    {
+                        // The queue has room for one, and the next one comes when it is done. The
+                        // task is gone only if it has failed, and says why itself.
+                        let _ = outbox.try_send(snapshot);
+                    }
+                }
+                Event::NoMoreEpochs => {
+                    // The others' tasks end when these close, and hang up when they have.
+                    more = false;
+                    self.checkpoints.outbox = None;
+                    self.outlets.clear();
+                }
             }
         }
-        // The sinks' tasks end when their inboxes close, and hang up when they have confirmed.
-        self.outlets.clear();
-        while let Some(confirmed) = self.confirmations.recv().await {
-            self.confirm(confirmed).await?;
-        }
-        Ok(())
     }
 
-    async fn complete(&mut self, completed: Completed) -> Result<(), PipelineError> {
+    /// Commits an epoch and hands it to the other sinks; the snapshot that may be stored now.
+    async fn complete(&mut self, completed: Completed) -> Result<Option<Snapshot>, PipelineError> {
         self.monitor.ledger_queue().left();
-        let Completed { mut output, mode } = completed;
+        let Completed {
+            mut output,
+            mode,
+            snapshot,
+            ..
+        } = completed;
+        if mode == Mode::Rebuild {
+            return Ok(None);
+        }
         if mode == Mode::Live {
             let taken = Instant::now();
             let waits = self.monitor.waits();
@@ -104,6 +141,8 @@ impl LedgerTask {
             patience.over();
             self.monitor.sink_wrote(0, &output, 0, started.elapsed());
             self.monitor.epoch_committed(&output, taken);
+            let ledger = self.ledger.name().to_owned();
+            self.reached(ledger, output.epoch);
         }
         let output = Arc::new(output);
         for outlet in &self.outlets {
@@ -113,6 +152,30 @@ impl LedgerTask {
                 let _ = outlet.outbox.send(Arc::clone(&output)).await;
             }
         }
+        Ok(snapshot)
+    }
+
+    /// Notes how far a sink has come.
+    fn reached(&mut self, sink: String, epoch: EpochId) {
+        self.progress.insert(sink, epoch);
+        let least = self.progress.values().copied().min().unwrap_or_default();
+        self.checkpoints
+            .confirmed
+            .send_if_modified(|known| std::mem::replace(known, least) != least);
+    }
+
+    async fn forget(&mut self, published: Published) -> Result<(), PipelineError> {
+        let mut patience = Patience::new(self.monitor.waits(), self.ledger.name());
+        while let Err(error) = patience
+            .watch(self.ledger.checkpointed(published.oldest))
+            .await
+        {
+            self.monitor.sink_retried(0);
+            patience.retry(error).await?;
+        }
+        patience.over();
+        // Its task may have been given up at a stop.
+        let _ = published.noted.send(());
         Ok(())
     }
 
@@ -139,6 +202,7 @@ impl LedgerTask {
             patience.retry(error).await?;
         }
         patience.over();
+        self.reached(sink, epoch);
         Ok(())
     }
 }

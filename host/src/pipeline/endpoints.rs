@@ -1,6 +1,7 @@
 //! The outside that a pipeline is run against.
 
 use super::{PipelineError, Plan};
+use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::{Pipeline, SinkKind, SourceKind};
 use crate::dead_letter::{self, DeadLetterSink};
 use crate::sink::elasticsearch::ElasticsearchSink;
@@ -10,7 +11,7 @@ use crate::sink::{Ledger, Sink};
 use crate::source::{self, Source};
 use crate::waiting::Waits;
 
-/// Source, sinks and dead letters of one run. [`open`](Self::open) makes those that the pipeline
+/// Source, sinks, dead letters and checkpoints of one run. [`open`](Self::open) makes those that the pipeline
 /// names; tests and measurements put others in their place.
 pub struct Endpoints {
     /// where records come from
@@ -21,12 +22,20 @@ pub struct Endpoints {
     pub sinks: Vec<Box<dyn Sink>>,
     /// where records go that cannot be used
     pub dead_letters: Box<dyn DeadLetterSink>,
-    /// where those of them that wait inside of a call note it
-    pub waits: Waits,
+    /// opens the store of checkpoints, of a life of the pipeline
+    pub checkpoints: OpenCheckpoints,
 }
 
+/// Opens the store of checkpoints: what it finds there belongs to this life of the pipeline, which
+/// the ledger tells.
+pub type OpenCheckpoints =
+    Box<dyn FnOnce(&str) -> Result<CheckpointStore, CheckpointError> + Send>;
+
+/// Opens the endpoints of a run, once more where it has to begin anew.
+pub type Connect<'a> = dyn Fn(&Waits) -> Result<Endpoints, PipelineError> + Send + Sync + 'a;
+
 impl Endpoints {
-    /// What the pipeline names. Connections are made when it runs, with patience.
+    /// What the pipeline names; those that wait inside of a call note it in `waits`. Connections are made when it runs, with patience.
     ///
     /// # Errors
     ///
@@ -35,7 +44,7 @@ impl Endpoints {
     /// # Panics
     ///
     /// When the pipeline has no PostgreSQL or SQLite sink, which the configuration refuses.
-    pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Self, PipelineError> {
+    pub fn open(pipeline: &Pipeline, plan: &Plan, waits: &Waits) -> Result<Self, PipelineError> {
         let sink_error = |sink: &str| {
             let sink = sink.to_owned();
             move |source| PipelineError::Sink { sink, source }
@@ -48,7 +57,6 @@ impl Endpoints {
         };
         let dead_letters =
             dead_letter::open(&pipeline.dead_letters, topic).map_err(sink_error("dead letters"))?;
-        let waits = Waits::default();
         let mut ledger: Option<Box<dyn Ledger>> = None;
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         for sink in &pipeline.sinks {
@@ -69,7 +77,7 @@ impl Endpoints {
                     let indices = plan.indices(&sink.name).to_vec();
                     let opened = ElasticsearchSink::new(&sink.name, url, indices)
                         .map_err(sink_error(&sink.name))?;
-                    sinks.push(Box::new(opened.noting_in(&waits)));
+                    sinks.push(Box::new(opened.noting_in(waits)));
                 }
             }
         }
@@ -78,7 +86,7 @@ impl Endpoints {
             ledger: ledger.expect("a validated pipeline has one sink that keeps the journal"),
             sinks,
             dead_letters,
-            waits,
+            checkpoints: Box::new(|_| Err(CheckpointError)),
         })
     }
 }

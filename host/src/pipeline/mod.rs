@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! reader ─► worker 1 … n ─► coordinator ─► ledger task ─► sink tasks
-//! (thread)    (threads)       (thread)       (tokio)        (tokio)
+//! (thread)    (threads)       (thread)       (tokio)   └─► checkpoint task
 //! ```
 //!
 //! All queues are bounded: a slow sink slows the source and never grows memory. When a part ends,
 //! for good or with an error, its queues close, and the parts before and behind it end by that.
 
+mod checkpoint;
 mod commit;
 mod endpoints;
 mod monitor;
@@ -15,25 +16,29 @@ mod parts;
 mod patience;
 mod plan;
 mod reader;
+mod recover;
 mod start;
 mod summary;
 mod survey;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use endpoints::Endpoints;
+pub use endpoints::{Connect, Endpoints, OpenCheckpoints};
 pub use monitor::{Monitor, STUCK_AFTER};
 pub use plan::{Plan, Stream};
 pub use summary::{ProcessUsage, StageSummary, Summary};
 
 use crate::aggregate::AggregateError;
+use crate::checkpoint::CheckpointError;
 use crate::config::{Pipeline, SourceKind};
 use crate::epoch::{Coordinator, EpochCutter, EpochId};
 use crate::guest::{CallError, ConfigureError};
@@ -41,7 +46,8 @@ use crate::record::{Origin, Partition};
 use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
-use commit::{LedgerTask, Outlet, SinkTask};
+use checkpoint::{CheckpointClock, CheckpointTask};
+use commit::{Checkpoints, LedgerTask, Outlet, SinkTask};
 use monitor::Stage;
 use parts::Parts;
 use patience::{Patience, SOURCE};
@@ -97,6 +103,9 @@ pub enum PipelineError {
         /// what happened
         source: CallError,
     },
+    /// The store of checkpoints cannot be used.
+    #[error("checkpoints cannot be used")]
+    Checkpoint(#[source] CheckpointError),
     /// States cannot be merged or shown.
     #[error(transparent)]
     Aggregate(#[from] AggregateError),
@@ -154,14 +163,47 @@ pub enum PipelineError {
 pub async fn run(
     pipeline: &Pipeline,
     plan: &Plan,
-    endpoints: Endpoints,
+    connect: &Connect<'_>,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
     let endless = matches!(&pipeline.source.kind, SourceKind::Generator(g) if g.records.is_none());
     if options.once && endless {
         return Err(PipelineError::Endless);
     }
+    let mut refused = Refusals::default();
+    loop {
+        match run_once(pipeline, plan, connect, options, &refused).await {
+            // What follows them was made with them: from the last commit on, all is made again.
+            Err(PipelineError::Sink {
+                sink,
+                source: error @ SinkError::Refused(_),
+            }) if !options.stop.is_cancelled() => {
+                tracing::warn!(sink, %error, "making the epoch again without them");
+                let SinkError::Refused(records) = error else {
+                    continue;
+                };
+                Arc::make_mut(&mut refused)
+                    .extend(records.into_iter().map(|r| (r.origin, r.reason)));
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Records that the ledger has refused, with the reason: they are left out when their epoch is made
+/// again.
+type Refusals = Arc<BTreeMap<Origin, String>>;
+
+/// Runs it until it ends for some reason.
+async fn run_once(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    connect: &Connect<'_>,
+    options: &RunOptions,
+    refused: &Refusals,
+) -> Result<Summary, PipelineError> {
     let monitor = &options.monitor;
+    let endpoints = connect(monitor.waits())?;
     let waiter = Waiter {
         stop: &options.stop,
         waits: monitor.waits(),
@@ -172,10 +214,13 @@ pub async fn run(
     let others = others.map(Option::unwrap_or_default);
     let epoch = ready.beginning.epoch;
     monitor.begin(&ready.beginning, std::iter::once(epoch).chain(others));
+    if let Some((epoch, _)) = ready.recovered.checkpoint {
+        monitor.checkpoint_restored(epoch);
+    }
     tracing::info!(pipeline = pipeline.name, epoch = epoch.0, "running");
     let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
-    let parts = wire(pipeline, plan, ready, options, &reading)?;
+    let parts = wire(pipeline, plan, ready, options, (&reading, refused))?;
     parts
         .finish(&options.stop, &reading, STOP_DEADLINE, monitor)
         .await?;
@@ -191,13 +236,14 @@ fn in_flight(pipeline: &Pipeline) -> usize {
 fn wire(
     pipeline: &Pipeline,
     plan: &Plan,
-    mut ready: Ready,
+    ready: Ready,
     options: &RunOptions,
-    reading: &CancellationToken,
+    (reading, refused): (&CancellationToken, &Refusals),
 ) -> Result<Parts, PipelineError> {
     let monitor = &options.monitor;
     let mut parts = Parts::new();
-    let coordinator = coordinator(pipeline, plan, &mut ready.claim)?;
+    let coordinator = Coordinator::new(pipeline.workers, ready.recovered.tables);
+    let mut progress = BTreeMap::from([(ready.ledger.name().to_owned(), ready.beginning.epoch)]);
 
     // Room for all that can be under way: so a sink never waits for the ledger's task to listen
     // while that task waits for the sink's queue.
@@ -206,10 +252,12 @@ fn wire(
     for (index, sink) in ready.sinks.into_iter().enumerate() {
         let (outbox, inbox) = mpsc::channel(OUTLET_QUEUE);
         let confirmed = ready.claim.confirmed.get(sink.name()).copied();
+        let confirmed = confirmed.unwrap_or_default();
+        progress.insert(sink.name().to_owned(), confirmed);
         outlets.push(Outlet {
             outbox,
             queue: Arc::clone(monitor.outlet_queue(index)),
-            confirmed: confirmed.unwrap_or_default(),
+            confirmed,
         });
         let task = SinkTask {
             sink,
@@ -220,6 +268,24 @@ fn wire(
         };
         parts.task(task.run());
     }
+    let busy = Arc::new(AtomicBool::new(false));
+    // Room for the last one, at a stop, behind the one that is being written.
+    let (snapshot_out, snapshot_in) = mpsc::channel(2);
+    let (confirmed_out, confirmed_in) = watch::channel(EpochId::default());
+    let (published_out, published_in) = mpsc::channel(1);
+    let checkpoint_task = CheckpointTask {
+        store: ready.checkpoints,
+        keep: 3,
+        generation: ready.claim.generation,
+        definition: plan.definition(),
+        files: ready.recovered.files,
+        inbox: snapshot_in,
+        confirmed: confirmed_in,
+        published: published_out,
+        busy: Arc::clone(&busy),
+        monitor: Arc::clone(monitor),
+    };
+    parts.task(checkpoint_task.run());
     let (epoch_out, epoch_in) = mpsc::channel(in_flight(pipeline));
     let ledger_task = LedgerTask {
         ledger: ready.ledger,
@@ -227,6 +293,12 @@ fn wire(
         inbox: epoch_in,
         outlets,
         confirmations: confirm_in,
+        checkpoints: Checkpoints {
+            outbox: Some(snapshot_out),
+            confirmed: confirmed_out,
+            published: published_in,
+        },
+        progress,
         monitor: Arc::clone(monitor),
     };
     parts.task(ledger_task.run());
@@ -240,7 +312,8 @@ fn wire(
     for index in 0..pipeline.workers {
         let (outbox, inbox) = sync_channel(WORKER_QUEUE);
         workers.push((outbox, Arc::clone(monitor.worker_queue(index))));
-        let worker = Worker::new(plan.chain()?, index, Arc::clone(monitor));
+        let mut worker = Worker::new(plan.chain()?, index, Arc::clone(monitor));
+        worker.leave_out(Arc::clone(refused), plan.ledger());
         let part_out = part_out.clone();
         parts.thread(&format!("worker {index}"), move || {
             worker.run(&inbox, &part_out)
@@ -254,33 +327,25 @@ fn wire(
             EPOCH_BYTES_MAX,
             pipeline.commit.max_wait,
         ),
+        checkpoints: CheckpointClock::new(
+            std::time::Duration::from_secs(30),
+            busy,
+            ready.beginning.rebuild.is_some() || !ready.beginning.replay.is_empty(),
+        ),
         epoch: ready.beginning.epoch,
+        rebuild: ready.beginning.rebuild,
         replay: ready.beginning.replay,
+        confirmed: ready.beginning.confirmed,
         live: ready.beginning.live,
         until: options.once.then_some(ready.beginning.ends),
         stop: reading.clone(),
         monitor: Arc::clone(monitor),
         pulse: Arc::clone(monitor.reader_pulse()),
         patience: Patience::new(monitor.waits(), SOURCE),
+        barriers: 0,
     };
     parts.thread("reader", move || reader.run());
     Ok(parts)
-}
-
-/// The coordinator with the states as they were stored.
-fn coordinator(
-    pipeline: &Pipeline,
-    plan: &Plan,
-    claim: &mut crate::sink::Claim,
-) -> Result<Coordinator, PipelineError> {
-    let mut tables = plan.states()?;
-    for (table, _) in &mut tables {
-        let mine = claim
-            .state
-            .extract_if(.., |change| change.aggregate == *table.name());
-        table.restore(mine.collect())?;
-    }
-    Ok(Coordinator::new(pipeline.workers, tables))
 }
 
 /// Completes epochs until the workers hang up, or nobody commits any more.
@@ -297,9 +362,14 @@ fn coordinate(
         let pulse = monitor.coordinator_pulse();
         let completed =
             pulse.busy(|| monitor.time(Stage::Merge, 0, || coordinator.accept(part)))?;
-        let Some(completed) = completed else {
+        let Some(mut completed) = completed else {
             continue;
         };
+        if completed.checkpoint {
+            let began = Instant::now();
+            completed.snapshot = Some(coordinator.snapshot(&completed.output));
+            monitor.snapshot_taken(began.elapsed());
+        }
         monitor.epoch_merged(completed.output.epoch, gathered);
         tell_states(&coordinator, monitor);
         monitor.ledger_queue().entered();

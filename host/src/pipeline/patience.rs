@@ -21,12 +21,15 @@ const SLOW: Duration = Duration::from_secs(15);
 pub(super) const SOURCE: &str = "source";
 /// The name that the dead letters have in a status.
 pub(super) const DEAD_LETTERS: &str = "dead_letters";
+/// The part that waits for the store of checkpoints.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 
 /// A part, as an error names it.
 pub(super) fn shown(part: &str) -> String {
     match part {
         SOURCE => "the source".to_owned(),
         DEAD_LETTERS => "dead letters".to_owned(),
+        CHECKPOINTS => "the checkpoint store".to_owned(),
         sink => sink.to_owned(),
     }
 }
@@ -97,7 +100,7 @@ impl Patience {
                 tokio::time::sleep(self.failed(&error)).await;
                 Ok(())
             }
-            Remedy::Stop => Err(PipelineError::Sink {
+            Remedy::LeaveOut | Remedy::Stop => Err(PipelineError::Sink {
                 sink: shown(self.wait.part()),
                 source: error,
             }),

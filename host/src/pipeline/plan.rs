@@ -95,6 +95,12 @@ impl Plan {
         self.indices.get(sink).map_or(&[], Vec::as_slice)
     }
 
+    /// The name of the sink that keeps the journal.
+    #[must_use]
+    pub fn ledger(&self) -> &str {
+        &self.ledger
+    }
+
     /// What the stored state depends on: kept by the ledger and compared at every start.
     #[must_use]
     pub fn definition(&self) -> serde_json::Value {

@@ -1,7 +1,7 @@
 //! The reader: polls the source, cuts epochs, and hands records to the workers by partition.
 //!
-//! It alone decides what an epoch contains. First it repeats the epochs that some sink has not
-//! confirmed, exactly as the journal has them; then it goes on live.
+//! It alone decides what an epoch contains, and after which one a checkpoint is due. First it repeats
+//! the epochs since the last checkpoint, exactly as the journal has them; then it goes on live.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
+use super::checkpoint::CheckpointClock;
 use super::monitor::{Monitor, Pulse, Queue, Stage};
 use super::patience::Patience;
 use crate::epoch::{Barrier, EpochCutter, EpochId, JournalEntry, Mode, ToWorker};
@@ -21,6 +22,8 @@ use crate::source::{PollLimit, Source, SourceError};
 const BATCH_ROWS: usize = 4_096;
 /// Or of about so many bytes.
 const BATCH_BYTES: usize = 2 << 20;
+/// States that are made anew are merged every so many records.
+const REBUILD_ROWS: usize = 16 * BATCH_ROWS;
 /// How long the reader may take to notice that it should stop.
 const POLL_WAIT: Duration = Duration::from_millis(100);
 
@@ -31,16 +34,23 @@ pub(super) struct Reader {
     pub(super) cutter: EpochCutter,
     /// the last committed epoch
     pub(super) epoch: EpochId,
+    /// the epoch up to which states are made anew first, and the positions after it
+    pub(super) rebuild: Option<(EpochId, Positions)>,
     /// committed epochs to repeat, in order
     pub(super) replay: VecDeque<JournalEntry>,
+    /// the last epoch that every sink has confirmed
+    pub(super) confirmed: EpochId,
     /// where the live epochs begin
     pub(super) live: Positions,
+    pub(super) checkpoints: CheckpointClock,
     /// where to stop, if anywhere
     pub(super) until: Option<Positions>,
     pub(super) stop: CancellationToken,
     pub(super) monitor: Arc<Monitor>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) patience: Patience,
+    /// barriers that were sent
+    pub(super) barriers: u64,
 }
 
 /// Nobody listens any more: some other part has failed and tells why itself.
@@ -65,6 +75,11 @@ impl Reader {
                 queue,
             })
             .collect();
+        if let Some((epoch, end)) = self.rebuild.take()
+            && let Err(HungUp) = self.make_anew(epoch, &end, &mut lanes)?
+        {
+            return Ok(());
+        }
         while let Some(entry) = self.replay.pop_front() {
             if let Err(HungUp) = self.repeat(entry, &mut lanes)? {
                 return Ok(());
@@ -73,9 +88,40 @@ impl Reader {
                 return Ok(());
             }
         }
+        self.checkpoints.begin(Instant::now());
         match self.live(&mut lanes)? {
             Ok(()) | Err(HungUp) => Ok(()),
         }
+    }
+
+    /// Runs the epochs again that the journal has forgotten, up to the positions `end` after `epoch`,
+    /// in pieces.
+    fn make_anew(
+        &mut self,
+        epoch: EpochId,
+        end: &Positions,
+        lanes: &mut [Lane],
+    ) -> Result<Result<(), HungUp>, PipelineError> {
+        let none = Arc::new(BTreeSet::new());
+        let mut rows = 0;
+        while !self.source.positions().reached(end) {
+            if self.stop.is_cancelled() {
+                return Ok(Ok(()));
+            }
+            let read = self.poll(end, REBUILD_ROWS - rows, POLL_WAIT)?;
+            rows += read.len();
+            if let Err(HungUp) = distribute(read, &none, lanes) {
+                return Ok(Err(HungUp));
+            }
+            if rows >= REBUILD_ROWS || self.source.positions().reached(end) {
+                rows = 0;
+                let barrier = self.barrier(epoch, end.clone(), Mode::Rebuild);
+                if let Err(HungUp) = cut(&barrier, &none, lanes) {
+                    return Ok(Err(HungUp));
+                }
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Runs one epoch of the journal again.
@@ -99,12 +145,20 @@ impl Reader {
                 return Ok(Err(HungUp));
             }
         }
-        let barrier = Barrier {
-            epoch: entry.epoch,
-            positions: Arc::new(entry.positions),
-            mode: Mode::Replay,
-        };
+        let shown = entry.epoch > self.confirmed;
+        let barrier = self.barrier(entry.epoch, entry.positions, Mode::Replay { shown });
         Ok(cut(&barrier, &excluded, lanes))
+    }
+
+    fn barrier(&mut self, epoch: EpochId, positions: Positions, mode: Mode) -> Barrier {
+        self.barriers += 1;
+        Barrier {
+            number: self.barriers,
+            epoch,
+            positions: Arc::new(positions),
+            mode,
+            checkpoint: false,
+        }
     }
 
     fn live(&mut self, lanes: &mut [Lane]) -> Result<Result<(), HungUp>, PipelineError> {
@@ -117,18 +171,21 @@ impl Reader {
             let stop = self.stop.is_cancelled()
                 || end.is_some_and(|end| self.source.positions().reached(end));
             // At a stop also where only gaps were passed: they may be deleted before the next start.
-            let last = stop && *self.source.positions() != committed;
-            if last || (!self.cutter.is_empty() && self.cutter.is_due(Instant::now())) {
+            // And an epoch without records where there are some that no checkpoint has.
+            let now = Instant::now();
+            let checkpoint = stop || self.checkpoints.is_due(now);
+            let moved = *self.source.positions() != committed;
+            let last = stop && (moved || self.checkpoints.is_behind());
+            let idle = checkpoint && self.cutter.is_empty() && self.checkpoints.is_behind();
+            if last || idle || (!self.cutter.is_empty() && self.cutter.is_due(now)) {
                 self.epoch = self.epoch.next();
                 let (records, began) = (self.cutter.len(), self.cutter.began());
                 self.monitor.epoch_cut(self.epoch, records, began);
                 self.cutter.cut();
                 committed = self.source.positions().clone();
-                let barrier = Barrier {
-                    epoch: self.epoch,
-                    positions: Arc::new(committed.clone()),
-                    mode: Mode::Live,
-                };
+                let mut barrier = self.barrier(self.epoch, committed.clone(), Mode::Live);
+                barrier.checkpoint = checkpoint;
+                self.checkpoints.cut(checkpoint, now);
                 if let Err(HungUp) = cut(&barrier, &none, lanes) {
                     return Ok(Err(HungUp));
                 }

@@ -1,5 +1,5 @@
-//! What happens before the first record: waiting for servers, claiming the pipeline, finding out
-//! where to read on.
+//! What happens before the first record: waiting for servers, claiming the pipeline, restoring the
+//! states, finding out where to read on.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::commit::least_confirmed;
-use super::patience::{DEAD_LETTERS, Patience, SOURCE, shown};
+use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
+use super::recover::{Recovered, Trouble, recover};
 use super::{Endpoints, PipelineError, Plan};
+use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::{Pipeline, SourceKind, Start};
 use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
@@ -39,7 +41,7 @@ macro_rules! wait_for {
                     patience.over();
                     break done;
                 }
-                Err(error) if error.remedy() == Remedy::Stop => {
+                Err(error) if error.remedy() != Remedy::Retry => {
                     return Err(PipelineError::Sink {
                         sink: shown($part),
                         source: error,
@@ -69,8 +71,13 @@ fn stopped_while_waiting(part: &str) -> PipelineError {
 pub(super) struct Beginning {
     /// the last committed epoch
     pub(super) epoch: EpochId,
-    /// committed epochs that some sink has not confirmed, in order
+    /// the epoch up to which states have to be made anew from the records alone, as neither a
+    /// checkpoint nor the journal reaches back far enough, and the positions after it
+    pub(super) rebuild: Option<(EpochId, Positions)>,
+    /// committed epochs since the checkpoint, or since the rebuilt ones, in order
     pub(super) replay: VecDeque<JournalEntry>,
+    /// the last epoch that every sink has confirmed
+    pub(super) confirmed: EpochId,
     /// the positions that live epochs begin at
     pub(super) live: Positions,
     /// the ends of all partitions as they are now
@@ -86,6 +93,8 @@ pub(super) struct Ready {
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) dead_letters: Box<dyn DeadLetterSink>,
     pub(super) claim: Claim,
+    pub(super) checkpoints: CheckpointStore,
+    pub(super) recovered: Recovered,
     pub(super) beginning: Beginning,
 }
 
@@ -101,7 +110,7 @@ pub(super) async fn make_ready(
         mut ledger,
         mut sinks,
         mut dead_letters,
-        waits: _,
+        checkpoints,
     } = endpoints;
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let claim = claim(&mut *ledger, &plan.definition(), &others, waiter).await?;
@@ -110,16 +119,53 @@ pub(super) async fn make_ready(
     }
     let committed = claim.dead_letter_bytes;
     let bytes = wait_for!(waiter, DEAD_LETTERS, dead_letters.recover(committed));
+    let checkpoints = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
+    let recovered = restore(&checkpoints, plan, &claim, waiter).await?;
+    let known = (&claim, recovered.checkpoint.as_ref());
     let kind = &pipeline.source.kind;
-    let (source, beginning) = begin(source, kind, &mut *ledger, &claim, bytes, waiter).await?;
+    let (source, beginning) = begin(source, kind, &mut *ledger, known, bytes, waiter).await?;
     Ok(Ready {
         source,
         ledger,
         sinks,
         dead_letters,
         claim,
+        checkpoints,
+        recovered,
         beginning,
     })
+}
+
+/// Restores the states from the newest checkpoint that every sink can go on from.
+async fn restore(
+    store: &CheckpointStore,
+    plan: &Plan,
+    claim: &Claim,
+    waiter: Waiter<'_>,
+) -> Result<Recovered, PipelineError> {
+    let latest = least_confirmed(&claim.confirmed, claim.epoch).min(claim.epoch);
+    let mut patience = Patience::new(waiter.waits, CHECKPOINTS);
+    loop {
+        let tried = tokio::select! {
+            biased;
+            () = waiter.stop.cancelled() => return Err(stopped_while_waiting(CHECKPOINTS)),
+            tried = patience.watch(recover(store, plan, claim.epoch, latest)) => tried,
+        };
+        match tried {
+            Ok(recovered) => {
+                patience.over();
+                return Ok(recovered);
+            }
+            Err(error) if error.remedy() == Remedy::Retry => {
+                waiter.pause(CHECKPOINTS, patience.failed(&error)).await?;
+            }
+            Err(Trouble::Pipeline(error)) => return Err(error),
+            Err(Trouble::Store(error)) => return Err(PipelineError::Checkpoint(error)),
+            Err(Trouble::Misfit(reason)) => {
+                return Err(PipelineError::Checkpoint(CheckpointError::permanent(reason)));
+            }
+        }
+    }
 }
 
 /// Connects the ledger and claims the pipeline.
@@ -147,18 +193,17 @@ async fn begin(
     mut source: Box<dyn Source>,
     kind: &SourceKind,
     ledger: &mut dyn Ledger,
-    claim: &Claim,
+    (claim, checkpoint): (&Claim, Option<&(EpochId, Positions)>),
     dead_letter_bytes: Option<u64>,
     waiter: Waiter<'_>,
 ) -> Result<(Box<dyn Source>, Beginning), PipelineError> {
     let ranges;
     (source, ranges) = partitions(source, waiter).await?;
-    let ends: Positions = ranges.iter().map(|r| (r.partition, r.end)).collect();
-    let mut epoch = claim.epoch;
     let live = live_positions(kind, claim, &ranges)?;
     // Before anything is written or read again: what was committed is still where it was.
     check_positions(&live, &ranges).map_err(PipelineError::Source)?;
     let name = ledger.name().to_owned();
+    let mut epoch = claim.epoch;
     if epoch == EpochId::default() {
         epoch = epoch.next();
         let beginning = EpochOutput {
@@ -169,41 +214,105 @@ async fn begin(
         };
         let _ = wait_for!(waiter, &name, ledger.write(&beginning));
     }
-    let least = least_confirmed(&claim.confirmed, epoch);
-    let before = EpochId(least.0.saturating_sub(1));
-    let mut journal = VecDeque::from(wait_for!(waiter, &name, ledger.journal(before)));
-    let base = if least == EpochId::default() {
-        journal.front().cloned()
-    } else {
-        journal.pop_front()
-    };
-    let base = base.ok_or(PipelineError::JournalGap(least))?;
-    let mut from = live.clone();
-    for (partition, position) in base.positions.iter() {
-        from.set(partition, position);
-    }
-    // The first epoch has no records.
-    if journal.iter().any(|entry| entry.epoch > EpochId(1)) {
-        // Partitions that the base does not know began where they began.
-        for range in &ranges {
-            if base.positions.get(range.partition).is_none() {
-                from.set(range.partition, range.begin);
-            }
-        }
-        tracing::info!(
-            epochs = journal.len(),
-            "reading epochs again for the sinks that have not confirmed them"
-        );
+    let after = checkpoint.map_or(EpochId(0), |(epoch, _)| *epoch);
+    let journal = wait_for!(waiter, &name, ledger.journal(after));
+    let path = Path::along(journal, checkpoint, epoch)?;
+    let from = path.from(&live, &ranges);
+    if path.reads() {
+        check_positions(&from, &ranges).map_err(PipelineError::Source)?;
+        path.announce(after);
     }
     let beginning = Beginning {
         epoch,
-        replay: journal,
+        rebuild: path.rebuild,
+        replay: path.replay,
+        confirmed: least_confirmed(&claim.confirmed, epoch),
         live,
-        ends,
+        ends: ranges.iter().map(|r| (r.partition, r.end)).collect(),
         ranges,
     };
     let source = seek(source, from, waiter).await?;
     Ok((source, beginning))
+}
+
+/// The way from the states that a run begins with to the last committed epoch.
+struct Path {
+    /// where the records begin
+    base: Positions,
+    rebuild: Option<(EpochId, Positions)>,
+    replay: VecDeque<JournalEntry>,
+}
+
+impl Path {
+    /// The way from the checkpoint, or else from the first epoch, to `last`. `journal` has the epochs
+    /// after the checkpoint, or else all that it still has.
+    fn along(
+        journal: Vec<JournalEntry>,
+        checkpoint: Option<&(EpochId, Positions)>,
+        last: EpochId,
+    ) -> Result<Self, PipelineError> {
+        let mut replay = VecDeque::from(journal);
+        let mut rebuild = None;
+        let (mut before, base) = if let Some((epoch, positions)) = checkpoint {
+            (*epoch, positions.clone())
+        } else {
+            let first = replay.pop_front().filter(|entry| entry.epoch == EpochId(1));
+            let first = first.ok_or(PipelineError::JournalGap(EpochId(1)))?;
+            // What came between has been forgotten: its records have to be decided again.
+            let gap = replay.front().is_some_and(|entry| entry.epoch > EpochId(2));
+            if gap && let Some(oldest) = replay.pop_front() {
+                rebuild = Some((oldest.epoch, oldest.positions));
+            }
+            let before = rebuild.as_ref().map_or(EpochId(1), |(epoch, _)| *epoch);
+            (before, first.positions)
+        };
+        for entry in &replay {
+            if entry.epoch != before.next() {
+                return Err(PipelineError::JournalGap(before.next()));
+            }
+            before = entry.epoch;
+        }
+        if before != last {
+            return Err(PipelineError::JournalGap(before.next()));
+        }
+        Ok(Self {
+            base,
+            rebuild,
+            replay,
+        })
+    }
+
+    /// Whether records are read again.
+    fn reads(&self) -> bool {
+        self.rebuild.is_some() || !self.replay.is_empty()
+    }
+
+    /// Where reading begins. Partitions that the base does not know began where they began.
+    fn from(&self, live: &Positions, ranges: &[PartitionRange]) -> Positions {
+        if !self.reads() {
+            return live.clone();
+        }
+        let begin = |range: &PartitionRange| {
+            let known = self.base.get(range.partition);
+            (range.partition, known.unwrap_or(range.begin))
+        };
+        ranges.iter().map(begin).collect()
+    }
+
+    fn announce(&self, checkpoint: EpochId) {
+        if let Some((epoch, _)) = &self.rebuild {
+            tracing::warn!(
+                up_to_epoch = epoch.0,
+                "no checkpoint can be used: making the states anew from all records since the beginning; \
+                 nothing is written meanwhile, and which of these records are rejected is decided again"
+            );
+        }
+        tracing::info!(
+            checkpoint = checkpoint.0,
+            epochs = self.replay.len(),
+            "reading the epochs since the checkpoint again"
+        );
+    }
 }
 
 /// Where the live epochs begin: where the last one ended, or where the pipeline is to begin.

@@ -19,7 +19,7 @@ use super::monitor::{Monitor, Stage};
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
-use crate::record::{DeadLetter, Origin, RawBatch, Rejection, Rows};
+use crate::record::{Cause, DeadLetter, Origin, RawBatch, Rejection, Rows};
 use crate::sink::screen::Screen;
 use crate::transform::TransformStage;
 
@@ -68,6 +68,9 @@ pub(super) struct Worker {
     streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     partials: Vec<Vec<Partial>>,
     left_out: Vec<DeadLetter>,
+    /// records that the ledger has refused, with the reason
+    refused: Arc<BTreeMap<Origin, String>>,
+    ledger: StageNames,
 }
 
 impl Worker {
@@ -80,7 +83,15 @@ impl Worker {
             streams: BTreeMap::new(),
             partials,
             left_out: Vec::new(),
+            refused: Arc::default(),
+            ledger: StageNames::decode(),
         }
+    }
+
+    /// Has records left out that the ledger has refused, with the reason.
+    pub(super) fn leave_out(&mut self, refused: Arc<BTreeMap<Origin, String>>, ledger: &str) {
+        self.refused = refused;
+        self.ledger.stage = ledger.into();
     }
 
     /// Works until the reader hangs up, or nobody wants the results any more.
@@ -110,6 +121,9 @@ impl Worker {
 
     fn process(&mut self, raw: &RawBatch, skip: &BTreeSet<Origin>) -> Result<(), PipelineError> {
         let mut rejected = Rejected::of(raw.len());
+        let (refused, all_skipped) = self.find_refused(raw, skip);
+        let skip = all_skipped.as_ref().unwrap_or(skip);
+        rejected.note(&self.ledger, refused, raw, &mut self.left_out);
         let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
         let decoder = &mut self.chain.decoder;
         let mut found = Vec::new();
@@ -162,6 +176,36 @@ impl Worker {
         Ok(())
     }
 
+    /// Those of a batch that the ledger has refused; all that are skipped then.
+    fn find_refused(
+        &self,
+        raw: &RawBatch,
+        skip: &BTreeSet<Origin>,
+    ) -> (Vec<Rejection>, Option<BTreeSet<Origin>>) {
+        if self.refused.is_empty() {
+            return (Vec::new(), None);
+        }
+        let mut skipped = None;
+        let mut found = Vec::new();
+        for (record, raw) in (0..).zip(raw.iter()) {
+            // One that the journal excludes has its letter.
+            if let Some(reason) = self.refused.get(&raw.origin)
+                && !skip.contains(&raw.origin)
+            {
+                skipped
+                    .get_or_insert_with(|| skip.clone())
+                    .insert(raw.origin);
+                found.push(Rejection {
+                    record,
+                    column: None,
+                    cause: Cause::Unstorable,
+                    reason: reason.clone(),
+                });
+            }
+        }
+        (found, skipped)
+    }
+
     /// Folds all aggregates, again without the records that one of them rejects until none does.
     fn fold(
         &mut self,
@@ -200,9 +244,7 @@ impl Worker {
     /// Ends the epoch: everything gathered since the last barrier.
     fn hand_over(&mut self, barrier: Barrier) -> Result<EpochPart, PipelineError> {
         let left_out = std::mem::take(&mut self.left_out);
-        if barrier.mode == Mode::Replay
-            && let Some(letter) = left_out.first()
-        {
+        if let (Mode::Replay { .. }, Some(letter)) = (barrier.mode, left_out.first()) {
             return Err(PipelineError::Diverged {
                 epoch: barrier.epoch,
                 stage: letter.stage.clone(),

@@ -1,9 +1,9 @@
 //! What every ledger that is a database keeps of a pipeline, and what it refuses a starting host:
 //! the same whatever the database.
 //!
-//! Four tables: `wasmill_pipelines` (the definition), `wasmill_progress` (how far each sink is, and
-//! the generation), `wasmill_epochs` (the journal) and `wasmill_state`. Positions and excluded records
-//! stand in the journal as JSON: offsets by partition.
+//! Three tables: `wasmill_pipelines` (the definition), `wasmill_progress` (how far each sink is, and
+//! the generation) and `wasmill_epochs` (the journal). Positions and excluded records stand in the
+//! journal as JSON: offsets by partition.
 //!
 //! # Not here
 //!
@@ -19,11 +19,10 @@ use crate::epoch::EpochId;
 use crate::record::{Origin, Partition, Positions};
 
 /// The tables that have rows of a pipeline.
-const TABLES: [&str; 4] = [
+const TABLES: [&str; 3] = [
     "wasmill_pipelines",
     "wasmill_progress",
     "wasmill_epochs",
-    "wasmill_state",
 ];
 
 /// How far a sink has come, and under whom.
@@ -31,6 +30,12 @@ const TABLES: [&str; 4] = [
 pub(super) struct Progress {
     pub(super) epoch: EpochId,
     pub(super) generation: u64,
+}
+
+/// The name of a life of a pipeline, which begins at its first claim: what an earlier one has left in
+/// other places is not its own.
+pub(super) fn new_life() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 /// Every sink of a pipeline.
@@ -206,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_pipeline_name_is_quoted_in_the_sql_that_forgets_it() {
-        assert!(forget_sql("it's").contains("DELETE FROM wasmill_state WHERE pipeline = 'it''s';"));
+        assert!(forget_sql("it's").contains("DELETE FROM wasmill_epochs WHERE pipeline = 'it''s';"));
     }
 
     #[test]

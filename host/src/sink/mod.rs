@@ -28,9 +28,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::checkpoint::StateChange;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::record::{DeadLetter, Positions};
+use crate::record::{DeadLetter, Origin, Positions};
 
 /// How long a check may take, of a sink or of the source.
 pub const CHECK_TIME_MAX: Duration = Duration::from_secs(10);
@@ -40,6 +39,8 @@ pub const CHECK_TIME_MAX: Duration = Duration::from_secs(10);
 pub enum Remedy {
     /// Try the same again, with backoff: the other side is away or busy.
     Retry,
+    /// Make the epoch again without the records that the error names.
+    LeaveOut,
     /// Stop the pipeline: trying again would fail the same way. Nothing is lost.
     Stop,
 }
@@ -67,9 +68,24 @@ pub enum SinkError {
         /// the generation that is now in force
         theirs: u64,
     },
+    /// A ledger takes everything of an epoch but the rows of these records; it has written nothing.
+    #[error(
+        "refused rows of {} records, the first one at offset {} of partition {}: {}",
+        .0.len(), .0[0].origin.offset, .0[0].origin.partition, .0[0].reason
+    )]
+    Refused(Vec<Refused>),
     /// Refused, and would be again.
     #[error("{0}")]
     Permanent(String),
+}
+
+/// A record of which a ledger does not take a row. An error has at least one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// the record
+    pub origin: Origin,
+    /// the table and what the database said
+    pub reason: String,
 }
 
 impl SinkError {
@@ -78,6 +94,7 @@ impl SinkError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Unavailable { .. } => Remedy::Retry,
+            Self::Refused(_) => Remedy::LeaveOut,
             Self::Fenced { .. } | Self::Permanent(_) => Remedy::Stop,
         }
     }
@@ -118,13 +135,17 @@ pub trait Sink: Send {
     /// # Errors
     ///
     /// On `Err` part of the epoch may be stored. Writing the same epoch again must leave the same
-    /// rows as writing it once, so the caller repeats it whole.
+    /// rows as writing it once, so the caller repeats it whole. [`SinkError::Refused`] comes from
+    /// ledgers only, which have written nothing then.
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError>;
 }
 
 /// What a starting host finds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claim {
+    /// which life of the pipeline this is: letters and digits, made at the first claim. Checkpoints
+    /// of another one, before its tables were deleted, are none of this one.
+    pub life: String,
     /// this host's generation; every commit checks it
     pub generation: u64,
     /// the last committed epoch, 0 when there is none
@@ -136,8 +157,6 @@ pub struct Claim {
     /// bytes of the dead-letter file that belong to committed epochs; `None` when there are none, or
     /// the last one had no such file
     pub dead_letter_bytes: Option<u64>,
-    /// the state of every aggregate as of `epoch`
-    pub state: Vec<StateChange>,
 }
 
 /// The sink that also keeps the journal, the progress and the generation: the authority.
@@ -190,4 +209,13 @@ pub trait Ledger: Sink {
         epoch: EpochId,
         dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError>;
+
+    /// Notes that no checkpoint before that of epoch `oldest` is kept: the journal forgets what
+    /// neither a replay from there nor another sink needs. The first epoch, and what comes after
+    /// `oldest`, stay.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`confirm`](Self::confirm).
+    async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError>;
 }

@@ -137,9 +137,22 @@ families! {
     STATE_GROUPS: Gauge "wasmill_state_groups" ["aggregate"]
         "Groups that an aggregate keeps a state of"
     STATE_BYTES: Gauge "wasmill_state_bytes" ["aggregate"]
-        "Bytes of these groups and their states, as they are stored"
-    STATE_ROWS: Counter "wasmill_state_rows_written_total" ["aggregate"]
-        "States that were committed with epochs"
+        "Bytes of these groups and their states"
+
+    CHECKPOINTS: Counter "wasmill_checkpoints_total" []
+        "Checkpoints published by this process"
+    CHECKPOINT_FAILURES: Counter "wasmill_checkpoint_failures_total" []
+        "Checkpoints that were given up; the one before is still there"
+    CHECKPOINT_EPOCH: Gauge "wasmill_checkpoint_epoch" []
+        "The epoch of the newest checkpoint: a restart reads those after it again"
+    LAST_CHECKPOINT: Gauge "wasmill_last_checkpoint_timestamp_seconds" []
+        "When this process published a checkpoint last, in seconds since 1970, 0 before the first one"
+    CHECKPOINT_BYTES: Counter "wasmill_checkpoint_bytes_total" []
+        "Bytes written with checkpoints: of what had changed since the one before"
+    CHECKPOINT_SECONDS: Histogram "wasmill_checkpoint_duration_seconds" []
+        "From the commit of an epoch to the checkpoint of it, waiting for the other sinks included"
+    CHECKPOINT_PAUSE_SECONDS: Histogram "wasmill_checkpoint_pause_seconds" []
+        "Time that the stream's merging stood still for a checkpoint"
 
     PROCESS_CPU_SECONDS: Counter "process_cpu_seconds_total" []
         "Processor time of the process, user and system"

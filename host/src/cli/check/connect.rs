@@ -14,6 +14,7 @@ use crate::config::{Diagnostic, Diagnostics, Pipeline, Places, SinkKind, SourceK
 use crate::pipeline::{Endpoints, PipelineError, Plan};
 use crate::sink::{CHECK_TIME_MAX, Ledger, Remedy, Sink, SinkError};
 use crate::source::{Source, SourceError};
+use crate::waiting::Waits;
 
 /// What the servers say of a pipeline.
 struct Answers {
@@ -33,7 +34,7 @@ pub(super) async fn check(
     plan: &Plan,
     diagnostics: &mut Diagnostics,
 ) -> Result<Vec<String>, PipelineError> {
-    let answers = ask(Endpoints::open(pipeline, plan)?, &plan.definition()).await;
+    let answers = ask(Endpoints::open(pipeline, plan, &Waits::default())?, &plan.definition()).await;
     let mut fine = Vec::new();
     match answers.source {
         Ok(1) => fine.push("source: reached, 1 partition".to_owned()),
@@ -63,7 +64,7 @@ pub(super) async fn check(
                 Remedy::Retry => diagnostic.help(
                     "see that the server runs, and that `url` is its address as seen from here",
                 ),
-                Remedy::Stop => diagnostic,
+                Remedy::LeaveOut | Remedy::Stop => diagnostic,
             });
         }
     }

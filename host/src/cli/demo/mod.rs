@@ -30,6 +30,7 @@ use crate::config::{Admin, Pipeline};
 use crate::live::Terminal;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions, Summary};
 use crate::telemetry::Diversion;
+use crate::waiting::Waits;
 
 /// Between two looks at whether the run has ended.
 const POLL: Duration = Duration::from_millis(50);
@@ -156,8 +157,7 @@ struct Job {
 impl Job {
     fn start(prepared: &Prepared, runtime: &Runtime, stop: Stop) -> Result<Self, PipelineError> {
         let (pipeline, plan) = (Arc::clone(&prepared.pipeline), Arc::clone(&prepared.plan));
-        let endpoints = Endpoints::open(&pipeline, &plan)?;
-        let monitor = Monitor::new(&pipeline, &plan, &endpoints);
+        let monitor = Monitor::new(&pipeline, &plan);
         let options = RunOptions {
             once: false,
             stop: stop.token(),
@@ -165,7 +165,7 @@ impl Job {
         };
         let handle = runtime.handle().clone();
         let run = thread::spawn(move || {
-            handle.block_on(run_pipeline(&pipeline, &plan, endpoints, &options))
+            handle.block_on(run_pipeline(&pipeline, &plan, &options))
         });
         Ok(Self {
             run,
@@ -210,7 +210,6 @@ impl Job {
 async fn run_pipeline(
     pipeline: &Pipeline,
     plan: &Plan,
-    endpoints: Endpoints,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
     let mut admin = None;
@@ -220,7 +219,8 @@ async fn run_pipeline(
             Err(error) => tracing::warn!(%error, "nobody can ask this run for its metrics"),
         }
     }
-    let ended = pipeline::run(pipeline, plan, endpoints, options).await;
+    let connect = |waits: &Waits| Endpoints::open(pipeline, plan, waits);
+    let ended = pipeline::run(pipeline, plan, &connect, options).await;
     if let Some(admin) = admin {
         admin.stop().await;
     }

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use super::epochs::EpochLog;
 use super::meters::{
-    Counter, Gauge, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter, StateMeter,
+    CheckpointMeter, Counter, Gauge, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter, StateMeter,
 };
 use super::{Monitor, Pulses, Queues, Stage, StageGuest};
-use crate::config::{Pipeline, SinkKind};
-use crate::pipeline::{Endpoints, OUTLET_QUEUE, Plan, WORKER_QUEUE, in_flight};
+use crate::config::{Pipeline, Sink, SinkKind};
+use crate::pipeline::{OUTLET_QUEUE, Plan, WORKER_QUEUE, in_flight};
 use crate::record::Cause;
 use crate::status::{ComponentStatus, Phase};
 use crate::waiting::Waits;
@@ -30,12 +30,13 @@ pub(super) struct Names {
 }
 
 impl Monitor {
-    /// A monitor for one run of the pipeline between these endpoints.
+    /// A monitor for one run of the pipeline.
     #[must_use]
-    pub fn new(pipeline: &Pipeline, plan: &Plan, endpoints: &Endpoints) -> Arc<Self> {
-        let others = endpoints.sinks.iter().map(|sink| sink.name());
-        let sinks = std::iter::once(endpoints.ledger.name()).chain(others);
-        let sinks = sinks.map(|name| (name.to_owned(), streams_of(pipeline, name)));
+    pub fn new(pipeline: &Pipeline, plan: &Plan) -> Arc<Self> {
+        let (ledgers, others): (Vec<&Sink>, _) =
+            pipeline.sinks.iter().partition(|sink| sink.kind.is_ledger());
+        let sinks = ledgers.into_iter().chain(others);
+        let sinks = sinks.map(|sink| (sink.name.clone(), Some(streams_of(sink))));
         Arc::new(Self::of(
             Names {
                 pipeline: pipeline.name.clone(),
@@ -47,7 +48,7 @@ impl Monitor {
                 guests: plan.guests(),
                 components: plan.components(),
             },
-            endpoints.waits.clone(),
+            Waits::default(),
         ))
     }
 
@@ -72,6 +73,7 @@ impl Monitor {
                     ..StateMeter::default()
                 })
                 .collect(),
+            checkpoints: CheckpointMeter::default(),
             queues: Queues {
                 workers: workers()
                     .map(|name| Queue::new(name, WORKER_QUEUE))
@@ -164,15 +166,14 @@ fn rejections(names: &Names) -> Vec<RejectionMeter> {
     meters
 }
 
-/// What the sink of this name takes, once for each of its tables or indices.
-fn streams_of(pipeline: &Pipeline, sink: &str) -> Option<Vec<String>> {
-    let sink = pipeline.sinks.iter().find(|known| known.name == sink)?;
-    Some(match &sink.kind {
+/// What a sink takes, once for each of its tables or indices.
+fn streams_of(sink: &Sink) -> Vec<String> {
+    match &sink.kind {
         SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
             tables.iter().map(|table| table.from.clone()).collect()
         }
         SinkKind::Elasticsearch { indices, .. } => {
             indices.iter().map(|index| index.from.clone()).collect()
         }
-    })
+    }
 }

@@ -159,6 +159,11 @@ impl Queue {
         self.depth.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// It is another one now, and empty.
+    pub(super) fn begin_anew(&self) {
+        self.depth.store(0, Ordering::Relaxed);
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -220,7 +225,23 @@ pub(super) struct StateMeter {
     pub(super) aggregate: String,
     pub(super) groups: Gauge,
     pub(super) bytes: Gauge,
-    pub(super) rows_written: Counter,
+}
+
+/// The checkpoints of this run.
+#[derive(Debug, Default)]
+pub(super) struct CheckpointMeter {
+    pub(super) published: Counter,
+    pub(super) failures: Counter,
+    /// the epoch of the last one, of an earlier run too
+    pub(super) epoch: Gauge,
+    /// ms since 1970; 0 before the first one
+    pub(super) last_ms: Gauge,
+    /// of what was new
+    pub(super) bytes: Counter,
+    /// from the end of the epoch to the manifest
+    pub(super) writes: Histogram,
+    /// how long the coordinator took to make a snapshot
+    pub(super) pauses: Histogram,
 }
 
 /// Records that one stage left out, by cause.

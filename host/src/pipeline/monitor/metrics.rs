@@ -6,7 +6,7 @@ use super::histogram::{BOUNDS, Histogram};
 use super::meters::PartitionMeter;
 use super::{Monitor, StageGuest};
 use crate::guest::Failure;
-use crate::pipeline::patience::{DEAD_LETTERS, SOURCE};
+use crate::pipeline::patience::{CHECKPOINTS, DEAD_LETTERS, SOURCE};
 use crate::record::Cause;
 use crate::status::Phase;
 use crate::telemetry::exposition::{Exposition, Samples};
@@ -25,6 +25,7 @@ impl Monitor {
         self.write_sinks(&mut out);
         self.write_guests(&mut out);
         self.write_states(&mut out);
+        self.write_checkpoints(&mut out);
         write_process(&mut out);
         out.finish()
     }
@@ -49,7 +50,7 @@ impl Monitor {
         ] {
             phases.add(&[name], u8::from(phase == known));
         }
-        let mut parts = vec![SOURCE, DEAD_LETTERS];
+        let mut parts = vec![SOURCE, DEAD_LETTERS, CHECKPOINTS];
         parts.extend(self.sinks.iter().map(|sink| sink.name.as_str()));
         let mut waits = out.family(&metrics::WAITING_SECONDS);
         for part in parts {
@@ -170,7 +171,24 @@ impl Monitor {
         };
         each(&metrics::STATE_GROUPS, |state| state.groups.get());
         each(&metrics::STATE_BYTES, |state| state.bytes.get());
-        each(&metrics::STATE_ROWS, |state| state.rows_written.get());
+    }
+
+    fn write_checkpoints(&self, out: &mut Exposition) {
+        let meter = &self.checkpoints;
+        out.family(&metrics::CHECKPOINTS)
+            .add(&[], meter.published.get());
+        out.family(&metrics::CHECKPOINT_FAILURES)
+            .add(&[], meter.failures.get());
+        out.family(&metrics::CHECKPOINT_EPOCH)
+            .add(&[], meter.epoch.get());
+        let last = meter.last_ms.get() as f64 / 1e3;
+        out.family(&metrics::LAST_CHECKPOINT).add(&[], last);
+        out.family(&metrics::CHECKPOINT_BYTES)
+            .add(&[], meter.bytes.get());
+        let mut writes = out.family(&metrics::CHECKPOINT_SECONDS);
+        add_histogram(&mut writes, &[], &meter.writes);
+        let mut pauses = out.family(&metrics::CHECKPOINT_PAUSE_SECONDS);
+        add_histogram(&mut pauses, &[], &meter.pauses);
     }
 }
 

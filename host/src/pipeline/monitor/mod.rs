@@ -32,12 +32,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::epochs::EpochLog;
 use self::meters::{
-    Counter, Gauge, PartitionMeter, RejectionMeter, SinkMeter, StageMeter, StateMeter, Which, tell,
+    CheckpointMeter, Counter, Gauge, PartitionMeter, RejectionMeter, SinkMeter, StageMeter, StateMeter, Which, tell,
 };
 pub(super) use self::meters::{Pulse, Queue};
 use super::start::Beginning;
 use super::summary::{ProcessUsage, StageSummary, Summary};
-use crate::checkpoint::StateChange;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::guest::GuestMeter;
 use crate::record::{DeadLetter, Positions};
@@ -88,6 +87,7 @@ pub struct Monitor {
     letters: Mutex<VecDeque<DeadLetterStatus>>,
     rejections: Vec<RejectionMeter>,
     states: Vec<StateMeter>,
+    checkpoints: CheckpointMeter,
     queues: Queues,
     pulses: Pulses,
     guests: Vec<StageGuest>,
@@ -181,6 +181,7 @@ impl Monitor {
             .set(beginning.ranges.iter().map(partition).collect());
         let _ = self.running_since.set(now);
         self.log.begin(now);
+        self.queues.all().for_each(|queue| queue.begin_anew());
         self.epoch.set(beginning.epoch.0);
         for (meter, epoch) in self.sinks.iter().zip(sinks) {
             meter.epoch.set(epoch.0);
@@ -251,23 +252,38 @@ impl Monitor {
 
     /// The ledger, which took the epoch at `taken`, has committed it.
     pub(super) fn epoch_committed(&self, output: &EpochOutput, taken: Instant) {
-        let same = |a: &StateChange, b: &StateChange| Arc::ptr_eq(&a.aggregate, &b.aggregate);
-        for changes in output.state.chunk_by(same) {
-            let mut meters = self.states.iter();
-            if let Some(meter) = meters.find(|m| *m.aggregate == *changes[0].aggregate) {
-                meter.rows_written.add(changes.len() as u64);
-            }
-        }
         self.epochs.add(1);
         self.epoch.set(output.epoch.0);
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        self.last_commit_ms
-            .set(u64::try_from(now.as_millis()).unwrap_or(0));
+        self.last_commit_ms.set(ms_since_1970());
         tell(self.partitions(), &output.positions, Which::Committed);
         self.add_dead_letters(&output.dead_letters);
         let dead_letters = output.dead_letters.len() as u64;
         self.log
             .committed(output.epoch, dead_letters, taken, Instant::now());
+    }
+
+    /// States were restored from the checkpoint of this epoch.
+    pub(super) fn checkpoint_restored(&self, epoch: EpochId) {
+        self.checkpoints.epoch.set(epoch.0);
+    }
+
+    /// The coordinator has made a snapshot, and did nothing else for so long.
+    pub(super) fn snapshot_taken(&self, pause: Duration) {
+        self.checkpoints.pauses.observe(pause);
+    }
+
+    /// A checkpoint was published, so long after its epoch was committed, with so many new bytes.
+    pub(super) fn checkpoint_published(&self, epoch: EpochId, bytes: u64, took: Duration) {
+        self.checkpoints.published.add(1);
+        self.checkpoints.epoch.set(epoch.0);
+        self.checkpoints.last_ms.set(ms_since_1970());
+        self.checkpoints.bytes.add(bytes);
+        self.checkpoints.writes.observe(took);
+    }
+
+    /// A checkpoint was given up.
+    pub(super) fn checkpoint_failed(&self) {
+        self.checkpoints.failures.add(1);
     }
 
     /// Counts dead letters that are durable, and keeps the last of them.
@@ -354,4 +370,9 @@ impl Monitor {
     fn partitions(&self) -> &[PartitionMeter] {
         self.partitions.get().map_or(&[], Vec::as_slice)
     }
+}
+
+fn ms_since_1970() -> u64 {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(0)
 }

@@ -2,10 +2,10 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::{Monitor, STUCK_AFTER};
-use crate::status::{PartitionStatus, Phase, SinkStatus, StageStatus, Status};
+use crate::status::{CheckpointStatus, PartitionStatus, Phase, SinkStatus, StageStatus, Status};
 
 impl Monitor {
     /// The pipeline at this moment.
@@ -33,7 +33,19 @@ impl Monitor {
             components: self.components.clone(),
             recent_epochs: self.log.recent(now),
             recent_dead_letters,
+            checkpoint: self.checkpoint_status(),
         }
+    }
+
+    fn checkpoint_status(&self) -> Option<CheckpointStatus> {
+        let meter = &self.checkpoints;
+        let epoch = meter.epoch.get();
+        let since = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        let age = Some(meter.last_ms.get()).filter(|ms| *ms > 0);
+        (epoch > 0).then(|| CheckpointStatus {
+            epoch,
+            age: age.map(|ms| since(ms).elapsed().unwrap_or_default()),
+        })
     }
 
     /// How far the run is.

@@ -39,7 +39,9 @@ fn running() -> Monitor {
     };
     let beginning = Beginning {
         epoch: EpochId(3),
+        rebuild: None,
         replay: VecDeque::new(),
+        confirmed: EpochId(3),
         live: positions(&[(0, 10)]),
         ends: positions(&[(0, 30)]),
         ranges: vec![range],
@@ -219,27 +221,23 @@ fn a_thread_that_is_busy_for_too_long_is_named() {
 }
 
 #[test]
-fn states_that_were_written_are_counted_by_aggregate() {
+fn states_and_checkpoints_are_told() {
     let monitor = running();
     monitor.set_states(0, 5, 80);
-    let change = |aggregate: &Arc<str>| StateChange {
-        aggregate: Arc::clone(aggregate),
-        key: Box::default(),
-        state: Box::default(),
-    };
-    let (daily, other): (Arc<str>, Arc<str>) = ("daily".into(), "other".into());
-    let output = EpochOutput {
-        epoch: EpochId(4),
-        state: [&daily, &daily, &other, &daily].map(change).into(),
-        ..EpochOutput::default()
-    };
-    committed(&monitor, &output);
+    monitor.snapshot_taken(Duration::from_micros(30));
+    monitor.checkpoint_published(EpochId(7), 1_000, Duration::from_millis(20));
+    monitor.checkpoint_failed();
     let metrics = monitor.metrics();
     for line in [
         "wasmill_state_groups{aggregate=\"daily\"} 5\n",
         "wasmill_state_bytes{aggregate=\"daily\"} 80\n",
-        "wasmill_state_rows_written_total{aggregate=\"daily\"} 3\n",
+        "wasmill_checkpoints_total 1\n",
+        "wasmill_checkpoint_failures_total 1\n",
+        "wasmill_checkpoint_epoch 7\n",
+        "wasmill_checkpoint_bytes_total 1000\n",
+        "wasmill_checkpoint_pause_seconds_count 1\n",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
+    assert!(monitor.status().checkpoint.is_some_and(|c| c.epoch == 7));
 }

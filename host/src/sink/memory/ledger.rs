@@ -1,29 +1,24 @@
 //! Journal, progress and generation beside the tables.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{Contents, MemorySink, MemoryTable};
-use crate::checkpoint::StateChange;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
+use crate::sink::journal::new_life;
 use crate::sink::{Claim, Durable, Ledger, Sink, SinkError};
-
-/// An aggregate and the key of one of its groups.
-type Group = (Arc<str>, Box<[u8]>);
 
 /// What a pipeline's ledger holds.
 #[derive(Debug, Default)]
 pub(super) struct Books {
+    life: Option<String>,
     definition: Option<serde_json::Value>,
     generation: u64,
     journal: Vec<JournalEntry>,
     confirmed: BTreeMap<String, EpochId>,
     dead_letter_bytes: Option<u64>,
-    /// the newest state of each group
-    state: BTreeMap<Group, Box<[u8]>>,
 }
 
 impl Books {
@@ -119,10 +114,6 @@ impl Sink for MemoryLedger {
                 )));
             }
             self.sink.write_tables(epoch, tables)?;
-            for change in &epoch.state {
-                let group = (Arc::clone(&change.aggregate), change.key.clone());
-                books.state.insert(group, change.state.clone());
-            }
             books.dead_letter_bytes = epoch.dead_letter_bytes;
             books.journal.push(JournalEntry {
                 epoch: epoch.epoch,
@@ -149,6 +140,7 @@ impl Ledger for MemoryLedger {
         books.generation += 1;
         self.generation = books.generation;
         Ok(Claim {
+            life: books.life.get_or_insert_with(new_life).clone(),
             generation: books.generation,
             epoch: books.epoch(),
             positions: books
@@ -163,15 +155,6 @@ impl Ledger for MemoryLedger {
                 })
                 .collect(),
             dead_letter_bytes: books.dead_letter_bytes,
-            state: books
-                .state
-                .iter()
-                .map(|((aggregate, key), state)| StateChange {
-                    aggregate: Arc::clone(aggregate),
-                    key: key.clone(),
-                    state: state.clone(),
-                })
-                .collect(),
         })
     }
 
@@ -202,6 +185,17 @@ impl Ledger for MemoryLedger {
         self.as_owner(|books, _| {
             books.confirmed.insert(sink.to_owned(), epoch);
             books.dead_letter_bytes = dead_letter_bytes.or(books.dead_letter_bytes);
+            Ok(())
+        })
+    }
+
+    async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError> {
+        self.as_owner(|books, _| {
+            let needed = books.confirmed.values().copied().min();
+            let oldest = needed.map_or(oldest, |needed| needed.min(oldest));
+            books
+                .journal
+                .retain(|entry| entry.epoch <= EpochId(1) || entry.epoch >= oldest);
             Ok(())
         })
     }

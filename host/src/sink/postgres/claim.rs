@@ -2,34 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use bytes::BytesMut;
 use serde_json::Value;
 use tokio_postgres::Client;
 
 use super::catalog::Existing;
 use super::failure::Failure;
 use super::progress::{Owner, TABLES};
-use super::session::{Server, Session, column, unsigned};
-use super::state::StateTable;
-use crate::checkpoint::StateStore;
+use super::session::{column, unsigned};
 use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Claim;
 use crate::sink::journal::{
-    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, parse_offsets,
+    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, new_life, parse_offsets,
     refuse_late_sinks, refuse_pruned_journal,
 };
 
-/// Reading the whole state may take longer than any statement of an epoch.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '10min'";
-
 const KEEP_DEFINITION: &str = "\
-    INSERT INTO wasmill_pipelines (pipeline, definition) VALUES ($1, $2::text::jsonb)
+    INSERT INTO wasmill_pipelines (pipeline, definition, life) VALUES ($1, $2::text::jsonb, $3)
     ON CONFLICT DO NOTHING";
 
 /// Both sides as the server prints them: it may write a number in another way than we do.
 const DEFINITIONS: &str = "\
-    SELECT definition::text, $2::text::jsonb::text FROM wasmill_pipelines WHERE pipeline = $1";
+    SELECT definition::text, $2::text::jsonb::text, life FROM wasmill_pipelines WHERE pipeline = $1";
 
 const PROGRESS: &str = "\
     SELECT sink, epoch, generation FROM wasmill_progress WHERE pipeline = $1";
@@ -44,29 +38,32 @@ const ADD_SINKS: &str = "\
 
 const OWN: &str = "UPDATE wasmill_progress SET generation = $2 WHERE pipeline = $1";
 
+/// The first epoch is always there; what counts is since when there is no gap.
 const LAST_EPOCH: &str = "\
     SELECT offsets::text, dead_letter_bytes,
-           (SELECT min(epoch) FROM wasmill_epochs WHERE pipeline = $1) AS oldest
+           (SELECT CASE WHEN bool_or(epoch = 2) THEN 1 ELSE coalesce(min(nullif(epoch, 1)), 1) END
+            FROM wasmill_epochs WHERE pipeline = $1) AS oldest
     FROM wasmill_epochs WHERE pipeline = $1 AND epoch = $2";
 
 /// Claims `pipeline` for this host in one transaction.
 pub(super) async fn claim(
-    server: &Server,
-    session: &Session,
+    client: &Client,
     (pipeline, ledger): (&str, &str),
     definition: &Value,
     others: &[String],
 ) -> Result<(Owner, Claim), Failure> {
-    let client = session.client();
     client
-        .batch_execute(BEGIN)
+        .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         .await
         .map_err(Failure::to("begin a transaction"))?;
     client
-        .execute(KEEP_DEFINITION, &[&pipeline, &definition.to_string()])
+        .execute(
+            KEEP_DEFINITION,
+            &[&pipeline, &definition.to_string(), &new_life()],
+        )
         .await
         .map_err(Failure::to("write to wasmill_pipelines"))?;
-    compare_definition(client, pipeline, definition, LOCK).await?;
+    let life = compare_definition(client, pipeline, definition, LOCK).await?;
     let progress = read_progress(client, pipeline, LOCK).await?;
     let sinks = all_sinks(ledger, others);
     let forget = forget_sql(pipeline);
@@ -79,15 +76,6 @@ pub(super) async fn claim(
     let confirmed = confirmed(&progress, others);
     let end = read_end(client, pipeline, epoch).await?;
     refuse_pruned_journal(pipeline, &confirmed, end.oldest, &forget).map_err(Failure::Sink)?;
-    let state = StateTable {
-        server,
-        session,
-        pipeline,
-        buffer: &mut BytesMut::new(),
-    }
-    .restore()
-    .await
-    .map_err(Failure::Sink)?;
     client
         .batch_execute("COMMIT")
         .await
@@ -100,12 +88,12 @@ pub(super) async fn claim(
         sinks,
     };
     let claim = Claim {
+        life: life.unwrap_or_default(),
         generation,
         epoch,
         positions: end.positions,
         confirmed,
         dead_letter_bytes: end.dead_letter_bytes,
-        state,
     };
     Ok((owner, claim))
 }
@@ -131,23 +119,24 @@ pub(super) async fn check(
     refuse_pruned_journal(pipeline, &confirmed, end.oldest, &forget).map_err(Failure::Sink)
 }
 
-/// Compares with the stored definition, if there is one.
+/// Compares with the stored definition, if there is one; the pipeline's life then.
 async fn compare_definition(
     client: &Client,
     pipeline: &str,
     definition: &Value,
     lock: &str,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let sql = format!("{DEFINITIONS}{lock}");
     let stored = client
         .query_opt(&sql, &[&pipeline, &definition.to_string()])
         .await
         .map_err(Failure::to("read wasmill_pipelines"))?;
     let Some(row) = stored else {
-        return Ok(());
+        return Ok(None);
     };
     let (stored, new) = (column(&row, 0)?, column(&row, 1)?);
-    check_definition(pipeline, stored, new, &forget_sql(pipeline)).map_err(Failure::Sink)
+    check_definition(pipeline, stored, new, &forget_sql(pipeline)).map_err(Failure::Sink)?;
+    Ok(Some(column(&row, 2)?))
 }
 
 async fn read_progress(

@@ -50,9 +50,25 @@ impl Failure {
         Self::Sink(SinkError::Permanent(message.into()))
     }
 
+    /// What the server called it.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Sql { error, .. } => error.code(),
+            Self::Sink(_) => None,
+        }
+    }
+
+    /// For a person.
+    pub(super) fn said(&self) -> String {
+        match self {
+            Self::Sql { doing, error } => format!("failed to {doing}: {}", describe(error)),
+            Self::Sink(error) => error.to_string(),
+        }
+    }
+
     /// Whether a statement was refused only because an earlier one of its transaction had failed.
     fn is_consequence(&self) -> bool {
-        matches!(self, Self::Sql { error, .. } if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION))
+        self.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
     }
 
     /// Whether the connection was lost without a word.

@@ -1,7 +1,7 @@
 //! PostgreSQL: the sink that is also the ledger.
 //!
-//! An epoch's rows, aggregate states, journal entry and progress are one transaction, so a record is
-//! in everywhere or nowhere. The row of `wasmill_progress` is the fence: the transaction begins with
+//! An epoch's rows, journal entry and progress are one transaction, so a record is in everywhere or
+//! nowhere. The row of `wasmill_progress` is the fence: the transaction begins with
 //! moving it from the epoch before to this one, under the generation that this host has claimed.
 //! Whoever cannot move it does not write: the epoch is committed already, or another host owns the
 //! pipeline.
@@ -22,9 +22,9 @@ mod encode;
 mod failure;
 mod numeric;
 mod progress;
+mod refused;
 mod session;
 mod setup;
-mod state;
 mod table;
 mod write;
 
@@ -37,7 +37,8 @@ use tracing::{debug, warn};
 
 use self::failure::Failure;
 use self::progress::Owner;
-use self::session::{Server, Session};
+use self::refused::Suspects;
+use self::session::{Server, Session, stage_name};
 use self::write::{TableRows, TableWrite, write_epoch};
 use super::screen::Bounds;
 use super::table::TableTarget;
@@ -57,11 +58,8 @@ pub static BOUNDS: Bounds = Bounds {
     key_bytes_max: Some(2_000),
 };
 
-/// For everything but a claim. The server's own limits end single statements long before.
+/// The server's own limits end single statements long before.
 const CALL_TIME_MAX: Duration = Duration::from_mins(2);
-
-/// A claim reads the whole state.
-const CLAIM_TIME_MAX: Duration = Duration::from_mins(15);
 
 const CLAIMED: &str = "a pipeline is claimed before anything is written";
 
@@ -73,7 +71,6 @@ pub struct PostgresLedger {
     targets: Vec<TableTarget>,
     /// one for each table, kept for their allocations
     buffers: Vec<BytesMut>,
-    state_buffer: BytesMut,
     /// `None` while a call uses it, and after an error
     session: Option<Session>,
     owner: Option<Owner>,
@@ -96,7 +93,6 @@ impl PostgresLedger {
             pipeline: pipeline.to_owned(),
             server: Server::new(name, pipeline, url)?,
             buffers: tables.iter().map(|_| BytesMut::new()).collect(),
-            state_buffer: BytesMut::new(),
             targets: tables,
             session: None,
             owner: None,
@@ -191,8 +187,34 @@ impl PostgresLedger {
                 buffer,
             });
         }
-        let state_buffer = &mut self.state_buffer;
-        write_epoch(&self.server, session, owner, epoch, tables, state_buffer).await
+        let written = write_epoch(session, owner, epoch, tables).await;
+        let Err(failure) = written else {
+            return written;
+        };
+        if !refused::is_about_rows(&failure) {
+            return Err(failure);
+        }
+        let client = session.client();
+        let rolled_back = client.batch_execute("ROLLBACK").await;
+        rolled_back.map_err(Failure::to("roll back"))?;
+        let mut suspects = Vec::with_capacity(rows.len());
+        let each = rows.iter().zip(staged).zip(&mut self.buffers);
+        for (index, ((rows, staged), buffer)) in each.enumerate() {
+            suspects.push(Suspects {
+                rows,
+                encoders: rows.encoders().map_err(Failure::Sink)?,
+                staged,
+                buffer,
+                stage: stage_name(index),
+            });
+        }
+        match refused::find(client, suspects).await? {
+            none if none.is_empty() => Err(Failure::Sink(SinkError::Unavailable {
+                what: self.server.what().to_owned(),
+                reason: format!("{}; tried alone, every row is taken", failure.said()),
+            })),
+            records => Err(Failure::Sink(SinkError::Refused(records))),
+        }
     }
 
     /// Ends a session after a failure, which may lie in what the server said last.
@@ -263,8 +285,8 @@ impl Ledger for PostgresLedger {
         self.owner = None;
         let session = self.session().await?;
         let names = (self.pipeline.as_str(), self.name.as_str());
-        let work = claim::claim(&self.server, &session, names, definition, others);
-        let outcome = within(CLAIM_TIME_MAX, work).await;
+        let work = claim::claim(session.client(), names, definition, others);
+        let outcome = within(CALL_TIME_MAX, work).await;
         let (owner, claim) = self.settle(session, "claim the pipeline", outcome).await?;
         self.owner = Some(owner);
         Ok(claim)
@@ -306,6 +328,14 @@ impl Ledger for PostgresLedger {
         let work = owner.confirm(session.client(), statements, confirmed);
         let outcome = within(CALL_TIME_MAX, work).await;
         self.settle(session, "write to wasmill_progress", outcome)
+            .await
+    }
+
+    async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError> {
+        let session = self.session().await?;
+        let owner = self.owner.as_ref().expect(CLAIMED);
+        let outcome = within(CALL_TIME_MAX, owner.forget(session.client(), oldest)).await;
+        self.settle(session, "write to wasmill_epochs", outcome)
             .await
     }
 }

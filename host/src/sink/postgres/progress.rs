@@ -3,8 +3,9 @@
 //! # Invariants
 //!
 //! 1. Every row of a pipeline in `wasmill_progress` has the generation of the host that owns it.
-//! 2. The journal reaches back to the epoch that the slowest sink has confirmed, and always has the
-//!    newest one: a replay starts at the positions after that epoch.
+//! 2. The journal reaches back to the oldest checkpoint that is kept and to the epoch that the slowest
+//!    sink has confirmed. It always has the newest epoch, and the first one, which says where
+//!    everything began.
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
@@ -16,11 +17,11 @@ use crate::sink::SinkError;
 use crate::sink::journal::{excluded_json, offsets_json, parse_excluded, parse_offsets};
 
 /// The tables that every pipeline of a database shares.
-pub(super) const TABLES: [(&str, &str); 4] = [
+pub(super) const TABLES: [(&str, &str); 3] = [
     (
         "wasmill_pipelines",
         "CREATE TABLE wasmill_pipelines (
-            pipeline text PRIMARY KEY, definition jsonb NOT NULL)",
+            pipeline text PRIMARY KEY, life text NOT NULL, definition jsonb NOT NULL)",
     ),
     (
         "wasmill_progress",
@@ -33,12 +34,6 @@ pub(super) const TABLES: [(&str, &str); 4] = [
         "CREATE TABLE wasmill_epochs (
             pipeline text, epoch bigint, offsets jsonb NOT NULL, excluded jsonb NOT NULL,
             dead_letter_bytes bigint, PRIMARY KEY (pipeline, epoch))",
-    ),
-    (
-        "wasmill_state",
-        "CREATE TABLE wasmill_state (
-            pipeline text, aggregate text, key bytea, state bytea NOT NULL,
-            PRIMARY KEY (pipeline, aggregate, key))",
     ),
 ];
 
@@ -65,8 +60,8 @@ const RECORD: &str = "\
     VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5)";
 
 const PRUNE: &str = "\
-    DELETE FROM wasmill_epochs WHERE pipeline = $1 AND epoch < (
-        SELECT min(epoch) FROM wasmill_progress WHERE pipeline = $1 AND sink = ANY ($2))";
+    DELETE FROM wasmill_epochs WHERE pipeline = $1 AND epoch > 1 AND epoch < least($3, (
+        SELECT min(epoch) FROM wasmill_progress WHERE pipeline = $1 AND sink = ANY ($2)))";
 
 const JOURNAL: &str = "\
     SELECT epoch, offsets::text, excluded::text FROM wasmill_epochs
@@ -77,22 +72,19 @@ pub(super) struct Statements {
     fence: Statement,
     confirm: Statement,
     record: Statement,
-    prune: Statement,
 }
 
 impl Statements {
     pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
-        let (fence, confirm, record, prune) = tokio::try_join!(
+        let (fence, confirm, record) = tokio::try_join!(
             client.prepare(FENCE),
             client.prepare(CONFIRM),
-            client.prepare(RECORD),
-            client.prepare(PRUNE)
+            client.prepare(RECORD)
         )?;
         Ok(Self {
             fence,
             confirm,
             record,
-            prune,
         })
     }
 }
@@ -206,7 +198,7 @@ impl Owner {
         Ok(EpochId(unsigned(&row, 0)?))
     }
 
-    /// Writes the journal entry of an epoch and forgets those that nobody needs any more.
+    /// Writes the journal entry of an epoch.
     pub(super) async fn record(
         &self,
         client: &Client,
@@ -219,14 +211,31 @@ impl Owner {
         let dead_letter_bytes = epoch.dead_letter_bytes.map(u64::cast_signed);
         let entry: [&(dyn ToSql + Sync); 5] =
             [&self.pipeline, &id, &offsets, &excluded, &dead_letter_bytes];
-        let needed_by: [&(dyn ToSql + Sync); 2] = [&self.pipeline, &self.sinks];
-        tokio::try_join!(
-            biased;
-            client.execute(&statements.record, &entry),
-            client.execute(&statements.prune, &needed_by),
-        )
-        .map_err(Failure::to("write to wasmill_epochs"))?;
+        client
+            .execute(&statements.record, &entry)
+            .await
+            .map_err(Failure::to("write to wasmill_epochs"))?;
         Ok(())
+    }
+
+    /// Forgets the entries of epochs before `oldest`, but for those that a sink still needs.
+    pub(super) async fn forget(&self, client: &Client, oldest: EpochId) -> Result<(), Failure> {
+        client
+            .batch_execute("BEGIN; SET LOCAL synchronous_commit = off")
+            .await
+            .map_err(Failure::to("begin a transaction"))?;
+        // Fails where another host owns the pipeline; if not, none does until the transaction ends.
+        self.stored(client, &self.ledger).await?;
+        let oldest = oldest.0.cast_signed();
+        let needed: [&(dyn ToSql + Sync); 3] = [&self.pipeline, &self.sinks, &oldest];
+        let (pruned, committed) = tokio::join!(
+            biased;
+            client.execute(PRUNE, &needed),
+            client.batch_execute("COMMIT"),
+        );
+        pruned
+            .and(committed)
+            .map_err(Failure::to("write to wasmill_epochs"))
     }
 }
 

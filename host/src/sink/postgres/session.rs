@@ -16,8 +16,7 @@ use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
 
 use super::failure::Failure;
-use super::table::{copy_sql, create_stage_sql};
-use super::{progress, state};
+use super::progress;
 use crate::config::Secret;
 use crate::sink::SinkError;
 use crate::sink::table::TableTarget;
@@ -109,10 +108,14 @@ pub(super) struct Staged {
     pub(super) upsert: Statement,
 }
 
+/// The temporary table of a table, by its index.
+pub(super) fn stage_name(table: usize) -> String {
+    format!("wasmill_stage_{table}")
+}
+
 /// What is prepared once per connection.
 pub(super) struct Statements {
     pub(super) progress: progress::Statements,
-    pub(super) state: Staged,
     /// one for each table, in order
     pub(super) tables: Vec<Staged>,
 }
@@ -159,16 +162,13 @@ impl Session {
 
     /// Creates the temporary tables and prepares the statements. The real tables have to be there.
     pub(super) async fn stage(&mut self, targets: &[TableTarget]) -> Result<(), Failure> {
-        let stages: Vec<String> = (0..targets.len())
-            .map(|index| format!("wasmill_stage_{index}"))
+        let stages: Vec<String> = (0..targets.len()).map(stage_name).collect();
+        let create = targets.iter().zip(&stages);
+        let create: Vec<String> = create
+            .map(|(target, stage)| target.create_stage_sql(stage))
             .collect();
-        let mut create = create_stage_sql(state::STAGE, state::STAGE_COLUMNS);
-        for (target, stage) in targets.iter().zip(&stages) {
-            create.push_str(";\n");
-            create.push_str(&target.create_stage_sql(stage));
-        }
         self.client
-            .batch_execute(&create)
+            .batch_execute(&create.join(";\n"))
             .await
             .map_err(Failure::to("create temporary tables"))?;
         let tables = targets.iter().zip(&stages).map(async |(target, stage)| {
@@ -176,25 +176,13 @@ impl Session {
                 .await
                 .map_err(Failure::to(format!("write to table `{}`", target.name())))
         });
-        let state = async {
-            self.prepare(
-                &copy_sql(state::STAGE, state::COPIED_COLUMNS),
-                state::UPSERT,
-            )
-            .await
-            .map_err(Failure::to("write to wasmill_state"))
-        };
         let progress = async {
             progress::Statements::prepare(&self.client)
                 .await
                 .map_err(Failure::to("use wasmill's own tables"))
         };
-        let (tables, state, progress) = tokio::try_join!(try_join_all(tables), state, progress)?;
-        self.statements = Some(Statements {
-            progress,
-            state,
-            tables,
-        });
+        let (tables, progress) = tokio::try_join!(try_join_all(tables), progress)?;
+        self.statements = Some(Statements { progress, tables });
         Ok(())
     }
 

@@ -13,10 +13,9 @@ use tokio_postgres::{Client, CopyInSink, Error, Statement};
 use super::encode::{Encoder, HEADER, TRAILER};
 use super::failure::{Failure, cause};
 use super::progress::{Fence, Owner};
-use super::session::{Server, Session, Staged};
-use super::state::StateTable;
-use crate::checkpoint::StateStore;
+use super::session::{Session, Staged};
 use crate::epoch::{EpochOutput, OutputBatch};
+use crate::record::Origin;
 use crate::sink::SinkError;
 use crate::sink::latest::{Survivors, survivors};
 use crate::sink::table::TableTarget;
@@ -78,6 +77,16 @@ impl<'a> TableRows<'a> {
         Self { target, batches }
     }
 
+    /// The table.
+    pub(super) fn name(&self) -> &str {
+        self.target.name()
+    }
+
+    /// The record of each row of a batch; empty where they are an aggregate's.
+    pub(super) fn origins(&self, batch: usize) -> &[Origin] {
+        self.batches[batch].origins
+    }
+
     /// Encoders of its batches.
     ///
     /// # Errors
@@ -129,12 +138,10 @@ impl TableWrite<'_> {
 
 /// Writes an epoch and returns once it is committed.
 pub(super) async fn write_epoch(
-    server: &Server,
     session: &Session,
     owner: &Owner,
     epoch: &EpochOutput,
     tables: Vec<TableWrite<'_>>,
-    state_buffer: &mut BytesMut,
 ) -> Result<(), Failure> {
     let client = session.client();
     let statements = &session.statements().progress;
@@ -156,23 +163,13 @@ pub(super) async fn write_epoch(
         }
     }
 
-    let mut state = StateTable {
-        server,
-        session,
-        pipeline: &owner.pipeline,
-        buffer: state_buffer,
-    };
-    let (tables, states, recorded) = tokio::join!(
+    let (tables, recorded) = tokio::join!(
         biased;
         join_all(tables.into_iter().map(|table| table.run(client))),
-        async { state.save(&epoch.state).await.map_err(Failure::Sink) },
         owner.record(client, statements, epoch),
     );
-    let failures = tables
-        .into_iter()
-        .chain([states, recorded])
-        .filter_map(Result::err);
-    if let Some(failure) = cause(failures) {
+    let failures = tables.into_iter().chain([recorded]);
+    if let Some(failure) = cause(failures.filter_map(Result::err)) {
         return Err(failure);
     }
     client

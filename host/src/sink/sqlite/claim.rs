@@ -9,19 +9,21 @@ use serde_json::Value;
 use super::catalog::Existing;
 use super::failure::Failure;
 use super::progress::{Owner, unsigned};
-use crate::checkpoint::StateChange;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Claim;
 use crate::sink::journal::{
-    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, parse_offsets,
+    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, new_life, parse_offsets,
     refuse_late_sinks, refuse_pruned_journal,
 };
 
 const KEEP_DEFINITION: &str = "\
-    INSERT INTO wasmill_pipelines (pipeline, definition) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    INSERT INTO wasmill_pipelines (pipeline, definition, life) VALUES (?1, ?2, ?3)
+    ON CONFLICT DO NOTHING";
 
 const DEFINITION: &str = "SELECT definition FROM wasmill_pipelines WHERE pipeline = ?1";
+
+const LIFE: &str = "SELECT life FROM wasmill_pipelines WHERE pipeline = ?1";
 
 const PROGRESS: &str = "SELECT sink, epoch, generation FROM wasmill_progress WHERE pipeline = ?1";
 
@@ -31,12 +33,12 @@ const ADD_SINK: &str = "\
 
 const OWN: &str = "UPDATE wasmill_progress SET generation = ?2 WHERE pipeline = ?1";
 
+/// The first epoch is always there; what counts is since when there is no gap.
 const LAST_EPOCH: &str = "\
     SELECT offsets, dead_letter_bytes,
-           (SELECT min(epoch) FROM wasmill_epochs WHERE pipeline = ?1)
+           (SELECT CASE WHEN max(epoch = 2) THEN 1 ELSE coalesce(min(nullif(epoch, 1)), 1) END
+            FROM wasmill_epochs WHERE pipeline = ?1)
     FROM wasmill_epochs WHERE pipeline = ?1 AND epoch = ?2";
-
-const RESTORE: &str = "SELECT aggregate, key, state FROM wasmill_state WHERE pipeline = ?1";
 
 /// Whose claim it is, and where.
 pub(super) struct Claimant<'a> {
@@ -59,7 +61,7 @@ impl Claimant<'_> {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(Failure::to("begin a transaction"))?;
         transaction
-            .execute(KEEP_DEFINITION, (pipeline, definition.to_string()))
+            .execute(KEEP_DEFINITION, (pipeline, definition.to_string(), new_life()))
             .map_err(Failure::to("write to wasmill_pipelines"))?;
         let (progress, end) = self.examine(&transaction, definition, others)?;
         let sinks = all_sinks(self.ledger, others);
@@ -73,12 +75,14 @@ impl Claimant<'_> {
         };
         take(&transaction, &owner)?;
         let claim = Claim {
+            life: transaction
+                .query_row(LIFE, [pipeline], |row| row.get(0))
+                .map_err(Failure::to("read wasmill_pipelines"))?,
             generation,
             epoch: last_epoch(&progress, self.ledger),
             positions: end.positions,
             confirmed: confirmed(&progress, others),
             dead_letter_bytes: end.dead_letter_bytes,
-            state: restore(&transaction, pipeline)?,
         };
         transaction
             .commit()
@@ -205,20 +209,4 @@ impl End {
             oldest: EpochId(oldest),
         })
     }
-}
-
-fn restore(connection: &Connection, pipeline: &str) -> Result<Vec<StateChange>, Failure> {
-    connection
-        .prepare(RESTORE)
-        .and_then(|mut restore| {
-            let rows = restore.query_map([pipeline], |row| {
-                Ok(StateChange {
-                    aggregate: row.get_ref(0)?.as_str()?.into(),
-                    key: row.get_ref(1)?.as_blob()?.into(),
-                    state: row.get_ref(2)?.as_blob()?.into(),
-                })
-            })?;
-            rows.collect()
-        })
-        .map_err(Failure::to("read wasmill_state"))
 }

@@ -1,7 +1,6 @@
 //! SQLite: a file that is sink and ledger, with nothing to install.
 //!
-//! As in PostgreSQL, an epoch's rows, aggregate states, journal entry and progress are one
-//! transaction, and the row of `wasmill_progress` is the fence. The log is written ahead and synced
+//! As in PostgreSQL, an epoch's rows, journal entry and progress are one transaction, and the row of `wasmill_progress` is the fence. The log is written ahead and synced
 //! at every commit, so what is committed survives a crash of the machine, and readers see whole
 //! epochs while the next one is written.
 //!
@@ -231,5 +230,9 @@ impl Ledger for SqliteLedger {
     ) -> Result<(), SinkError> {
         let confirmed = (sink, epoch, dead_letter_bytes);
         self.with_session(|connection, on| on.owner.expect(CLAIMED).confirm(connection, confirmed))
+    }
+
+    async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError> {
+        self.with_session(|connection, on| on.owner.expect(CLAIMED).forget(connection, oldest))
     }
 }

@@ -3,21 +3,21 @@
 //! # Invariants
 //!
 //! 1. Every row of a pipeline in `wasmill_progress` has the generation of the host that owns it.
-//! 2. The journal reaches back to the epoch that the slowest sink has confirmed, and always has the
-//!    newest one: a replay starts at the positions after that epoch.
+//! 2. The journal reaches back to the oldest checkpoint that is kept and to the epoch that the slowest
+//!    sink has confirmed. It always has the newest epoch, and the first one, which says where
+//!    everything began.
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
 use super::failure::Failure;
-use crate::checkpoint::StateChange;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::sink::SinkError;
 use crate::sink::journal::{excluded_json, offsets_json, parse_excluded, parse_offsets};
 
 /// The tables that every pipeline of a file shares.
-pub(super) const TABLES: [&str; 4] = [
+pub(super) const TABLES: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS wasmill_pipelines (
-        pipeline TEXT NOT NULL PRIMARY KEY, definition TEXT NOT NULL) STRICT",
+        pipeline TEXT NOT NULL PRIMARY KEY, life TEXT NOT NULL, definition TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS wasmill_progress (
         pipeline TEXT NOT NULL, sink TEXT NOT NULL, epoch INTEGER NOT NULL,
         generation INTEGER NOT NULL, PRIMARY KEY (pipeline, sink)) STRICT, WITHOUT ROWID",
@@ -25,9 +25,6 @@ pub(super) const TABLES: [&str; 4] = [
         pipeline TEXT NOT NULL, epoch INTEGER NOT NULL, offsets TEXT NOT NULL,
         excluded TEXT NOT NULL, dead_letter_bytes INTEGER,
         PRIMARY KEY (pipeline, epoch)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS wasmill_state (
-        pipeline TEXT NOT NULL, aggregate TEXT NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL,
-        PRIMARY KEY (pipeline, aggregate, key)) STRICT, WITHOUT ROWID",
 ];
 
 const FENCE: &str = "\
@@ -51,17 +48,13 @@ const RECORD: &str = "\
 
 /// The sinks are a JSON list.
 const PRUNE: &str = "\
-    DELETE FROM wasmill_epochs WHERE pipeline = ?1 AND epoch < (
+    DELETE FROM wasmill_epochs WHERE pipeline = ?1 AND epoch > 1 AND epoch < min(?3, (
         SELECT min(epoch) FROM wasmill_progress
-        WHERE pipeline = ?1 AND sink IN (SELECT value FROM json_each(?2)))";
+        WHERE pipeline = ?1 AND sink IN (SELECT value FROM json_each(?2))))";
 
 const JOURNAL: &str = "\
     SELECT epoch, offsets, excluded FROM wasmill_epochs
     WHERE pipeline = ?1 AND epoch > ?2 ORDER BY epoch";
-
-const SAVE_STATE: &str = "\
-    INSERT INTO wasmill_state (pipeline, aggregate, key, state) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT DO UPDATE SET state = excluded.state";
 
 /// A pipeline as its owner sees it.
 #[derive(Debug, Clone)]
@@ -164,7 +157,7 @@ impl Owner {
         Ok(EpochId(epoch))
     }
 
-    /// Writes the journal entry of an epoch and forgets those that nobody needs any more.
+    /// Writes the journal entry of an epoch.
     pub(super) fn record(
         &self,
         connection: &Connection,
@@ -177,30 +170,29 @@ impl Owner {
             excluded_json(&epoch.excluded),
             epoch.dead_letter_bytes.map(u64::cast_signed),
         );
-        let sinks = serde_json::json!(self.sinks).to_string();
         connection
             .prepare_cached(RECORD)
             .and_then(|mut record| record.execute(entry))
-            .and_then(|_| connection.prepare_cached(PRUNE))
-            .and_then(|mut prune| prune.execute((&self.pipeline, sinks)))
             .map_err(Failure::to("write to wasmill_epochs"))?;
         Ok(())
     }
 
-    /// Keeps the states that an epoch touched.
-    pub(super) fn save(
+    /// Forgets the entries of epochs before `oldest`, but for those that a sink still needs.
+    pub(super) fn forget(
         &self,
-        connection: &Connection,
-        changes: &[StateChange],
+        connection: &mut Connection,
+        oldest: EpochId,
     ) -> Result<(), Failure> {
-        let failed = || Failure::to("write to wasmill_state");
-        let mut save = connection.prepare_cached(SAVE_STATE).map_err(failed())?;
-        let mut save = |change: &StateChange| {
-            let (key, state) = (&*change.key, &*change.state);
-            let values = (&self.pipeline, &*change.aggregate, key, state);
-            save.execute(values).map(drop)
-        };
-        changes.iter().try_for_each(&mut save).map_err(failed())
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(Failure::to("begin a transaction"))?;
+        // Fails where another host owns the pipeline; if not, none does until the transaction ends.
+        self.stored(&transaction, &self.ledger)?;
+        let sinks = serde_json::json!(self.sinks).to_string();
+        transaction
+            .execute(PRUNE, (&self.pipeline, sinks, oldest.0.cast_signed()))
+            .and_then(|_| transaction.commit())
+            .map_err(Failure::to("write to wasmill_epochs"))
     }
 }
 

@@ -7,7 +7,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, BooleanArray};
 use arrow_buffer::NullBuffer;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Statement, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Statement, TransactionBehavior};
 
 use super::BOUNDS;
 use super::failure::Failure;
@@ -15,6 +15,7 @@ use super::progress::{Fence, Owner};
 use super::table::FileTable;
 use crate::epoch::{EpochOutput, OutputBatch};
 use crate::schema::DataType;
+use crate::sink::{Refused, SinkError};
 use crate::sink::latest::{Survivors, survivors};
 use crate::sink::screen::find_refusal;
 use crate::sink::times::{write_day, write_timestamp};
@@ -41,10 +42,16 @@ pub(super) fn write_epoch(
             return transaction.rollback().map_err(Failure::to("roll back"));
         }
     }
+    let mut refused = Vec::new();
     for rows in &rows {
-        rows.write(&transaction)?;
+        rows.write(&transaction, &mut refused)?;
     }
-    owner.save(&transaction, &epoch.state)?;
+    if !refused.is_empty() {
+        // Several rows may be made of one record.
+        refused.sort_by_key(|refused: &Refused| refused.origin);
+        refused.dedup_by_key(|refused| refused.origin);
+        return Err(Failure::Sink(SinkError::Refused(refused)));
+    }
     owner.record(&transaction, epoch)?;
     transaction
         .commit()
@@ -76,7 +83,8 @@ impl<'a> TableRows<'a> {
         Ok(Self { table, batches })
     }
 
-    fn write(&self, connection: &Connection) -> Result<(), Failure> {
+    /// Writes the rows but for those that break a constraint of the user's, which are noted.
+    fn write(&self, connection: &Connection, refused: &mut Vec<Refused>) -> Result<(), Failure> {
         let failed = || Failure::to(format!("write to table `{}`", self.table.base()));
         let target = self.table.target();
         let mut upsert = connection
@@ -101,7 +109,28 @@ impl<'a> TableRows<'a> {
             }
             upsert.raw_execute().map(drop)
         };
-        places.iter().try_for_each(&mut write).map_err(failed())
+        for place in &places {
+            match write(place) {
+                Ok(()) => {}
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                    refused.push(self.refused(place, &error)?);
+                }
+                Err(error) => return Err(failed()(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, place: &Place, error: &rusqlite::Error) -> Result<Refused, Failure> {
+        let reason = format!("table `{}` refuses its row: {error}", self.table.base());
+        let origins = self.batches[place.batch as usize].origins;
+        match origins.get(place.row as usize) {
+            Some(&origin) => Ok(Refused { origin, reason }),
+            None => Err(Failure::permanent(format!(
+                "{reason}\nThe row is one of an aggregate and stands for many records, so none of them can be left out for it. \
+                 Nothing of the epoch was written: change the table, then start again"
+            ))),
+        }
     }
 
     /// All rows, about in the order of their first key column where that is text: ids are random, and

@@ -1,0 +1,274 @@
+//! Checkpoints of a running pipeline: when one is due, and how it becomes durable.
+//!
+//! ```text
+//! reader: due ─► barrier ─► coordinator: snapshot ─► ledger task: epoch committed ─► checkpoint task
+//!                                                                                       │ files
+//!   journal forgets ◄─ ledger task ◄─ manifest published ◄─ every sink has confirmed ◄──┘
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. A checkpoint of epoch N is published once the ledger and every other sink have confirmed N: no
+//!    replay from it misses an epoch that some sink lacks.
+//! 2. The journal forgets an epoch, and files are deleted, only after the checkpoint that makes them
+//!    superfluous was published and the ledger has seen that this host still owns the pipeline.
+//! 3. A store that does not answer never holds up the stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::PipelineError;
+use super::monitor::Monitor;
+use super::patience::{CHECKPOINTS, Patience};
+use crate::aggregate::{Segment, TableSnapshot};
+use crate::checkpoint::{CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot};
+use crate::epoch::EpochId;
+use crate::sink::Remedy;
+
+/// Says at which epoch's end a checkpoint is due: told the time.
+#[derive(Debug)]
+pub(super) struct CheckpointClock {
+    interval: Duration,
+    /// whether the last one is still being written
+    busy: Arc<AtomicBool>,
+    last: Instant,
+    /// whether epochs ended since the last one
+    behind: bool,
+}
+
+impl CheckpointClock {
+    /// A clock for a checkpoint every `interval`. `behind`: whether there are epochs already that no
+    /// checkpoint has.
+    pub(super) fn new(interval: Duration, busy: Arc<AtomicBool>, behind: bool) -> Self {
+        Self {
+            interval,
+            busy,
+            last: Instant::now(),
+            behind,
+        }
+    }
+
+    /// Live epochs begin.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.last = now;
+    }
+
+    /// Whether the next epoch that ends should have one.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) >= self.interval
+            && !self.busy.load(Ordering::Acquire)
+    }
+
+    /// Whether there are epochs that no checkpoint has.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// An epoch ends, with a checkpoint or without.
+    pub(super) fn cut(&mut self, checkpoint: bool, now: Instant) {
+        self.behind = !checkpoint;
+        if checkpoint {
+            self.busy.store(true, Ordering::Release);
+            self.last = now;
+        }
+    }
+}
+
+/// The files that stored segments are in.
+#[derive(Debug, Default)]
+pub(super) struct StoredFiles(BTreeMap<Arc<str>, BTreeMap<u64, FileRef>>);
+
+impl StoredFiles {
+    /// Segment `number` of an aggregate is in this file.
+    pub(super) fn insert(&mut self, aggregate: Arc<str>, number: u64, file: FileRef) {
+        self.0.entry(aggregate).or_default().insert(number, file);
+    }
+
+    fn get(&self, aggregate: &str, segment: &Segment) -> Option<&FileRef> {
+        self.0.get(aggregate)?.get(&segment.number())
+    }
+}
+
+/// A checkpoint was published: the ledger is to forget what is older than the oldest one.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) oldest: EpochId,
+    /// answered once the ledger has seen that the pipeline is still ours
+    pub(super) noted: oneshot::Sender<()>,
+}
+
+/// The task that writes checkpoints.
+pub(super) struct CheckpointTask {
+    pub(super) store: CheckpointStore,
+    pub(super) keep: usize,
+    pub(super) generation: u64,
+    /// kept beside the states, for whoever compares
+    pub(super) definition: serde_json::Value,
+    pub(super) files: StoredFiles,
+    /// of epochs that the ledger has committed
+    pub(super) inbox: mpsc::Receiver<Snapshot>,
+    /// the last epoch that every sink has confirmed
+    pub(super) confirmed: watch::Receiver<EpochId>,
+    pub(super) published: mpsc::Sender<Published>,
+    pub(super) busy: Arc<AtomicBool>,
+    pub(super) monitor: Arc<Monitor>,
+}
+
+/// The ledger's task has ended: it says why itself.
+struct LedgerGone;
+
+impl CheckpointTask {
+    /// Writes checkpoints until there are no more.
+    pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+        while let Some(snapshot) = self.inbox.recv().await {
+            let epoch = snapshot.epoch;
+            match self.write(snapshot).await {
+                Ok(Ok(())) => {}
+                Ok(Err(LedgerGone)) => break,
+                // The one before is still there, and the next one is tried.
+                Err(error) => {
+                    self.monitor.checkpoint_failed();
+                    tracing::error!(epoch = epoch.0, %error, "a checkpoint could not be written");
+                }
+            }
+            self.busy.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &mut self,
+        snapshot: Snapshot,
+    ) -> Result<Result<(), LedgerGone>, CheckpointError> {
+        let started = Instant::now();
+        let epoch = snapshot.epoch;
+        let mut manifest = Manifest::new(epoch, self.generation, snapshot.positions);
+        manifest.definition = self.definition.clone();
+        let (mut files, mut bytes) = (StoredFiles::default(), 0);
+        for table in snapshot.tables {
+            let mut refs = Vec::with_capacity(table.segments.len());
+            for segment in &table.segments {
+                let file = if let Some(known) = self.files.get(&table.aggregate, segment) {
+                    known.clone()
+                } else {
+                    let file = self.write_segment(epoch, &table, segment).await?;
+                    bytes += file.bytes;
+                    file
+                };
+                files.insert(Arc::clone(&table.aggregate), segment.number(), file.clone());
+                refs.push(file);
+            }
+            manifest.tables.insert(table.aggregate.to_string(), refs);
+        }
+        self.files = files;
+        if self.confirmed.wait_for(|c| *c >= epoch).await.is_err() {
+            return Ok(Err(LedgerGone));
+        }
+        let store = self.store.clone();
+        self.persist(epoch, || store.publish(&manifest)).await?;
+        self.monitor
+            .checkpoint_published(epoch, bytes, started.elapsed());
+        tracing::info!(
+            epoch = epoch.0,
+            new_bytes = bytes,
+            took_ms = started.elapsed().as_millis(),
+            "checkpoint"
+        );
+        self.forget(epoch).await
+    }
+
+    async fn write_segment(
+        &self,
+        epoch: EpochId,
+        table: &TableSnapshot,
+        segment: &Segment,
+    ) -> Result<FileRef, CheckpointError> {
+        let name = FileName::state(self.generation, epoch, &table.aggregate, segment.number());
+        let (columns, segment) = (table.columns.clone(), segment.clone());
+        // A million states take a moment: not on a thread that serves sinks.
+        let batch = tokio::task::spawn_blocking(move || columns.write(&segment)).await;
+        let batch = batch.map_err(|error| error.to_string());
+        let batch = batch.and_then(|batch| batch.map_err(|error| error.to_string()));
+        let batch = batch.map_err(|reason| {
+            CheckpointError::permanent(format!(
+                "the states of aggregate `{}` are no columns: {reason}",
+                table.aggregate
+            ))
+        })?;
+        self.persist(epoch, || self.store.write(&name, &batch))
+            .await
+    }
+
+    /// Tells the ledger, then deletes what nobody needs any more.
+    async fn forget(&mut self, epoch: EpochId) -> Result<Result<(), LedgerGone>, CheckpointError> {
+        let published = self.persist(epoch, || self.store.list()).await?;
+        let oldest = published.into_iter().take(self.keep).last();
+        let oldest = oldest.unwrap_or(epoch);
+        let (noted, answer) = oneshot::channel();
+        let told = self.published.send(Published { oldest, noted }).await;
+        if told.is_err() || answer.await.is_err() {
+            return Ok(Err(LedgerGone));
+        }
+        if let Err(error) = self.store.prune(self.keep).await {
+            // The next one tries again.
+            tracing::warn!(%error, "old checkpoints could not be deleted");
+        }
+        Ok(Ok(()))
+    }
+
+    /// Tries something until it works, or would never work.
+    async fn persist<T, F: Future<Output = Result<T, CheckpointError>>>(
+        &self,
+        epoch: EpochId,
+        work: impl Fn() -> F,
+    ) -> Result<T, CheckpointError> {
+        let mut patience = Patience::new(self.monitor.waits(), CHECKPOINTS).on_epoch(epoch);
+        loop {
+            match patience.watch(work()).await {
+                Ok(done) => {
+                    patience.over();
+                    return Ok(done);
+                }
+                Err(error) if error.remedy() == Remedy::Stop => return Err(error),
+                Err(error) => tokio::time::sleep(patience.failed(&error)).await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_due_after_the_interval_and_not_while_one_is_written() {
+        let busy = Arc::new(AtomicBool::new(false));
+        let mut clock = CheckpointClock::new(Duration::from_secs(30), Arc::clone(&busy), false);
+        let start = Instant::now();
+        clock.begin(start);
+        assert!(!clock.is_due(start + Duration::from_secs(29)));
+        let due = start + Duration::from_secs(30);
+        assert!(clock.is_due(due));
+        clock.cut(true, due);
+        let later = due + Duration::from_secs(40);
+        assert!(!clock.is_due(later));
+        busy.store(false, Ordering::Release);
+        assert!(clock.is_due(later));
+    }
+
+    #[test]
+    fn a_checkpoint_has_all_epochs_up_to_its_own() {
+        let busy = Arc::new(AtomicBool::new(false));
+        let mut clock = CheckpointClock::new(Duration::from_secs(30), busy, true);
+        let now = Instant::now();
+        assert!(clock.is_behind());
+        clock.cut(true, now);
+        assert!(!clock.is_behind());
+        clock.cut(false, now);
+        assert!(clock.is_behind());
+    }
+}

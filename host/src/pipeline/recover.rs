@@ -1,0 +1,133 @@
+//! Finding the states again at a start: from the newest checkpoint that can be used, or from the
+//! journal and the records alone.
+//!
+//! # Invariants
+//!
+//! 1. Nothing is used that cannot be verified, and nothing is left unused in silence.
+//! 2. Whatever states a run begins with are those at the end of an epoch of the journal.
+
+use std::sync::Arc;
+
+use super::checkpoint::StoredFiles;
+use super::{PipelineError, Plan};
+use crate::aggregate::StateTable;
+use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest};
+use crate::epoch::EpochId;
+use crate::record::Positions;
+use crate::sink::Remedy;
+
+/// The states that a run begins with.
+pub(super) struct Recovered {
+    /// of each aggregate, in order, and whether a sink takes its rows
+    pub(super) tables: Vec<(StateTable, bool)>,
+    /// the epoch at whose end they were so, and the positions after it; `None`: nothing is known, and
+    /// they are empty
+    pub(super) checkpoint: Option<(EpochId, Positions)>,
+    /// what needs not be stored again
+    pub(super) files: StoredFiles,
+}
+
+impl Recovered {
+    /// Empty states.
+    pub(super) fn nothing(plan: &Plan) -> Result<Self, PipelineError> {
+        Ok(Self {
+            tables: plan.states()?,
+            checkpoint: None,
+            files: StoredFiles::default(),
+        })
+    }
+}
+
+/// Loads the newest checkpoint that is not later than `latest` and can be used. One that is damaged
+/// is reported, and the one before it tried. Those of epochs after the last `committed` one are
+/// deleted: they are of a future that was lost when the database was set back.
+///
+/// # Errors
+///
+/// [`Trouble::Store`] when the store cannot be asked.
+pub(super) async fn recover(
+    store: &CheckpointStore,
+    plan: &Plan,
+    committed: EpochId,
+    latest: EpochId,
+) -> Result<Recovered, Trouble> {
+    let epochs = store.list().await?;
+    for epoch in epochs.iter().filter(|epoch| **epoch > committed) {
+        let (epoch, committed) = (epoch.0, committed.0);
+        tracing::warn!(epoch, committed, "a checkpoint is newer than the ledger: it is deleted");
+        store.delete(EpochId(epoch)).await?;
+    }
+    for epoch in epochs.into_iter().filter(|epoch| *epoch <= latest) {
+        match load(store, plan, epoch).await {
+            Ok(recovered) => {
+                tracing::info!(epoch = epoch.0, "states restored from a checkpoint");
+                return Ok(recovered);
+            }
+            Err(Trouble::Store(error)) if error.is_damage() => {
+                let epoch = epoch.0;
+                tracing::warn!(epoch, %error, "a checkpoint cannot be used: trying the one before");
+            }
+            Err(Trouble::Misfit(reason)) => {
+                let epoch = epoch.0;
+                tracing::warn!(epoch, reason, "a checkpoint cannot be used: trying the one before");
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(Recovered::nothing(plan)?)
+}
+
+/// Why no states could be restored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error(transparent)]
+    Store(#[from] CheckpointError),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// It is whole, but not of these aggregates.
+    #[error("{0}")]
+    Misfit(String),
+}
+
+impl Trouble {
+    pub(super) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Store(error) => error.remedy(),
+            Self::Pipeline(_) | Self::Misfit(_) => Remedy::Stop,
+        }
+    }
+}
+
+async fn load(
+    store: &CheckpointStore,
+    plan: &Plan,
+    epoch: EpochId,
+) -> Result<Recovered, Trouble> {
+    let manifest = store.manifest(epoch).await?;
+    let mut recovered = Recovered::nothing(plan)?;
+    for (table, _) in &mut recovered.tables {
+        let files = files_of(&manifest, table.name())?;
+        for file in files {
+            let batch = store.read(file).await?;
+            let number = table.restore(&batch);
+            let number = number.map_err(|error| Trouble::Misfit(error.to_string()))?;
+            if let Some(number) = number {
+                let aggregate = Arc::clone(table.name());
+                recovered.files.insert(aggregate, number, file.clone());
+            }
+        }
+    }
+    recovered.checkpoint = Some((epoch, manifest.positions));
+    Ok(recovered)
+}
+
+fn files_of<'a>(
+    manifest: &'a Manifest,
+    aggregate: &str,
+) -> Result<&'a [crate::checkpoint::FileRef], Trouble> {
+    manifest
+        .tables
+        .get(aggregate)
+        .map(Vec::as_slice)
+        .ok_or_else(|| Trouble::Misfit(format!("it has no states of aggregate `{aggregate}`")))
+}
