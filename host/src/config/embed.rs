@@ -1,5 +1,5 @@
 //! The same pipeline with nothing installed: generated sales in Kafka's place, a SQLite file in
-//! PostgreSQL's, a file for dead letters, and no Elasticsearch.
+//! PostgreSQL's, folders for checkpoints and dead letters, and no Elasticsearch.
 //!
 //! Everything else stays as it is in the file, so what was tried so is what runs later.
 //!
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use super::suggest::list;
 use super::{
-    ColumnFrom, DeadLetters, Diagnostic, Diagnostics, GeneratorSource, Pipeline, Places, Sink,
-    SinkKind, SourceKind, Table,
+    CheckpointLocation, ColumnFrom, DeadLetters, Diagnostic, Diagnostics, GeneratorSource, Pipeline,
+    Places, Sink, SinkKind, SourceKind, Table,
 };
 use crate::generate::{field_names, field_suits};
 
@@ -25,7 +25,7 @@ const RATE: f64 = 1_000.0;
 /// [`GeneratorSource::DEFAULT`] has it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Embedding {
-    /// the folder of the SQLite file and of the dead letters, created when it is missing
+    /// the folder of the SQLite file, checkpoints and dead letters, created when it is missing
     pub data: PathBuf,
     /// another seed, other records
     pub seed: Option<u64>,
@@ -56,11 +56,14 @@ pub fn embed(
     let mut replaced = Vec::new();
     source(&mut pipeline, embedding, &mut replaced, diagnostics)?;
     let database = embedding.data.join(format!("{}.sqlite3", pipeline.name));
+    let is_elsewhere = |sink: &Sink| matches!(sink.kind, SinkKind::Postgres { .. });
+    let is_database_replaced = pipeline.sinks.iter().any(is_elsewhere);
     let sinks = std::mem::take(&mut pipeline.sinks);
     pipeline.sinks = sinks
         .into_iter()
         .filter_map(|sink| self::sink(sink, &database, &mut replaced))
         .collect();
+    checkpoints(&mut pipeline, is_database_replaced, embedding, &mut replaced);
     if matches!(pipeline.dead_letters, DeadLetters::Kafka { .. }) {
         let path = embedding
             .data
@@ -171,6 +174,26 @@ fn sink(sink: Sink, database: &std::path::Path, replaced: &mut Vec<String>) -> O
         }
         SinkKind::Sqlite { .. } => Some(sink),
     }
+}
+
+/// Checkpoints belong to the database, so they go where it goes; and a bucket would have to be there.
+fn checkpoints(
+    pipeline: &mut Pipeline,
+    is_database_replaced: bool,
+    embedding: &Embedding,
+    replaced: &mut Vec<String>,
+) {
+    let in_place_of = match &pipeline.checkpoint.location {
+        CheckpointLocation::S3(s3) => format!(" in place of the bucket `{}`", s3.bucket),
+        CheckpointLocation::File { .. } if is_database_replaced => String::new(),
+        CheckpointLocation::File { .. } => return,
+    };
+    let path = embedding
+        .data
+        .join(format!("{}.checkpoints", pipeline.name));
+    let folder = path.display();
+    replaced.push(format!("checkpoints: the folder {folder}{in_place_of}"));
+    pipeline.checkpoint.location = CheckpointLocation::File { path };
 }
 
 /// SQLite has no schemas: `public.sales` is `sales` there, unless that is another table's name.

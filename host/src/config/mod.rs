@@ -15,6 +15,7 @@
 //! Whether the components fit together, which needs them loaded: [`crate::pipeline`]. It adds what it
 //! finds to the same [`Diagnostics`].
 
+mod checkpoint;
 mod diagnostic;
 mod embed;
 mod expand;
@@ -36,6 +37,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use self::checkpoint::{Checkpoint, CheckpointLocation, S3Credentials, S3Location};
 pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::embed::{Embedded, Embedding, embed};
 pub use self::pipeline::{

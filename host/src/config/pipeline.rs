@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Places, Span};
+use super::{Checkpoint, Places, Span};
 use crate::schema::{DataType, Schema};
 
 /// A validated `pipeline.toml`. Names of streams (`source`, transforms, aggregates) are unique, and
@@ -31,6 +31,8 @@ pub struct Pipeline {
     pub source: Source,
     /// `[commit]`
     pub commit: Commit,
+    /// `[checkpoint]`
+    pub checkpoint: Checkpoint,
     /// `[components.*]` by name
     pub components: IndexMap<String, Component>,
     /// `[[transform]]` in order

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::PipelineError;
@@ -124,6 +125,11 @@ struct LedgerGone;
 impl CheckpointTask {
     /// Writes checkpoints until there are no more.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+        match self.store.sweep(self.generation).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "deleted what unfinished checkpoints have left"),
+            Err(error) => tracing::warn!(%error, "what unfinished checkpoints have left stays"),
+        }
         while let Some(snapshot) = self.inbox.recv().await {
             let epoch = snapshot.epoch;
             match self.write(snapshot).await {
@@ -146,8 +152,15 @@ impl CheckpointTask {
     ) -> Result<Result<(), LedgerGone>, CheckpointError> {
         let started = Instant::now();
         let epoch = snapshot.epoch;
-        let mut manifest = Manifest::new(epoch, self.generation, snapshot.positions);
-        manifest.definition = self.definition.clone();
+        let mut manifest = Manifest {
+            epoch,
+            generation: self.generation,
+            written_at: Utc::now(),
+            positions: snapshot.positions,
+            definition: self.definition.clone(),
+            tables: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        };
         let (mut files, mut bytes) = (StoredFiles::default(), 0);
         for table in snapshot.tables {
             let mut refs = Vec::with_capacity(table.segments.len());
@@ -187,14 +200,16 @@ impl CheckpointTask {
         table: &TableSnapshot,
         segment: &Segment,
     ) -> Result<FileRef, CheckpointError> {
-        let name = FileName::state(self.generation, epoch, &table.aggregate, segment.number());
+        // Several segments may be new, and a life has not as many of them as to repeat a number.
+        let name = FileName::table(&table.aggregate, epoch, self.generation)
+            .with_part(segment.number() as u32);
         let (columns, segment) = (table.columns.clone(), segment.clone());
         // A million states take a moment: not on a thread that serves sinks.
         let batch = tokio::task::spawn_blocking(move || columns.write(&segment)).await;
         let batch = batch.map_err(|error| error.to_string());
         let batch = batch.and_then(|batch| batch.map_err(|error| error.to_string()));
         let batch = batch.map_err(|reason| {
-            CheckpointError::permanent(format!(
+            CheckpointError::Permanent(format!(
                 "the states of aggregate `{}` are no columns: {reason}",
                 table.aggregate
             ))

@@ -86,7 +86,10 @@ impl Endpoints {
             ledger: ledger.expect("a validated pipeline has one sink that keeps the journal"),
             sinks,
             dead_letters,
-            checkpoints: Box::new(|_| Err(CheckpointError)),
+            checkpoints: {
+                let (location, name) = (pipeline.checkpoint.location.clone(), pipeline.name.clone());
+                Box::new(move |life| CheckpointStore::open(&location, &name, life))
+            },
         })
     }
 }

@@ -275,7 +275,7 @@ fn wire(
     let (published_out, published_in) = mpsc::channel(1);
     let checkpoint_task = CheckpointTask {
         store: ready.checkpoints,
-        keep: 3,
+        keep: pipeline.checkpoint.keep,
         generation: ready.claim.generation,
         definition: plan.definition(),
         files: ready.recovered.files,
@@ -328,7 +328,7 @@ fn wire(
             pipeline.commit.max_wait,
         ),
         checkpoints: CheckpointClock::new(
-            std::time::Duration::from_secs(30),
+            pipeline.checkpoint.interval,
             busy,
             ready.beginning.rebuild.is_some() || !ready.beginning.replay.is_empty(),
         ),

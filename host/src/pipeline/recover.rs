@@ -39,8 +39,8 @@ impl Recovered {
 }
 
 /// Loads the newest checkpoint that is not later than `latest` and can be used. One that is damaged
-/// is reported, and the one before it tried. Those of epochs after the last `committed` one are
-/// deleted: they are of a future that was lost when the database was set back.
+/// is reported and set aside, and the one before it tried. So are those of epochs after the last
+/// `committed` one: they are of a future that was lost when the database was set back.
 ///
 /// # Errors
 ///
@@ -54,25 +54,25 @@ pub(super) async fn recover(
     let epochs = store.list().await?;
     for epoch in epochs.iter().filter(|epoch| **epoch > committed) {
         let (epoch, committed) = (epoch.0, committed.0);
-        tracing::warn!(epoch, committed, "a checkpoint is newer than the ledger: it is deleted");
-        store.delete(EpochId(epoch)).await?;
+        tracing::warn!(epoch, committed, "a checkpoint is newer than the ledger: it is set aside");
+        store.set_aside(EpochId(epoch)).await?;
     }
     for epoch in epochs.into_iter().filter(|epoch| *epoch <= latest) {
-        match load(store, plan, epoch).await {
+        let reason = match load(store, plan, epoch).await {
             Ok(recovered) => {
                 tracing::info!(epoch = epoch.0, "states restored from a checkpoint");
                 return Ok(recovered);
             }
-            Err(Trouble::Store(error)) if error.is_damage() => {
-                let epoch = epoch.0;
-                tracing::warn!(epoch, %error, "a checkpoint cannot be used: trying the one before");
-            }
-            Err(Trouble::Misfit(reason)) => {
-                let epoch = epoch.0;
-                tracing::warn!(epoch, reason, "a checkpoint cannot be used: trying the one before");
-            }
+            Err(Trouble::Store(error @ CheckpointError::Damaged { .. })) => error.to_string(),
+            Err(Trouble::Misfit(reason)) => reason,
             Err(other) => return Err(other),
-        }
+        };
+        tracing::warn!(
+            epoch = epoch.0,
+            reason,
+            "a checkpoint cannot be used: trying the one before"
+        );
+        store.set_aside(epoch).await?;
     }
     Ok(Recovered::nothing(plan)?)
 }

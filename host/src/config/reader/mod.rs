@@ -50,6 +50,16 @@ impl<'a> Reader<'a> {
         self.diagnostics.borrow().has_errors()
     }
 
+    /// Whether the pipeline is to run [embedded](crate::config::embed).
+    pub(super) fn is_embedded(&self) -> bool {
+        self.embedded
+    }
+
+    /// What an environment variable holds, unless that is nothing.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name).filter(|value| !value.is_empty())
+    }
+
     pub(super) fn into_diagnostics(self) -> Diagnostics {
         self.diagnostics.into_inner()
     }

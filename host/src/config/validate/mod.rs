@@ -4,6 +4,7 @@
 //! mistake. `None` means that a report was made.
 
 mod admin;
+mod checkpoint;
 mod components;
 mod dead_letters;
 mod names;
@@ -42,6 +43,8 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         Some(section) => commit(section),
         None => COMMIT,
     };
+    let checkpoint = file.table("checkpoint", "`[checkpoint]`");
+    let checkpoint = checkpoint::checkpoint(checkpoint, base);
     let components = match file.table("components", "`[components]`") {
         Some(section) => Components::read(section, base),
         None => Components::default(),
@@ -72,6 +75,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         workers: head.workers,
         source: source?,
         commit,
+        checkpoint: checkpoint?,
         components: components.valid,
         transforms,
         aggregates,

@@ -1,0 +1,209 @@
+//! What is kept, and how the rest goes.
+//!
+//! # Invariants
+//!
+//! 1. Of a checkpoint that goes, the manifest goes first: what is left after a crash is files that
+//!    nobody names, never a manifest whose files are gone.
+//! 2. Only manifests that can be read count as kept; and as long as one is there that cannot, nothing
+//!    is swept, since what it names is not known.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path as FilePath, PathBuf};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::Error as StoreError;
+use object_store::path::Path;
+
+use super::error::Action;
+use super::{CheckpointError, CheckpointStore, Manifest, name};
+use crate::epoch::EpochId;
+
+/// A manifest that is there.
+struct Found {
+    epoch: EpochId,
+    is_set_aside: bool,
+    path: String,
+    /// `None` when it is damaged
+    manifest: Option<Manifest>,
+}
+
+impl CheckpointStore {
+    /// Keeps the newest `keep` checkpoints (at least one) whose manifests can be read, and deletes what
+    /// is older. Returns the oldest one that was kept. Only for the pipeline's present owner.
+    ///
+    /// # Errors
+    ///
+    /// What was not deleted then is deleted by a later call, or by [`sweep`](Self::sweep).
+    pub async fn prune(&self, keep: usize) -> Result<Option<EpochId>, CheckpointError> {
+        let found = self.survey().await?;
+        let usable = |found: &&Found| !found.is_set_aside && found.manifest.is_some();
+        let keep = keep.max(1);
+        let Some(oldest) = found.iter().filter(usable).take(keep).last() else {
+            return Ok(None);
+        };
+        let oldest = oldest.epoch;
+        if found.iter().filter(usable).count() < keep {
+            return Ok(Some(oldest));
+        }
+        let (gone, kept): (Vec<_>, Vec<_>) = found.into_iter().partition(|f| f.epoch < oldest);
+        let named = files(&kept);
+        let mut unnamed: Vec<&str> = files(&gone).difference(&named).copied().collect();
+        unnamed.sort_unstable();
+        let manifests = gone.iter().map(|found| found.path.as_str());
+        self.delete(manifests).await?;
+        self.delete(unnamed.into_iter()).await?;
+        Ok(Some(oldest))
+    }
+
+    /// Deletes files that no manifest names and that a host before `generation` wrote: what a crash
+    /// between files and manifest, or in the middle of a deletion, has left. Returns how many. Only for
+    /// the host of this generation.
+    ///
+    /// # Errors
+    ///
+    /// What was not deleted then is deleted by a later call.
+    pub async fn sweep(&self, generation: u64) -> Result<usize, CheckpointError> {
+        // Listed before the manifests are: what is published meanwhile is not taken for left over.
+        let mut written = Vec::new();
+        for folder in [name::TABLES, name::SEEN] {
+            written.extend(self.files_below(folder).await?);
+        }
+        let found = self.survey().await?;
+        if found.iter().any(|found| found.manifest.is_none()) {
+            return Ok(0);
+        }
+        let named = files(&found);
+        let is_left = |path: &&str| {
+            let file = path.rsplit('/').next().unwrap_or(path);
+            let is_older = name::generation(file).is_some_and(|wrote| wrote < generation);
+            is_older && !named.contains(*path)
+        };
+        let left: Vec<&str> = written.iter().map(String::as_str).filter(is_left).collect();
+        self.delete(left.iter().copied()).await?;
+        Ok(left.len() + self.sweep_unfinished(generation).await?)
+    }
+
+    /// Takes a checkpoint out of the list that was found to be unusable, so that it neither counts as
+    /// kept nor stands in the way of another one of its epoch. Its manifest stays, under another name,
+    /// until newer checkpoints have taken its place. Doing so again is fine.
+    ///
+    /// # Errors
+    ///
+    /// It may be in the list still.
+    pub async fn set_aside(&self, epoch: EpochId) -> Result<(), CheckpointError> {
+        let path = name::manifest(epoch);
+        let aside = format!("{path}{}", name::SET_ASIDE);
+        let attempt = self.attempt(Action::Write, &aside);
+        let (from, to) = (self.place.path(&path), self.place.path(&aside));
+        let copy = object_store::ObjectStoreExt::copy(&*self.store, &from, &to);
+        match self.within(&attempt, 0, copy).await? {
+            Ok(()) => self.delete([path.as_str()].into_iter()).await,
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(attempt.failed(&error)),
+        }
+    }
+
+    /// Every manifest, newest first, and what it says if it is whole.
+    async fn survey(&self) -> Result<Vec<Found>, CheckpointError> {
+        let mut all = Vec::new();
+        for (epoch, is_set_aside, file) in self.manifests().await? {
+            let path = format!("{}/{file}", name::MANIFESTS);
+            let manifest = match self.manifest_at(&path, epoch).await {
+                Ok(manifest) => Some(manifest),
+                Err(CheckpointError::Damaged { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            all.push(Found {
+                epoch,
+                is_set_aside,
+                path,
+                manifest,
+            });
+        }
+        Ok(all)
+    }
+
+    /// Paths of the files in a folder and in those below it.
+    async fn files_below(&self, folder: &str) -> Result<Vec<String>, CheckpointError> {
+        let attempt = self.attempt(Action::List, folder);
+        let below = self.place.path(folder);
+        let listing = self.store.list(Some(&below)).try_collect::<Vec<_>>();
+        let listing = self.within(&attempt, 0, listing).await?;
+        let listing = listing.map_err(|error| attempt.failed(&error))?;
+        let paths = listing.iter();
+        Ok(paths
+            .filter_map(|object| self.place.below(&object.location))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// Deletes these; those that are gone already are fine.
+    async fn delete<'p>(
+        &self,
+        paths: impl Iterator<Item = &'p str>,
+    ) -> Result<(), CheckpointError> {
+        let paths: Vec<Path> = paths.map(|path| self.place.path(path)).collect();
+        let attempt = self.attempt(Action::Delete, paths.first().map_or("", |path| {
+            self.place.below(path).unwrap_or_default()
+        }));
+        let mut results = self.store.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
+        while let Some(result) = self.within(&attempt, 0, results.next()).await? {
+            match result {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(attempt.failed(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// In a folder, a write that was cut off leaves a file that listings do not show: its name and `#1`.
+    async fn sweep_unfinished(&self, generation: u64) -> Result<usize, CheckpointError> {
+        let Some(root) = self.place.folder.clone() else {
+            return Ok(0);
+        };
+        let attempt = self.attempt(Action::Delete, "");
+        let work = tokio::task::spawn_blocking(move || {
+            let mut deleted = 0;
+            for path in [name::TABLES, name::SEEN].map(|folder| root.join(folder)) {
+                for folder in entries(&path) {
+                    for file in entries(&folder).filter(|file| is_unfinished(file, generation)) {
+                        fs::remove_file(file)?;
+                        deleted += 1;
+                    }
+                }
+            }
+            Ok(deleted)
+        });
+        match work.await {
+            Ok(done) => done.map_err(|error| attempt.of_file_system(&error)),
+            Err(error) => Err(attempt.unavailable(error)),
+        }
+    }
+}
+
+/// What is in a folder; nothing where it cannot be read, as it then was never written to.
+fn entries(folder: &FilePath) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(Result::ok).map(|entry| entry.path())
+}
+
+/// Whether a host before `generation` began this file and did not finish it.
+fn is_unfinished(file: &FilePath, generation: u64) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str());
+    let Some((finished, number)) = name.and_then(|name| name.split_once('#')) else {
+        return false;
+    };
+    number.bytes().all(|byte| byte.is_ascii_digit())
+        && name::generation(finished).is_some_and(|wrote| wrote < generation)
+}
+
+/// Paths of all files that these name.
+fn files(found: &[Found]) -> HashSet<&str> {
+    found
+        .iter()
+        .filter_map(|found| found.manifest.as_ref())
+        .flat_map(Manifest::files)
+        .map(|file| file.name.as_str())
+        .collect()
+}
