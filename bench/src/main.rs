@@ -26,6 +26,7 @@ use wasmill::pipeline::{self, Endpoints, Monitor, Plan, ProcessUsage, RunOptions
 use wasmill::record::{Positions, RawBatch};
 use wasmill::source::{self, PollLimit, Source};
 use wasmill::transform::TransformStage;
+use wasmill::waiting::Waits;
 
 /// As the host's reader does it.
 const LIMIT: PollLimit = PollLimit {

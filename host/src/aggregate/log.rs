@@ -173,7 +173,9 @@ impl StateLog {
 
     /// Appends a newer entry for a key and points its place there.
     fn replace(&mut self, old: Place, key: &[u8], state: &[u8]) {
-        let length = entry(self.slot(old.slot as usize), old.offset as usize).1.len();
+        let length = entry(self.slot(old.slot as usize), old.offset as usize)
+            .1
+            .len();
         let slot = self.slots[old.slot as usize].as_mut();
         slot.expect("places point into slots in use").dead += HEADER + key.len() + length;
         let new = self.append(key, state, old.hash);
@@ -420,7 +422,10 @@ mod tests {
                 }
             }
             log.seal();
-            assert!(log.stored < 4 * (log.bytes() + HEADER * log.len()), "{round}");
+            assert!(
+                log.stored < 4 * (log.bytes() + HEADER * log.len()),
+                "{round}"
+            );
         }
         let kept: usize = log.segments().iter().map(|s| s.bytes.len()).sum();
         assert_eq!(kept, log.stored);

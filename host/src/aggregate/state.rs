@@ -42,7 +42,9 @@ pub enum AggregateError {
         source: CorruptRow,
     },
     /// A checkpoint's columns are not those of this aggregate.
-    #[error("the checkpoint of aggregate `{aggregate}` has the columns {found}, and not {expected}")]
+    #[error(
+        "the checkpoint of aggregate `{aggregate}` has the columns {found}, and not {expected}"
+    )]
     Columns {
         /// the aggregate's name
         aggregate: Arc<str>,
@@ -147,7 +149,10 @@ impl StateTable {
                 expected,
             })?;
         let states = &mut self.states;
-        Ok(states.append_segment(|states| columns.read(batch, |key, state| states.put(key, state))))
+        Ok(
+            states
+                .append_segment(|states| columns.read(batch, |key, state| states.put(key, state))),
+        )
     }
 
     /// Merges an epoch's partials into the states.

@@ -281,9 +281,13 @@ fn without_a_window_a_key_has_one_state_whatever_the_time() {
 #[test]
 fn a_checkpoint_holds_only_what_changed_and_a_restored_table_goes_on_with_it() {
     let mut before = table();
-    before.merge(&fold(&[(0, Some("a"), 1), (0, Some("b"), 2)])).expect("sums merge");
+    before
+        .merge(&fold(&[(0, Some("a"), 1), (0, Some("b"), 2)]))
+        .expect("sums merge");
     let first = before.snapshot();
-    before.merge(&fold(&[(0, Some("b"), 40)])).expect("sums merge");
+    before
+        .merge(&fold(&[(0, Some("b"), 40)]))
+        .expect("sums merge");
     let second = before.snapshot();
     assert_eq!(first.segments.len(), 1);
     assert_eq!(second.segments.len(), 2);
@@ -314,7 +318,13 @@ fn restore(table: &mut StateTable, snapshot: &TableSnapshot) {
 #[test]
 fn states_of_another_aggregate_are_refused_with_both_lists_of_columns() {
     let sum = Sum::new();
-    let layout = Layout::new(&input(), &[], &config::Window::None, &sum.state, &sum.output);
+    let layout = Layout::new(
+        &input(),
+        &[],
+        &config::Window::None,
+        &sum.state,
+        &sum.output,
+    );
     let layout = layout.expect("there is no key");
     let mut other = StateTable::new("other".into(), layout, Box::new(Sum::new()), 256);
     let error = other.restore(&RecordBatch::new_empty(table_columns()));

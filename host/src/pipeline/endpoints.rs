@@ -28,8 +28,7 @@ pub struct Endpoints {
 
 /// Opens the store of checkpoints: what it finds there belongs to this life of the pipeline, which
 /// the ledger tells.
-pub type OpenCheckpoints =
-    Box<dyn FnOnce(&str) -> Result<CheckpointStore, CheckpointError> + Send>;
+pub type OpenCheckpoints = Box<dyn FnOnce(&str) -> Result<CheckpointStore, CheckpointError> + Send>;
 
 /// Opens the endpoints of a run, once more where it has to begin anew.
 pub type Connect<'a> = dyn Fn(&Waits) -> Result<Endpoints, PipelineError> + Send + Sync + 'a;
@@ -87,7 +86,8 @@ impl Endpoints {
             sinks,
             dead_letters,
             checkpoints: {
-                let (location, name) = (pipeline.checkpoint.location.clone(), pipeline.name.clone());
+                let (location, name) =
+                    (pipeline.checkpoint.location.clone(), pipeline.name.clone());
                 Box::new(move |life| CheckpointStore::open(&location, &name, life))
             },
         })

@@ -54,7 +54,11 @@ pub(super) async fn recover(
     let epochs = store.list().await?;
     for epoch in epochs.iter().filter(|epoch| **epoch > committed) {
         let (epoch, committed) = (epoch.0, committed.0);
-        tracing::warn!(epoch, committed, "a checkpoint is newer than the ledger: it is set aside");
+        tracing::warn!(
+            epoch,
+            committed,
+            "a checkpoint is newer than the ledger: it is set aside"
+        );
         store.set_aside(EpochId(epoch)).await?;
     }
     for epoch in epochs.into_iter().filter(|epoch| *epoch <= latest) {
@@ -98,11 +102,7 @@ impl Trouble {
     }
 }
 
-async fn load(
-    store: &CheckpointStore,
-    plan: &Plan,
-    epoch: EpochId,
-) -> Result<Recovered, Trouble> {
+async fn load(store: &CheckpointStore, plan: &Plan, epoch: EpochId) -> Result<Recovered, Trouble> {
     let manifest = store.manifest(epoch).await?;
     let mut recovered = Recovered::nothing(plan)?;
     for (table, _) in &mut recovered.tables {

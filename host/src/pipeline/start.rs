@@ -162,7 +162,9 @@ async fn restore(
             Err(Trouble::Pipeline(error)) => return Err(error),
             Err(Trouble::Store(error)) => return Err(PipelineError::Checkpoint(error)),
             Err(Trouble::Misfit(reason)) => {
-                return Err(PipelineError::Checkpoint(CheckpointError::Permanent(reason)));
+                return Err(PipelineError::Checkpoint(CheckpointError::Permanent(
+                    reason,
+                )));
             }
         }
     }

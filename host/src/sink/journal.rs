@@ -19,11 +19,7 @@ use crate::epoch::EpochId;
 use crate::record::{Origin, Partition, Positions};
 
 /// The tables that have rows of a pipeline.
-const TABLES: [&str; 3] = [
-    "wasmill_pipelines",
-    "wasmill_progress",
-    "wasmill_epochs",
-];
+const TABLES: [&str; 3] = ["wasmill_pipelines", "wasmill_progress", "wasmill_epochs"];
 
 /// How far a sink has come, and under whom.
 #[derive(Debug)]
@@ -211,7 +207,9 @@ mod tests {
 
     #[test]
     fn a_pipeline_name_is_quoted_in_the_sql_that_forgets_it() {
-        assert!(forget_sql("it's").contains("DELETE FROM wasmill_epochs WHERE pipeline = 'it''s';"));
+        assert!(
+            forget_sql("it's").contains("DELETE FROM wasmill_epochs WHERE pipeline = 'it''s';")
+        );
     }
 
     #[test]

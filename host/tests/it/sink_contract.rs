@@ -6,7 +6,6 @@
 mod harness;
 
 use serde_json::json;
-use wasmill::checkpoint::StateChange;
 use wasmill::epoch::{EpochId, EpochOutput};
 use wasmill::sink::{Claim, Durable, Ledger, Sink, SinkError};
 
@@ -177,7 +176,7 @@ async fn a_new_pipeline_stands_before_the_first_epoch(harness: &impl LedgerHarne
     assert!(found.positions.is_empty());
     assert_eq!(confirmed(&found), EpochId(0));
     assert_eq!(found.dead_letter_bytes, None);
-    assert!(found.state.is_empty());
+    assert!(!found.life.is_empty());
     assert!(ledger.journal(EpochId(0)).await.unwrap().is_empty());
 }
 
@@ -299,41 +298,50 @@ async fn a_checked_claim_is_refused_like_a_claim_and_fences_nobody(harness: &imp
     assert_eq!(claim(&mut *running).await.generation, generation + 1);
 }
 
-async fn the_newest_state_of_each_group_comes_back(harness: &impl LedgerHarness) {
-    let change = |aggregate: &str, key: &[u8], state: &[u8]| StateChange {
-        aggregate: aggregate.into(),
-        key: key.into(),
-        state: state.into(),
-    };
+async fn a_life_lasts_as_long_as_its_tables(harness: &impl LedgerHarness) {
+    let first = claim(&mut *harness.open_ledger().await).await.life;
+    let second = claim(&mut *harness.open_ledger().await).await.life;
+    assert_eq!(first, second);
+    assert!(
+        first.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{first}"
+    );
+}
+
+async fn the_journal_forgets_what_checkpoints_and_sinks_no_longer_need(
+    harness: &impl LedgerHarness,
+) {
     let mut ledger = harness.open_ledger().await;
     claim(&mut *ledger).await;
-    let epochs = [
-        vec![
-            change("per_day", b"\x00\xff", b"old"),
-            change("per_day", b"", b"kept"),
-        ],
-        vec![
-            change("per_day", b"\x00\xff", b"new"),
-            change("per_month", b"\x00\xff", b""),
-        ],
-    ];
-    for (number, state) in (1..).zip(epochs) {
-        let output = EpochOutput {
-            state,
-            ..epoch(number, vec![])
-        };
-        write(&mut *ledger, &output).await;
+    for number in 1..=9 {
+        write(&mut *ledger, &epoch(number, vec![])).await;
     }
-    let mut state = claim(&mut *harness.open_ledger().await).await.state;
-    state.sort_by(|a, b| (&a.aggregate, &a.key).cmp(&(&b.aggregate, &b.key)));
-    assert_eq!(
-        state,
-        [
-            change("per_day", b"", b"kept"),
-            change("per_day", b"\x00\xff", b"new"),
-            change("per_month", b"\x00\xff", b""),
-        ]
-    );
+    let numbers = async |ledger: &mut dyn Ledger| -> Vec<u64> {
+        let journal = ledger.journal(EpochId(0)).await.unwrap();
+        journal.iter().map(|entry| entry.epoch.0).collect()
+    };
+    ledger.confirm("search", EpochId(4), None).await.unwrap();
+    ledger.checkpointed(EpochId(7)).await.unwrap();
+    // The first one says where everything began, and the sink goes on after epoch 4.
+    assert_eq!(numbers(&mut *ledger).await, [1, 4, 5, 6, 7, 8, 9]);
+    ledger.confirm("search", EpochId(9), None).await.unwrap();
+    ledger.checkpointed(EpochId(7)).await.unwrap();
+    assert_eq!(numbers(&mut *ledger).await, [1, 7, 8, 9]);
+    assert_eq!(claim(&mut *ledger).await.epoch, EpochId(9));
+}
+
+async fn a_host_that_was_overtaken_forgets_nothing(harness: &impl LedgerHarness) {
+    let mut old = harness.open_ledger().await;
+    claim(&mut *old).await;
+    for number in 1..=3 {
+        write(&mut *old, &epoch(number, vec![])).await;
+    }
+    let mut new = harness.open_ledger().await;
+    claim(&mut *new).await;
+    new.confirm("search", EpochId(3), None).await.unwrap();
+    let error = old.checkpointed(EpochId(3)).await.unwrap_err();
+    assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
+    assert_eq!(new.journal(EpochId(0)).await.unwrap().len(), 3);
 }
 
 async fn an_epoch_whose_answer_was_lost_is_not_doubled(harness: &impl LedgerHarness) {
@@ -399,7 +407,9 @@ macro_rules! ledger_contract {
                 confirmations_of_other_sinks_are_kept,
                 another_definition_is_refused_and_fences_nobody,
                 a_checked_claim_is_refused_like_a_claim_and_fences_nobody,
-                the_newest_state_of_each_group_comes_back,
+                a_life_lasts_as_long_as_its_tables,
+                the_journal_forgets_what_checkpoints_and_sinks_no_longer_need,
+                a_host_that_was_overtaken_forgets_nothing,
                 an_epoch_whose_answer_was_lost_is_not_doubled,
             ]
         );

@@ -192,7 +192,7 @@ async fn another_writer_is_waited_for_and_named() {
 }
 
 #[tokio::test]
-async fn what_fails_halfway_leaves_nothing_behind() {
+async fn the_records_whose_rows_are_refused_are_named_and_nothing_is_left_behind() {
     let place = Place::new();
     let mut ledger = claimed(&place.path()).await;
     place.sql(
@@ -200,8 +200,16 @@ async fn what_fails_halfway_leaves_nothing_behind() {
          BEGIN SELECT raise(ABORT, 'no z'); END",
     );
     let both = epoch(1, vec![batch(&[("a", 1, 0), ("z", 2, 1)])]);
-    let message = permanent(ledger.write(&both).await);
-    assert!(message.contains("no z"), "{message}");
+    let SinkError::Refused(records) = ledger.write(&both).await.unwrap_err() else {
+        panic!("the trigger refuses a row");
+    };
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].origin, origin(1));
+    let reason = &records[0].reason;
+    assert!(
+        reason.contains("no z") && reason.contains("sales"),
+        "{reason}"
+    );
     assert_eq!(place.number("SELECT count(*) FROM sales"), 0);
     assert_eq!(place.number("SELECT max(epoch) FROM wasmill_progress"), 0);
     place.sql("DROP TRIGGER refuse");
@@ -226,11 +234,13 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
     ledger.confirm("search", EpochId(2), None).await.unwrap();
     ledger.confirm("search", EpochId(1), None).await.unwrap();
     write(&mut ledger, &epoch(4, vec![])).await;
-    assert_eq!(ids(ledger.journal(EpochId(0)).await.unwrap()), [2, 3, 4]);
+    ledger.checkpointed(EpochId(4)).await.unwrap();
+    assert_eq!(ids(ledger.journal(EpochId(0)).await.unwrap()), [1, 2, 3, 4]);
 
     ledger.claim(&json!({}), &[]).await.unwrap();
     write(&mut ledger, &epoch(5, vec![])).await;
-    assert_eq!(ids(ledger.journal(EpochId(0)).await.unwrap()), [5]);
+    ledger.checkpointed(EpochId(5)).await.unwrap();
+    assert_eq!(ids(ledger.journal(EpochId(0)).await.unwrap()), [1, 5]);
     let message = permanent(ledger.claim(&json!({}), &search).await);
     let begins = "the journal now begins at epoch 5";
     assert!(message.contains(begins), "{message}");

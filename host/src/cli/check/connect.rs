@@ -34,7 +34,11 @@ pub(super) async fn check(
     plan: &Plan,
     diagnostics: &mut Diagnostics,
 ) -> Result<Vec<String>, PipelineError> {
-    let answers = ask(Endpoints::open(pipeline, plan, &Waits::default())?, &plan.definition()).await;
+    let answers = ask(
+        Endpoints::open(pipeline, plan, &Waits::default())?,
+        &plan.definition(),
+    )
+    .await;
     let mut fine = Vec::new();
     match answers.source {
         Ok(1) => fine.push("source: reached, 1 partition".to_owned()),

@@ -164,9 +164,7 @@ impl Job {
             monitor: Arc::clone(&monitor),
         };
         let handle = runtime.handle().clone();
-        let run = thread::spawn(move || {
-            handle.block_on(run_pipeline(&pipeline, &plan, &options))
-        });
+        let run = thread::spawn(move || handle.block_on(run_pipeline(&pipeline, &plan, &options)));
         Ok(Self {
             run,
             monitor,

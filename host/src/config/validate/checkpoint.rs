@@ -63,13 +63,19 @@ fn location(
         if has_store {
             return None;
         }
-        goes_with_s3(section, &[("endpoint", endpoint.as_ref()), ("region", region.as_ref())]);
+        goes_with_s3(
+            section,
+            &[("endpoint", endpoint.as_ref()), ("region", region.as_ref())],
+        );
         let path = base.join(Checkpoint::FOLDER);
         return Some(CheckpointLocation::File { path });
     };
     match section.parsed("store", &store, parsed_store)? {
         Store::Folder(path) => {
-            goes_with_s3(section, &[("endpoint", endpoint.as_ref()), ("region", region.as_ref())]);
+            goes_with_s3(
+                section,
+                &[("endpoint", endpoint.as_ref()), ("region", region.as_ref())],
+            );
             let path = base.join(path);
             Some(CheckpointLocation::File { path })
         }
@@ -210,7 +216,8 @@ fn bucket(rest: &str) -> Result<Store, &'static str> {
 }
 
 fn endpoint_url(text: &str) -> Result<String, &'static str> {
-    const RULE: &str = "an endpoint is a URL, as `https://s3.example.com` or `http://localhost:9000`";
+    const RULE: &str =
+        "an endpoint is a URL, as `https://s3.example.com` or `http://localhost:9000`";
     let url = reqwest::Url::parse(text).map_err(|_| RULE)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(

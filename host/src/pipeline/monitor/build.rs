@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::epochs::EpochLog;
 use super::meters::{
-    CheckpointMeter, Counter, Gauge, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter, StateMeter,
+    CheckpointMeter, Counter, Gauge, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter,
+    StateMeter,
 };
 use super::{Monitor, Pulses, Queues, Stage, StageGuest};
 use crate::config::{Pipeline, Sink, SinkKind};
@@ -33,8 +34,10 @@ impl Monitor {
     /// A monitor for one run of the pipeline.
     #[must_use]
     pub fn new(pipeline: &Pipeline, plan: &Plan) -> Arc<Self> {
-        let (ledgers, others): (Vec<&Sink>, _) =
-            pipeline.sinks.iter().partition(|sink| sink.kind.is_ledger());
+        let (ledgers, others): (Vec<&Sink>, _) = pipeline
+            .sinks
+            .iter()
+            .partition(|sink| sink.kind.is_ledger());
         let sinks = ledgers.into_iter().chain(others);
         let sinks = sinks.map(|sink| (sink.name.clone(), Some(streams_of(sink))));
         Arc::new(Self::of(

@@ -13,8 +13,8 @@ use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Claim;
 use crate::sink::journal::{
-    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, new_life, parse_offsets,
-    refuse_late_sinks, refuse_pruned_journal,
+    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, new_life,
+    parse_offsets, refuse_late_sinks, refuse_pruned_journal,
 };
 
 const KEEP_DEFINITION: &str = "\

@@ -29,7 +29,9 @@ pub(super) fn is_about_rows(failure: &Failure) -> bool {
 }
 
 fn says_row(code: &SqlState) -> bool {
-    ABOUT_ROWS.iter().any(|state| code.code().starts_with(state))
+    ABOUT_ROWS
+        .iter()
+        .any(|state| code.code().starts_with(state))
 }
 
 /// Finds them, in all tables. `client` is not in a transaction, before and after. None are found
@@ -133,7 +135,10 @@ impl Suspects<'_> {
         let (after, refused) = match client.execute(&self.staged.upsert, &[]).await {
             Ok(_) => {
                 let stage = &self.stage;
-                (format!("DELETE FROM pg_temp.{stage}; RELEASE wasmill_rows"), None)
+                (
+                    format!("DELETE FROM pg_temp.{stage}; RELEASE wasmill_rows"),
+                    None,
+                )
             }
             Err(error) if error.code().is_some_and(says_row) => {
                 let failure = failed()(error);
@@ -152,10 +157,14 @@ mod tests {
 
     #[test]
     fn only_what_is_about_values_is_blamed_on_rows() {
-        for code in ["22003", "22021", "23502", "23503", "23505", "23514", "44000", "P0001"] {
+        for code in [
+            "22003", "22021", "23502", "23503", "23505", "23514", "44000", "P0001",
+        ] {
             assert!(says_row(&SqlState::from_code(code)), "{code}");
         }
-        for code in ["25P02", "42501", "42P01", "40001", "53100", "57014", "XX000"] {
+        for code in [
+            "25P02", "42501", "42P01", "40001", "53100", "57014", "XX000",
+        ] {
             assert!(!says_row(&SqlState::from_code(code)), "{code}");
         }
     }

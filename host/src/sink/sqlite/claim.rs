@@ -13,8 +13,8 @@ use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Claim;
 use crate::sink::journal::{
-    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, new_life, parse_offsets,
-    refuse_late_sinks, refuse_pruned_journal,
+    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, new_life,
+    parse_offsets, refuse_late_sinks, refuse_pruned_journal,
 };
 
 const KEEP_DEFINITION: &str = "\
@@ -61,7 +61,10 @@ impl Claimant<'_> {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(Failure::to("begin a transaction"))?;
         transaction
-            .execute(KEEP_DEFINITION, (pipeline, definition.to_string(), new_life()))
+            .execute(
+                KEEP_DEFINITION,
+                (pipeline, definition.to_string(), new_life()),
+            )
             .map_err(Failure::to("write to wasmill_pipelines"))?;
         let (progress, end) = self.examine(&transaction, definition, others)?;
         let sinks = all_sinks(self.ledger, others);

@@ -15,10 +15,10 @@ use super::progress::{Fence, Owner};
 use super::table::FileTable;
 use crate::epoch::{EpochOutput, OutputBatch};
 use crate::schema::DataType;
-use crate::sink::{Refused, SinkError};
 use crate::sink::latest::{Survivors, survivors};
 use crate::sink::screen::find_refusal;
 use crate::sink::times::{write_day, write_timestamp};
+use crate::sink::{Refused, SinkError};
 
 /// Writes an epoch and returns once it is committed.
 pub(super) fn write_epoch(

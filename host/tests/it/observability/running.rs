@@ -187,7 +187,7 @@ fn assert_guests_and_states(found: &Exposition) {
     assert!(groups >= 1.0);
     let states = [("aggregate", "sales_per_month")];
     assert!(found.value("wasmill_state_bytes", &states) >= 8.0 * groups);
-    assert!(found.value("wasmill_state_rows_written_total", &states) >= groups);
+    assert!(found.value("wasmill_checkpoint_failures_total", &[]).abs() < 0.5);
 }
 
 fn assert_process(found: &Exposition) {

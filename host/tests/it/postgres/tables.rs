@@ -5,13 +5,12 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Decimal64Array, RecordBatch, TimestampMicrosecondArray};
 use chrono::DateTime;
 use serde_json::json;
-use wasmill::checkpoint::StateChange;
 use wasmill::config::{OnConflict, Projection, Secret, TableColumn};
 use wasmill::epoch::OutputBatch;
 use wasmill::schema::{DataType, Field, Schema};
 use wasmill::sink::postgres::PostgresLedger;
 use wasmill::sink::table::TableTarget;
-use wasmill::sink::{Ledger, Sink};
+use wasmill::sink::{Ledger, Sink, SinkError};
 
 use super::{
     batch, claimed, claimed_with, epoch, ledger, permanent, sales, sales_table, stored_sales,
@@ -248,28 +247,65 @@ async fn a_zero_byte_in_a_text_names_the_record_and_blocks_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_server_refuses_is_reported_with_its_words() {
+async fn the_records_whose_rows_the_server_refuses_are_named_with_its_words() {
     let database = Database::fresh().await;
     let mut ledger = claimed(&database, &unique("sales")).await;
     database
         .rows("ALTER TABLE sales ADD CONSTRAINT positive CHECK (amount > 0)")
         .await;
-    let refused = epoch(1, vec![batch(&[("a", 1, 0), ("b", -1, 1)])]);
-    let message = permanent(ledger.write(&refused).await);
-    for part in [
-        "failed to write to table `sales`",
-        "positive",
-        "23514",
-        "-0.01",
-    ] {
-        assert!(message.contains(part), "{part} is not in: {message}");
+    let ids: Vec<String> = (0..100).map(|id| format!("{id:03}")).collect();
+    let row = |offset: usize| {
+        let amount = if [17, 42, 43, 99].contains(&offset) {
+            -1
+        } else {
+            1
+        };
+        (ids[offset].as_str(), amount, offset as i64)
+    };
+    let rows: Vec<_> = (0..100).map(row).collect();
+    let (first, second) = rows.split_at(43);
+    let refused = epoch(1, vec![batch(first), batch(second)]);
+    let SinkError::Refused(records) = ledger.write(&refused).await.unwrap_err() else {
+        panic!("four rows break the constraint");
+    };
+    let offsets: Vec<i64> = records.iter().map(|record| record.origin.offset).collect();
+    assert_eq!(offsets, [17, 42, 43, 99]);
+    for record in records {
+        for part in [
+            "failed to write to table `sales`",
+            "positive",
+            "23514",
+            "-0.01",
+        ] {
+            assert!(
+                record.reason.contains(part),
+                "{part} is not in: {}",
+                record.reason
+            );
+        }
     }
     assert!(stored_sales(&database).await.is_empty());
     database
         .rows("ALTER TABLE sales DROP CONSTRAINT positive")
         .await;
     write(&mut ledger, &refused).await;
-    assert_eq!(stored_sales(&database).await.len(), 2);
+    assert_eq!(stored_sales(&database).await.len(), 100);
+}
+
+#[tokio::test]
+async fn a_row_of_an_aggregate_that_the_server_refuses_stops_the_pipeline() {
+    let database = Database::fresh().await;
+    let mut ledger = claimed(&database, &unique("sales")).await;
+    database
+        .rows("ALTER TABLE sales ADD CONSTRAINT positive CHECK (amount > 0)")
+        .await;
+    let mut totals = batch(&[("a", 1, 0), ("b", -1, 1)]);
+    totals.origins.clear();
+    let message = permanent(ledger.write(&epoch(1, vec![totals])).await);
+    for part in ["`sales`", "positive", "stands for many records"] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+    assert!(stored_sales(&database).await.is_empty());
 }
 
 #[tokio::test]
@@ -278,7 +314,6 @@ async fn of_statements_that_are_sent_together_the_one_that_failed_is_reported() 
         ("first", "amount > 0", "table `first`"),
         ("second", "amount > 0", "table `second`"),
         ("wasmill_epochs", "epoch > 1", "wasmill_epochs"),
-        ("wasmill_state", "aggregate <> 'day'", "wasmill_state"),
     ];
     for (checked, check, name) in checks {
         let database = Database::fresh().await;
@@ -289,17 +324,12 @@ async fn of_statements_that_are_sent_together_the_one_that_failed_is_reported() 
         database
             .rows(&format!("ALTER TABLE {checked} ADD CHECK ({check})"))
             .await;
-        let mut refused = epoch(1, vec![batch(&[("b", -1, 1)])]);
-        refused.state = vec![StateChange {
-            aggregate: "day".into(),
-            key: (*b"k").into(),
-            state: (*b"s").into(),
-        }];
-        let message = permanent(ledger.write(&refused).await);
+        let refused = epoch(1, vec![batch(&[("b", -1, 1)])]);
+        let message = ledger.write(&refused).await.unwrap_err().to_string();
         for part in ["23514", &format!("failed to write to {name}")] {
             assert!(message.contains(part), "{part} is not in: {message}");
         }
-        for table in ["first", "second", "wasmill_state", "wasmill_epochs"] {
+        for table in ["first", "second", "wasmill_epochs"] {
             let count = format!("SELECT count(*) FROM {table}");
             assert_eq!(database.value(&count).await, "0", "{table}");
         }
