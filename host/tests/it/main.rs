@@ -31,4 +31,5 @@ mod embedded;
 mod end_to_end;
 mod observability;
 mod queries;
+mod recovery;
 mod restart;
