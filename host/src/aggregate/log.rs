@@ -51,6 +51,12 @@ impl Segment {
         self.number
     }
 
+    /// How many bytes they take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Its keys and states, in the order in which they were appended.
     pub fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         Entries {

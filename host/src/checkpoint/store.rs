@@ -421,7 +421,7 @@ impl Place {
 
 /// What `work` returns; on a thread for such work if it concerns many bytes, so that nobody waits for
 /// it who has something else to do. `None` when the runtime stops before that.
-async fn off_thread<T: Send + 'static>(
+pub(crate) async fn off_thread<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

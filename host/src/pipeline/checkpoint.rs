@@ -26,7 +26,9 @@ use super::PipelineError;
 use super::monitor::Monitor;
 use super::patience::{CHECKPOINTS, Patience};
 use crate::aggregate::{Segment, TableSnapshot};
-use crate::checkpoint::{CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot};
+use crate::checkpoint::{
+    CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot, off_thread,
+};
 use crate::epoch::EpochId;
 use crate::sink::Remedy;
 
@@ -204,10 +206,9 @@ impl CheckpointTask {
         let name = FileName::table(&table.aggregate, epoch, self.generation)
             .with_part(segment.number() as u32);
         let (columns, segment) = (table.columns.clone(), segment.clone());
-        // A million states take a moment: not on a thread that serves sinks.
-        let batch = tokio::task::spawn_blocking(move || columns.write(&segment)).await;
-        let batch = batch.map_err(|error| error.to_string());
-        let batch = batch.and_then(|batch| batch.map_err(|error| error.to_string()));
+        let batch = off_thread(segment.bytes(), move || columns.write(&segment)).await;
+        let stopping = || "the process is stopping".to_owned();
+        let batch = batch.map_or_else(|| Err(stopping()), |b| b.map_err(|e| e.to_string()));
         let batch = batch.map_err(|reason| {
             CheckpointError::Permanent(format!(
                 "the states of aggregate `{}` are no columns: {reason}",

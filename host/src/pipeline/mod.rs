@@ -20,16 +20,14 @@ mod recover;
 mod start;
 mod summary;
 mod survey;
+mod topology;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use endpoints::{Connect, Endpoints, OpenCheckpoints};
@@ -40,20 +38,14 @@ pub use summary::{ProcessUsage, StageSummary, Summary};
 use crate::aggregate::AggregateError;
 use crate::checkpoint::CheckpointError;
 use crate::config::{Pipeline, SourceKind};
-use crate::epoch::{Coordinator, EpochCutter, EpochId};
+use crate::epoch::EpochId;
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
 use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
-use checkpoint::{CheckpointClock, CheckpointTask};
-use commit::{Checkpoints, LedgerTask, Outlet, SinkTask};
-use monitor::Stage;
-use parts::Parts;
-use patience::{Patience, SOURCE};
-use reader::Reader;
-use start::{Ready, Waiter};
-use worker::Worker;
+use start::Waiter;
+use topology::{Settings, Topology};
 
 /// Batches that wait for a worker at most.
 const WORKER_QUEUE: usize = 4;
@@ -203,12 +195,13 @@ async fn run_once(
     refused: &Refusals,
 ) -> Result<Summary, PipelineError> {
     let monitor = &options.monitor;
+    let settings = Settings::of(pipeline);
     let endpoints = connect(monitor.waits())?;
     let waiter = Waiter {
         stop: &options.stop,
         waits: monitor.waits(),
     };
-    let ready = start::make_ready(pipeline, plan, endpoints, waiter).await?;
+    let ready = start::make_ready(&settings, plan, endpoints, waiter).await?;
     let others = ready.sinks.iter().map(|sink| sink.name());
     let others = others.map(|name| ready.claim.confirmed.get(name).copied());
     let others = others.map(Option::unwrap_or_default);
@@ -220,168 +213,10 @@ async fn run_once(
     tracing::info!(pipeline = pipeline.name, epoch = epoch.0, "running");
     let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
-    let parts = wire(pipeline, plan, ready, options, (&reading, refused))?;
-    parts
+    let topology = Topology::assemble(&settings, plan, ready, (options, &reading), refused)?;
+    topology
+        .start()
         .finish(&options.stop, &reading, STOP_DEADLINE, monitor)
         .await?;
     Ok(monitor.summary())
-}
-
-/// Complete epochs that wait for the ledger at most.
-fn in_flight(pipeline: &Pipeline) -> usize {
-    pipeline.commit.in_flight.saturating_sub(1).max(1)
-}
-
-/// Starts every part: the topology, from the sinks to the source.
-fn wire(
-    pipeline: &Pipeline,
-    plan: &Plan,
-    ready: Ready,
-    options: &RunOptions,
-    (reading, refused): (&CancellationToken, &Refusals),
-) -> Result<Parts, PipelineError> {
-    let monitor = &options.monitor;
-    let mut parts = Parts::new();
-    let coordinator = Coordinator::new(pipeline.workers, ready.recovered.tables);
-    let mut progress = BTreeMap::from([(ready.ledger.name().to_owned(), ready.beginning.epoch)]);
-
-    // Room for all that can be under way: so a sink never waits for the ledger's task to listen
-    // while that task waits for the sink's queue.
-    let (confirm_out, confirm_in) = mpsc::channel(ready.sinks.len() * (OUTLET_QUEUE + 2) + 1);
-    let mut outlets = Vec::with_capacity(ready.sinks.len());
-    for (index, sink) in ready.sinks.into_iter().enumerate() {
-        let (outbox, inbox) = mpsc::channel(OUTLET_QUEUE);
-        let confirmed = ready.claim.confirmed.get(sink.name()).copied();
-        let confirmed = confirmed.unwrap_or_default();
-        progress.insert(sink.name().to_owned(), confirmed);
-        outlets.push(Outlet {
-            outbox,
-            queue: Arc::clone(monitor.outlet_queue(index)),
-            confirmed,
-        });
-        let task = SinkTask {
-            sink,
-            index: index + 1,
-            inbox,
-            confirmations: confirm_out.clone(),
-            monitor: Arc::clone(monitor),
-        };
-        parts.task(task.run());
-    }
-    let busy = Arc::new(AtomicBool::new(false));
-    // Room for the last one, at a stop, behind the one that is being written.
-    let (snapshot_out, snapshot_in) = mpsc::channel(2);
-    let (confirmed_out, confirmed_in) = watch::channel(EpochId::default());
-    let (published_out, published_in) = mpsc::channel(1);
-    let checkpoint_task = CheckpointTask {
-        store: ready.checkpoints,
-        keep: pipeline.checkpoint.keep,
-        generation: ready.claim.generation,
-        definition: plan.definition(),
-        files: ready.recovered.files,
-        inbox: snapshot_in,
-        confirmed: confirmed_in,
-        published: published_out,
-        busy: Arc::clone(&busy),
-        monitor: Arc::clone(monitor),
-    };
-    parts.task(checkpoint_task.run());
-    let (epoch_out, epoch_in) = mpsc::channel(in_flight(pipeline));
-    let ledger_task = LedgerTask {
-        ledger: ready.ledger,
-        dead_letters: ready.dead_letters,
-        inbox: epoch_in,
-        outlets,
-        confirmations: confirm_in,
-        checkpoints: Checkpoints {
-            outbox: Some(snapshot_out),
-            confirmed: confirmed_out,
-            published: published_in,
-        },
-        progress,
-        monitor: Arc::clone(monitor),
-    };
-    parts.task(ledger_task.run());
-
-    let (part_out, part_in) = sync_channel(pipeline.workers);
-    let told = Arc::clone(monitor);
-    parts.thread("coordinator", move || {
-        coordinate(coordinator, &part_in, &epoch_out, &told)
-    });
-    let mut workers = Vec::with_capacity(pipeline.workers);
-    for index in 0..pipeline.workers {
-        let (outbox, inbox) = sync_channel(WORKER_QUEUE);
-        workers.push((outbox, Arc::clone(monitor.worker_queue(index))));
-        let mut worker = Worker::new(plan.chain()?, index, Arc::clone(monitor));
-        worker.leave_out(Arc::clone(refused), plan.ledger());
-        let part_out = part_out.clone();
-        parts.thread(&format!("worker {index}"), move || {
-            worker.run(&inbox, &part_out)
-        });
-    }
-    let reader = Reader {
-        source: ready.source,
-        workers,
-        cutter: EpochCutter::new(
-            pipeline.commit.max_rows,
-            EPOCH_BYTES_MAX,
-            pipeline.commit.max_wait,
-        ),
-        checkpoints: CheckpointClock::new(
-            pipeline.checkpoint.interval,
-            busy,
-            ready.beginning.rebuild.is_some() || !ready.beginning.replay.is_empty(),
-        ),
-        epoch: ready.beginning.epoch,
-        rebuild: ready.beginning.rebuild,
-        replay: ready.beginning.replay,
-        confirmed: ready.beginning.confirmed,
-        live: ready.beginning.live,
-        until: options.once.then_some(ready.beginning.ends),
-        stop: reading.clone(),
-        monitor: Arc::clone(monitor),
-        pulse: Arc::clone(monitor.reader_pulse()),
-        patience: Patience::new(monitor.waits(), SOURCE),
-        barriers: 0,
-    };
-    parts.thread("reader", move || reader.run());
-    Ok(parts)
-}
-
-/// Completes epochs until the workers hang up, or nobody commits any more.
-fn coordinate(
-    mut coordinator: Coordinator,
-    inbox: &std::sync::mpsc::Receiver<crate::epoch::EpochPart>,
-    outbox: &mpsc::Sender<crate::epoch::Completed>,
-    monitor: &Monitor,
-) -> Result<(), PipelineError> {
-    tell_states(&coordinator, monitor);
-    while let Ok(part) = inbox.recv() {
-        let gathered = Instant::now();
-        monitor.coordinator_queue().left();
-        let pulse = monitor.coordinator_pulse();
-        let completed =
-            pulse.busy(|| monitor.time(Stage::Merge, 0, || coordinator.accept(part)))?;
-        let Some(mut completed) = completed else {
-            continue;
-        };
-        if completed.checkpoint {
-            let began = Instant::now();
-            completed.snapshot = Some(coordinator.snapshot(&completed.output));
-            monitor.snapshot_taken(began.elapsed());
-        }
-        monitor.epoch_merged(completed.output.epoch, gathered);
-        tell_states(&coordinator, monitor);
-        monitor.ledger_queue().entered();
-        if outbox.blocking_send(completed).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn tell_states(coordinator: &Coordinator, monitor: &Monitor) {
-    for (aggregate, (groups, bytes)) in coordinator.states().enumerate() {
-        monitor.set_states(aggregate, groups, bytes);
-    }
 }

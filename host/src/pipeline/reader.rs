@@ -24,25 +24,23 @@ const BATCH_ROWS: usize = 4_096;
 const BATCH_BYTES: usize = 2 << 20;
 /// States that are made anew are merged every so many records.
 const REBUILD_ROWS: usize = 16 * BATCH_ROWS;
-/// How long the reader may take to notice that it should stop.
-const POLL_WAIT: Duration = Duration::from_millis(100);
-
 pub(super) struct Reader {
     pub(super) source: Box<dyn Source>,
-    /// each with what counts its queue
-    pub(super) workers: Vec<(SyncSender<ToWorker>, Arc<Queue>)>,
+    /// one for each worker
+    pub(super) lanes: Vec<Lane>,
     pub(super) cutter: EpochCutter,
-    /// the last committed epoch
+    pub(super) checkpoints: CheckpointClock,
+    /// the last epoch that was cut, or committed before
     pub(super) epoch: EpochId,
-    /// the epoch up to which states are made anew first, and the positions after it
-    pub(super) rebuild: Option<(EpochId, Positions)>,
+    pub(super) rebuild: Option<Rebuild>,
     /// committed epochs to repeat, in order
     pub(super) replay: VecDeque<JournalEntry>,
+    /// what the first of them leaves out, once it was begun
+    pub(super) excluded: Option<Arc<BTreeSet<Origin>>>,
     /// the last epoch that every sink has confirmed
     pub(super) confirmed: EpochId,
-    /// where the live epochs begin
-    pub(super) live: Positions,
-    pub(super) checkpoints: CheckpointClock,
+    /// where the last epoch ended; before the first live one, where that begins
+    pub(super) cut_at: Positions,
     /// where to stop, if anywhere
     pub(super) until: Option<Positions>,
     pub(super) stop: CancellationToken,
@@ -51,103 +49,115 @@ pub(super) struct Reader {
     pub(super) patience: Patience,
     /// barriers that were sent
     pub(super) barriers: u64,
+    /// how long it waits for records at most, and so until it notices that it should stop
+    pub(super) poll_wait: Duration,
 }
 
-/// Nobody listens any more: some other part has failed and tells why itself.
+/// States that are made anew, in pieces, from the records alone.
+#[derive(Debug)]
+pub(super) struct Rebuild {
+    /// the epoch at whose end they are as they were
+    pub(super) epoch: EpochId,
+    /// the positions there
+    pub(super) end: Positions,
+    /// records of the piece that was begun
+    pub(super) rows: usize,
+}
+
+/// Whether there is more to do. It ends when it was told to stop, everything was read, or nobody
+/// listens any more: then some other part has failed and tells why itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    More,
+    End,
+}
+
+/// Nobody listens any more.
 struct HungUp;
 
-/// What one worker gets next.
-struct Lane {
-    batch: RawBatch,
-    outbox: SyncSender<ToWorker>,
-    queue: Arc<Queue>,
+/// The way to one worker, and what it gets next.
+pub(super) struct Lane {
+    pub(super) batch: RawBatch,
+    pub(super) outbox: SyncSender<ToWorker>,
+    pub(super) queue: Arc<Queue>,
 }
 
 impl Reader {
-    /// Reads until told to stop, the end is reached, or nobody listens.
+    /// Reads until there is no more to do.
     pub(super) fn run(mut self) -> Result<(), PipelineError> {
-        let lanes = std::mem::take(&mut self.workers);
-        let mut lanes: Vec<Lane> = lanes
-            .into_iter()
-            .map(|(outbox, queue)| Lane {
-                batch: RawBatch::default(),
-                outbox,
-                queue,
-            })
-            .collect();
-        if let Some((epoch, end)) = self.rebuild.take()
-            && let Err(HungUp) = self.make_anew(epoch, &end, &mut lanes)?
-        {
-            return Ok(());
-        }
-        while let Some(entry) = self.replay.pop_front() {
-            if let Err(HungUp) = self.repeat(entry, &mut lanes)? {
-                return Ok(());
-            }
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
-        }
-        self.checkpoints.begin(Instant::now());
-        match self.live(&mut lanes)? {
-            Ok(()) | Err(HungUp) => Ok(()),
-        }
+        while self.step()? == Flow::More {}
+        Ok(())
     }
 
-    /// Runs the epochs again that the journal has forgotten, up to the positions `end` after `epoch`,
-    /// in pieces.
-    fn make_anew(
-        &mut self,
-        epoch: EpochId,
-        end: &Positions,
-        lanes: &mut [Lane],
-    ) -> Result<Result<(), HungUp>, PipelineError> {
-        let none = Arc::new(BTreeSet::new());
-        let mut rows = 0;
-        while !self.source.positions().reached(end) {
+    /// Polls the source once at most, and sends what is to be sent then.
+    pub(super) fn step(&mut self) -> Result<Flow, PipelineError> {
+        let stepped = if self.rebuild.is_some() || !self.replay.is_empty() {
             if self.stop.is_cancelled() {
-                return Ok(Ok(()));
+                return Ok(Flow::End);
             }
-            let read = self.poll(end, REBUILD_ROWS - rows, POLL_WAIT)?;
-            rows += read.len();
-            if let Err(HungUp) = distribute(read, &none, lanes) {
+            let stepped = match self.rebuild.take() {
+                Some(rebuild) => self.make_anew(rebuild)?,
+                None => self.repeat()?,
+            };
+            if self.rebuild.is_none() && self.replay.is_empty() {
+                self.checkpoints.begin(now());
+            }
+            stepped.map(|()| Flow::More)
+        } else {
+            self.live()?
+        };
+        Ok(stepped.unwrap_or(Flow::End))
+    }
+
+    /// Goes on with the epochs that the journal has forgotten.
+    fn make_anew(&mut self, mut rebuild: Rebuild) -> Result<Result<(), HungUp>, PipelineError> {
+        let none = Arc::default();
+        let reached = |reader: &Self, end| reader.source.positions().reached(end);
+        if !reached(self, &rebuild.end) {
+            let read = self.poll(&rebuild.end, REBUILD_ROWS - rebuild.rows, self.poll_wait)?;
+            rebuild.rows += read.len();
+            if let Err(HungUp) = distribute(read, &none, &mut self.lanes) {
                 return Ok(Err(HungUp));
             }
-            if rows >= REBUILD_ROWS || self.source.positions().reached(end) {
-                rows = 0;
-                let barrier = self.barrier(epoch, end.clone(), Mode::Rebuild);
-                if let Err(HungUp) = cut(&barrier, &none, lanes) {
-                    return Ok(Err(HungUp));
-                }
+        }
+        let done = reached(self, &rebuild.end);
+        if done || rebuild.rows >= REBUILD_ROWS {
+            rebuild.rows = 0;
+            let barrier = self.barrier(rebuild.epoch, rebuild.end.clone(), Mode::Rebuild);
+            if let Err(HungUp) = cut(&barrier, &none, &mut self.lanes) {
+                return Ok(Err(HungUp));
             }
         }
+        self.rebuild = (!done).then_some(rebuild);
         Ok(Ok(()))
     }
 
-    /// Runs one epoch of the journal again.
-    fn repeat(
-        &mut self,
-        entry: JournalEntry,
-        lanes: &mut [Lane],
-    ) -> Result<Result<(), HungUp>, PipelineError> {
-        let excluded = Arc::new(entry.excluded);
-        // Partitions that the epoch does not know yet stay where they are.
-        let mut until: Positions = self.source.positions().iter().collect();
-        for (partition, end) in entry.positions.iter() {
-            until.set(partition, end);
-        }
-        while !self.source.positions().reached(&entry.positions) {
-            if self.stop.is_cancelled() {
-                return Ok(Ok(()));
+    /// Goes on with the next epoch of the journal.
+    fn repeat(&mut self) -> Result<Result<(), HungUp>, PipelineError> {
+        let Some(mut entry) = self.replay.pop_front() else {
+            return Ok(Ok(()));
+        };
+        let excluded = self.excluded.take();
+        let excluded = excluded.unwrap_or_else(|| Arc::new(std::mem::take(&mut entry.excluded)));
+        if !self.source.positions().reached(&entry.positions) {
+            // Partitions that the epoch does not know yet stay where they are.
+            let mut until = self.source.positions().clone();
+            for (partition, end) in entry.positions.iter() {
+                until.set(partition, end);
             }
-            let read = self.poll(&until, usize::MAX, POLL_WAIT)?;
-            if let Err(HungUp) = distribute(read, &excluded, lanes) {
+            let read = self.poll(&until, usize::MAX, self.poll_wait)?;
+            if let Err(HungUp) = distribute(read, &excluded, &mut self.lanes) {
                 return Ok(Err(HungUp));
             }
         }
+        if !self.source.positions().reached(&entry.positions) {
+            self.replay.push_front(entry);
+            self.excluded = Some(excluded);
+            return Ok(Ok(()));
+        }
         let shown = entry.epoch > self.confirmed;
         let barrier = self.barrier(entry.epoch, entry.positions, Mode::Replay { shown });
-        Ok(cut(&barrier, &excluded, lanes))
+        Ok(cut(&barrier, &excluded, &mut self.lanes))
     }
 
     fn barrier(&mut self, epoch: EpochId, positions: Positions, mode: Mode) -> Barrier {
@@ -161,46 +171,40 @@ impl Reader {
         }
     }
 
-    fn live(&mut self, lanes: &mut [Lane]) -> Result<Result<(), HungUp>, PipelineError> {
-        let none = Arc::new(BTreeSet::<Origin>::new());
-        let mut committed = std::mem::take(&mut self.live);
-        debug_assert!(self.source.positions().reached(&committed));
-        let until = self.until.clone().unwrap_or_default();
-        loop {
-            let end = self.until.as_ref();
-            let stop = self.stop.is_cancelled()
-                || end.is_some_and(|end| self.source.positions().reached(end));
-            // At a stop also where only gaps were passed: they may be deleted before the next start.
-            // And an epoch without records where there are some that no checkpoint has.
-            let now = Instant::now();
-            let checkpoint = stop || self.checkpoints.is_due(now);
-            let moved = *self.source.positions() != committed;
-            let last = stop && (moved || self.checkpoints.is_behind());
-            let idle = checkpoint && self.cutter.is_empty() && self.checkpoints.is_behind();
-            if last || idle || (!self.cutter.is_empty() && self.cutter.is_due(now)) {
-                self.epoch = self.epoch.next();
-                let (records, began) = (self.cutter.len(), self.cutter.began());
-                self.monitor.epoch_cut(self.epoch, records, began);
-                self.cutter.cut();
-                committed = self.source.positions().clone();
-                let mut barrier = self.barrier(self.epoch, committed.clone(), Mode::Live);
-                barrier.checkpoint = checkpoint;
-                self.checkpoints.cut(checkpoint, now);
-                if let Err(HungUp) = cut(&barrier, &none, lanes) {
-                    return Ok(Err(HungUp));
-                }
-            }
-            if stop {
-                return Ok(Ok(()));
-            }
-            let wait = self.cutter.wait(Instant::now());
-            let wait = wait.unwrap_or(POLL_WAIT).min(POLL_WAIT);
-            let read = self.poll(&until, self.cutter.room(), wait)?;
-            self.cutter.add(read.len(), read.byte_len(), Instant::now());
-            if let Err(HungUp) = distribute(read, &none, lanes) {
+    /// Goes on live: ends the epoch if it is time, then reads on.
+    fn live(&mut self) -> Result<Result<Flow, HungUp>, PipelineError> {
+        let none = Arc::default();
+        let end = self.until.as_ref();
+        let stop =
+            self.stop.is_cancelled() || end.is_some_and(|end| self.source.positions().reached(end));
+        let time = now();
+        let checkpoint = stop || self.checkpoints.is_due(time);
+        // At a stop also where only gaps were passed: they may be deleted before the next start.
+        // And an epoch without records where there are some that no checkpoint has.
+        let moved = *self.source.positions() != self.cut_at;
+        let last = stop && (moved || self.checkpoints.is_behind());
+        let idle = checkpoint && self.cutter.is_empty() && self.checkpoints.is_behind();
+        if last || idle || (!self.cutter.is_empty() && self.cutter.is_due(time)) {
+            self.epoch = self.epoch.next();
+            let (records, began) = (self.cutter.len(), self.cutter.began());
+            self.monitor.epoch_cut(self.epoch, records, began);
+            self.cutter.cut();
+            self.cut_at = self.source.positions().clone();
+            let mut barrier = self.barrier(self.epoch, self.cut_at.clone(), Mode::Live);
+            barrier.checkpoint = checkpoint;
+            self.checkpoints.cut(checkpoint, time);
+            if let Err(HungUp) = cut(&barrier, &none, &mut self.lanes) {
                 return Ok(Err(HungUp));
             }
         }
+        if stop {
+            return Ok(Ok(Flow::End));
+        }
+        let wait = self.cutter.wait(time).unwrap_or(self.poll_wait);
+        let until = self.until.clone().unwrap_or_default();
+        let read = self.poll(&until, self.cutter.room(), wait.min(self.poll_wait))?;
+        self.cutter.add(read.len(), read.byte_len(), now());
+        Ok(distribute(read, &none, &mut self.lanes).map(|()| Flow::More))
     }
 
     fn poll(
@@ -225,7 +229,7 @@ impl Reader {
             Err(error @ SourceError::Unavailable { .. }) => {
                 // Not as long as that: the reader has to notice when it is told to stop.
                 let _ = self.patience.failed(&error);
-                std::thread::sleep(wait_max.max(POLL_WAIT));
+                std::thread::sleep(self.poll_wait);
             }
             Err(error) => return Err(PipelineError::Source(error)),
         }
@@ -235,6 +239,11 @@ impl Reader {
             .add_read(batch.len(), batch.byte_len(), self.source.positions());
         Ok(batch)
     }
+}
+
+/// The runtime's clock: a simulation turns it.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Adds records to the lanes of their partitions, and sends the lanes that are full.

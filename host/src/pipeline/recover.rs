@@ -8,8 +8,9 @@
 
 use std::sync::Arc;
 
+use super::PipelineError;
 use super::checkpoint::StoredFiles;
-use super::{PipelineError, Plan};
+use super::topology::Stages;
 use crate::aggregate::StateTable;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest};
 use crate::epoch::EpochId;
@@ -29,9 +30,9 @@ pub(super) struct Recovered {
 
 impl Recovered {
     /// Empty states.
-    pub(super) fn nothing(plan: &Plan) -> Result<Self, PipelineError> {
+    pub(super) fn nothing(stages: &dyn Stages) -> Result<Self, PipelineError> {
         Ok(Self {
-            tables: plan.states()?,
+            tables: stages.states()?,
             checkpoint: None,
             files: StoredFiles::default(),
         })
@@ -47,7 +48,7 @@ impl Recovered {
 /// [`Trouble::Store`] when the store cannot be asked.
 pub(super) async fn recover(
     store: &CheckpointStore,
-    plan: &Plan,
+    stages: &dyn Stages,
     committed: EpochId,
     latest: EpochId,
 ) -> Result<Recovered, Trouble> {
@@ -62,7 +63,7 @@ pub(super) async fn recover(
         store.set_aside(EpochId(epoch)).await?;
     }
     for epoch in epochs.into_iter().filter(|epoch| *epoch <= latest) {
-        let reason = match load(store, plan, epoch).await {
+        let reason = match load(store, stages, epoch).await {
             Ok(recovered) => {
                 tracing::info!(epoch = epoch.0, "states restored from a checkpoint");
                 return Ok(recovered);
@@ -78,7 +79,7 @@ pub(super) async fn recover(
         );
         store.set_aside(epoch).await?;
     }
-    Ok(Recovered::nothing(plan)?)
+    Ok(Recovered::nothing(stages)?)
 }
 
 /// Why no states could be restored.
@@ -102,9 +103,13 @@ impl Trouble {
     }
 }
 
-async fn load(store: &CheckpointStore, plan: &Plan, epoch: EpochId) -> Result<Recovered, Trouble> {
+async fn load(
+    store: &CheckpointStore,
+    stages: &dyn Stages,
+    epoch: EpochId,
+) -> Result<Recovered, Trouble> {
     let manifest = store.manifest(epoch).await?;
-    let mut recovered = Recovered::nothing(plan)?;
+    let mut recovered = Recovered::nothing(stages)?;
     for (table, _) in &mut recovered.tables {
         let files = files_of(&manifest, table.name())?;
         for file in files {

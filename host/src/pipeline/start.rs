@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::commit::least_confirmed;
 use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
+use super::reader::Rebuild;
 use super::recover::{Recovered, Trouble, recover};
-use super::{Endpoints, PipelineError, Plan};
+use super::topology::{Settings, Stages};
+use super::{Endpoints, PipelineError};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::config::{Pipeline, SourceKind, Start};
 use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
@@ -71,9 +72,8 @@ fn stopped_while_waiting(part: &str) -> PipelineError {
 pub(super) struct Beginning {
     /// the last committed epoch
     pub(super) epoch: EpochId,
-    /// the epoch up to which states have to be made anew from the records alone, as neither a
-    /// checkpoint nor the journal reaches back far enough, and the positions after it
-    pub(super) rebuild: Option<(EpochId, Positions)>,
+    /// where neither a checkpoint nor the journal reaches back far enough
+    pub(super) rebuild: Option<Rebuild>,
     /// committed epochs since the checkpoint, or since the rebuilt ones, in order
     pub(super) replay: VecDeque<JournalEntry>,
     /// the last epoch that every sink has confirmed
@@ -100,8 +100,8 @@ pub(super) struct Ready {
 
 /// Waits for the servers, claims the pipeline, and moves the source to where reading begins.
 pub(super) async fn make_ready(
-    pipeline: &Pipeline,
-    plan: &Plan,
+    settings: &Settings,
+    stages: &dyn Stages,
     endpoints: Endpoints,
     waiter: Waiter<'_>,
 ) -> Result<Ready, PipelineError> {
@@ -113,17 +113,17 @@ pub(super) async fn make_ready(
         checkpoints,
     } = endpoints;
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
-    let claim = claim(&mut *ledger, &plan.definition(), &others, waiter).await?;
+    let claim = claim(&mut *ledger, &stages.definition(), &others, waiter).await?;
     for sink in &mut sinks {
         prepare(&mut **sink, waiter).await?;
     }
     let committed = claim.dead_letter_bytes;
     let bytes = wait_for!(waiter, DEAD_LETTERS, dead_letters.recover(committed));
     let checkpoints = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
-    let recovered = restore(&checkpoints, plan, &claim, waiter).await?;
+    let recovered = restore(&checkpoints, stages, &claim, waiter).await?;
     let known = (&claim, recovered.checkpoint.as_ref());
-    let kind = &pipeline.source.kind;
-    let (source, beginning) = begin(source, kind, &mut *ledger, known, bytes, waiter).await?;
+    let at_end = settings.start_at_end;
+    let (source, beginning) = begin(source, at_end, &mut *ledger, known, bytes, waiter).await?;
     Ok(Ready {
         source,
         ledger,
@@ -139,7 +139,7 @@ pub(super) async fn make_ready(
 /// Restores the states from the newest checkpoint that every sink can go on from.
 async fn restore(
     store: &CheckpointStore,
-    plan: &Plan,
+    stages: &dyn Stages,
     claim: &Claim,
     waiter: Waiter<'_>,
 ) -> Result<Recovered, PipelineError> {
@@ -149,7 +149,7 @@ async fn restore(
         let tried = tokio::select! {
             biased;
             () = waiter.stop.cancelled() => return Err(stopped_while_waiting(CHECKPOINTS)),
-            tried = patience.watch(recover(store, plan, claim.epoch, latest)) => tried,
+            tried = patience.watch(recover(store, stages, claim.epoch, latest)) => tried,
         };
         match tried {
             Ok(recovered) => {
@@ -193,7 +193,7 @@ async fn prepare(sink: &mut dyn Sink, waiter: Waiter<'_>) -> Result<(), Pipeline
 /// epoch without records, so that the journal has the positions that everything began at.
 async fn begin(
     mut source: Box<dyn Source>,
-    kind: &SourceKind,
+    start_at_end: bool,
     ledger: &mut dyn Ledger,
     (claim, checkpoint): (&Claim, Option<&(EpochId, Positions)>),
     dead_letter_bytes: Option<u64>,
@@ -201,7 +201,7 @@ async fn begin(
 ) -> Result<(Box<dyn Source>, Beginning), PipelineError> {
     let ranges;
     (source, ranges) = partitions(source, waiter).await?;
-    let live = live_positions(kind, claim, &ranges)?;
+    let live = live_positions(start_at_end, claim, &ranges)?;
     // Before anything is written or read again: what was committed is still where it was.
     check_positions(&live, &ranges).map_err(PipelineError::Source)?;
     let name = ledger.name().to_owned();
@@ -241,7 +241,7 @@ async fn begin(
 struct Path {
     /// where the records begin
     base: Positions,
-    rebuild: Option<(EpochId, Positions)>,
+    rebuild: Option<Rebuild>,
     replay: VecDeque<JournalEntry>,
 }
 
@@ -263,9 +263,13 @@ impl Path {
             // What came between has been forgotten: its records have to be decided again.
             let gap = replay.front().is_some_and(|entry| entry.epoch > EpochId(2));
             if gap && let Some(oldest) = replay.pop_front() {
-                rebuild = Some((oldest.epoch, oldest.positions));
+                rebuild = Some(Rebuild {
+                    epoch: oldest.epoch,
+                    end: oldest.positions,
+                    rows: 0,
+                });
             }
-            let before = rebuild.as_ref().map_or(EpochId(1), |(epoch, _)| *epoch);
+            let before = rebuild.as_ref().map_or(EpochId(1), |rebuild| rebuild.epoch);
             (before, first.positions)
         };
         for entry in &replay {
@@ -302,9 +306,9 @@ impl Path {
     }
 
     fn announce(&self, checkpoint: EpochId) {
-        if let Some((epoch, _)) = &self.rebuild {
+        if let Some(rebuild) = &self.rebuild {
             tracing::warn!(
-                up_to_epoch = epoch.0,
+                up_to_epoch = rebuild.epoch.0,
                 "no checkpoint can be used: making the states anew from all records since the beginning; \
                  nothing is written meanwhile, and which of these records are rejected is decided again"
             );
@@ -319,14 +323,13 @@ impl Path {
 
 /// Where the live epochs begin: where the last one ended, or where the pipeline is to begin.
 fn live_positions(
-    kind: &SourceKind,
+    start_at_end: bool,
     claim: &Claim,
     ranges: &[PartitionRange],
 ) -> Result<Positions, PipelineError> {
-    let latest = matches!(kind, SourceKind::Kafka(kafka) if kafka.start == Start::Latest);
     let mut live = Positions::default();
     for range in ranges {
-        let first = if claim.epoch == EpochId::default() && latest {
+        let first = if claim.epoch == EpochId::default() && start_at_end {
             range.end
         } else {
             range.begin

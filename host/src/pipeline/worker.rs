@@ -100,23 +100,31 @@ impl Worker {
         inbox: &Receiver<ToWorker>,
         outbox: &SyncSender<EpochPart>,
     ) -> Result<(), PipelineError> {
-        let pulse = Arc::clone(self.monitor.worker_pulse(self.index));
         while let Ok(message) = inbox.recv() {
-            self.monitor.worker_queue(self.index).left();
-            match message {
-                ToWorker::Batch { raw, excluded } => {
-                    pulse.busy(|| self.process(&raw, &excluded))?;
-                }
-                ToWorker::Barrier(barrier) => {
-                    let part = self.hand_over(barrier)?;
-                    self.monitor.coordinator_queue().entered();
-                    if outbox.send(part).is_err() {
-                        break;
-                    }
-                }
+            if let Some(part) = self.take(message)?
+                && outbox.send(part).is_err()
+            {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Does what one message asks for; at the end of an epoch the worker's share of it.
+    pub(super) fn take(&mut self, message: ToWorker) -> Result<Option<EpochPart>, PipelineError> {
+        self.monitor.worker_queue(self.index).left();
+        match message {
+            ToWorker::Batch { raw, excluded } => {
+                let pulse = Arc::clone(self.monitor.worker_pulse(self.index));
+                pulse.busy(|| self.process(&raw, &excluded))?;
+                Ok(None)
+            }
+            ToWorker::Barrier(barrier) => {
+                let part = self.hand_over(barrier)?;
+                self.monitor.coordinator_queue().entered();
+                Ok(Some(part))
+            }
+        }
     }
 
     fn process(&mut self, raw: &RawBatch, skip: &BTreeSet<Origin>) -> Result<(), PipelineError> {

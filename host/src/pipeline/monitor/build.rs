@@ -11,7 +11,8 @@ use super::meters::{
 };
 use super::{Monitor, Pulses, Queues, Stage, StageGuest};
 use crate::config::{Pipeline, Sink, SinkKind};
-use crate::pipeline::{OUTLET_QUEUE, Plan, WORKER_QUEUE, in_flight};
+use crate::pipeline::topology::Settings;
+use crate::pipeline::{OUTLET_QUEUE, Plan, WORKER_QUEUE};
 use crate::record::Cause;
 use crate::status::{ComponentStatus, Phase};
 use crate::waiting::Waits;
@@ -44,7 +45,7 @@ impl Monitor {
             Names {
                 pipeline: pipeline.name.clone(),
                 workers: pipeline.workers,
-                in_flight: in_flight(pipeline),
+                in_flight: Settings::of(pipeline).epochs_waiting(),
                 transforms: pipeline.transforms.iter().map(|t| t.name.clone()).collect(),
                 aggregates: pipeline.aggregates.iter().map(|a| a.name.clone()).collect(),
                 sinks: sinks.collect(),
