@@ -13,6 +13,7 @@
 //! more, and `docs/decisions` why.
 
 mod backoff;
+mod blocking;
 mod calendar;
 
 pub mod config;

@@ -17,6 +17,8 @@ mod patience;
 mod plan;
 mod reader;
 mod recover;
+#[cfg(test)]
+mod simulation;
 mod start;
 mod summary;
 mod survey;

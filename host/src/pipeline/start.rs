@@ -12,6 +12,7 @@ use super::reader::Rebuild;
 use super::recover::{Recovered, Trouble, recover};
 use super::topology::{Settings, Stages};
 use super::{Endpoints, PipelineError};
+use crate::blocking::off_the_runtime;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
@@ -106,7 +107,7 @@ pub(super) async fn make_ready(
     waiter: Waiter<'_>,
 ) -> Result<Ready, PipelineError> {
     let Endpoints {
-        source,
+        mut source,
         mut ledger,
         mut sinks,
         mut dead_letters,
@@ -123,7 +124,7 @@ pub(super) async fn make_ready(
     let recovered = restore(&checkpoints, stages, &claim, waiter).await?;
     let known = (&claim, recovered.checkpoint.as_ref());
     let at_end = settings.start_at_end;
-    let (source, beginning) = begin(source, at_end, &mut *ledger, known, bytes, waiter).await?;
+    let beginning = begin(&mut *source, at_end, &mut *ledger, known, bytes, waiter).await?;
     Ok(Ready {
         source,
         ledger,
@@ -192,15 +193,14 @@ async fn prepare(sink: &mut dyn Sink, waiter: Waiter<'_>) -> Result<(), Pipeline
 /// Finds out where to read on, and moves the source there. The first run of a pipeline commits an
 /// epoch without records, so that the journal has the positions that everything began at.
 async fn begin(
-    mut source: Box<dyn Source>,
+    source: &mut dyn Source,
     start_at_end: bool,
     ledger: &mut dyn Ledger,
     (claim, checkpoint): (&Claim, Option<&(EpochId, Positions)>),
     dead_letter_bytes: Option<u64>,
     waiter: Waiter<'_>,
-) -> Result<(Box<dyn Source>, Beginning), PipelineError> {
-    let ranges;
-    (source, ranges) = partitions(source, waiter).await?;
+) -> Result<Beginning, PipelineError> {
+    let ranges = partitions(source, waiter).await?;
     let live = live_positions(start_at_end, claim, &ranges)?;
     // Before anything is written or read again: what was committed is still where it was.
     check_positions(&live, &ranges).map_err(PipelineError::Source)?;
@@ -233,8 +233,8 @@ async fn begin(
         ends: ranges.iter().map(|r| (r.partition, r.end)).collect(),
         ranges,
     };
-    let source = seek(source, from, waiter).await?;
-    Ok((source, beginning))
+    seek(source, &from, waiter).await?;
+    Ok(beginning)
 }
 
 /// The way from the states that a run begins with to the last committed epoch.
@@ -347,17 +347,15 @@ fn live_positions(
 }
 
 async fn partitions(
-    mut source: Box<dyn Source>,
+    source: &mut dyn Source,
     waiter: Waiter<'_>,
-) -> Result<(Box<dyn Source>, Vec<PartitionRange>), PipelineError> {
+) -> Result<Vec<PartitionRange>, PipelineError> {
     let mut patience = Patience::new(waiter.waits, SOURCE);
     loop {
-        let result;
-        (source, result) = blocking(source, |source| source.partitions()).await?;
-        match result {
+        match off_the_runtime(|| source.partitions()) {
             Ok(ranges) => {
                 patience.over();
-                return Ok((source, ranges));
+                return Ok(ranges);
             }
             Err(error) => wait_for_source(waiter, error, &mut patience).await?,
         }
@@ -365,19 +363,16 @@ async fn partitions(
 }
 
 async fn seek(
-    mut source: Box<dyn Source>,
-    positions: Positions,
+    source: &mut dyn Source,
+    positions: &Positions,
     waiter: Waiter<'_>,
-) -> Result<Box<dyn Source>, PipelineError> {
+) -> Result<(), PipelineError> {
     let mut patience = Patience::new(waiter.waits, SOURCE);
     loop {
-        let positions = positions.clone();
-        let result;
-        (source, result) = blocking(source, move |source| source.seek(&positions)).await?;
-        match result {
+        match off_the_runtime(|| source.seek(positions)) {
             Ok(()) => {
                 patience.over();
-                return Ok(source);
+                return Ok(());
             }
             Err(error) => wait_for_source(waiter, error, &mut patience).await?,
         }
@@ -393,20 +388,4 @@ async fn wait_for_source(
         SourceError::Unavailable { .. } => waiter.pause(SOURCE, patience.failed(&error)).await,
         error => Err(PipelineError::Source(error)),
     }
-}
-
-/// Runs a blocking call of a source on a thread for such calls.
-async fn blocking<T: Send + 'static>(
-    mut source: Box<dyn Source>,
-    call: impl FnOnce(&mut dyn Source) -> T + Send + 'static,
-) -> Result<(Box<dyn Source>, T), PipelineError> {
-    tokio::task::spawn_blocking(move || {
-        let result = call(&mut *source);
-        (source, result)
-    })
-    .await
-    .map_err(|error| PipelineError::Panicked {
-        part: "the source".into(),
-        message: error.to_string(),
-    })
 }

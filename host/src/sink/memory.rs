@@ -18,7 +18,11 @@ use super::latest;
 use super::projection::Projector;
 use super::{Durable, Sink, SinkError};
 use crate::config::{OnConflict, Table};
+#[cfg(test)]
+use crate::epoch::EpochId;
 use crate::epoch::{EpochOutput, OutputBatch};
+#[cfg(test)]
+use crate::record::Positions;
 use crate::schema::Schema;
 
 pub use self::ledger::MemoryLedger;
@@ -43,6 +47,9 @@ struct Contents {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     contents: Arc<Mutex<Contents>>,
+    /// how often somebody looked into it or changed it
+    #[cfg(test)]
+    uses: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl MemoryStore {
@@ -64,7 +71,47 @@ impl MemoryStore {
         self.lock().tables.get(name).map_or(0, |t| t.rows.len())
     }
 
+    /// How far a pipeline has come.
+    #[cfg(test)]
+    pub(crate) fn progress(&self, pipeline: &str) -> (EpochId, Positions) {
+        let contents = self.lock();
+        let books = contents.pipelines.get(pipeline);
+        books.map_or_else(Default::default, Books::progress)
+    }
+
+    /// The sum of a column of integers; 0 where there is no such table.
+    #[cfg(test)]
+    pub(crate) fn sum(&self, table: &str, column: usize) -> i64 {
+        let contents = self.lock();
+        let rows = contents.tables.get(table).into_iter();
+        let values = rows.flat_map(|table| table.rows.values());
+        let integer = |values: &Vec<Value>| match values[column] {
+            Value::Int64(value) => value,
+            _ => 0,
+        };
+        values.map(integer).sum()
+    }
+
+    /// Has a pipeline's journal forget all but the first and the last epoch.
+    #[cfg(test)]
+    pub(crate) fn forget_all(&self, pipeline: &str) {
+        let mut contents = self.lock();
+        contents
+            .pipelines
+            .entry(pipeline.to_owned())
+            .or_default()
+            .forget_all();
+    }
+
+    /// How often it was used: as long as this is the same, nothing has changed.
+    #[cfg(test)]
+    pub(crate) fn uses(&self) -> u64 {
+        self.uses.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Contents> {
+        #[cfg(test)]
+        self.uses.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -89,6 +89,15 @@ impl MemoryPartitions {
         })
     }
 
+    /// The offset after the newest record of each partition.
+    #[cfg(test)]
+    pub(crate) fn ends(&self) -> Vec<(Partition, i64)> {
+        let partitions = self.0.lock();
+        let ends = (0..).zip(partitions.iter());
+        ends.map(|(partition, log)| (Partition(partition), log.end))
+            .collect()
+    }
+
     /// Leaves a gap of so many offsets at the end, as transaction markers do in Kafka.
     ///
     /// # Panics

@@ -56,6 +56,19 @@ impl Monitor {
         ))
     }
 
+    /// Of a simulated pipeline.
+    #[cfg(test)]
+    pub(in crate::pipeline) fn simulated(workers: usize, aggregate: &str, sinks: &[&str]) -> Self {
+        let sinks = sinks.iter().map(|name| ((*name).to_owned(), None));
+        let names = Names {
+            workers,
+            aggregates: vec![aggregate.to_owned()],
+            sinks: sinks.collect(),
+            ..Names::default()
+        };
+        Self::of(names, Waits::default())
+    }
+
     /// Of a pipeline without stages, for tests of who tells it something.
     #[cfg(test)]
     pub(in crate::pipeline) fn bare() -> Arc<Self> {

@@ -172,7 +172,7 @@ impl Queue {
         self.capacity
     }
 
-    pub(super) fn depth(&self) -> u64 {
+    pub(crate) fn depth(&self) -> u64 {
         u64::try_from(self.depth.load(Ordering::Relaxed)).unwrap_or(0)
     }
 }

@@ -22,6 +22,21 @@ pub(super) struct Books {
 }
 
 impl Books {
+    /// The last epoch and the positions after it.
+    #[cfg(test)]
+    pub(super) fn progress(&self) -> (EpochId, Positions) {
+        let last = self.journal.last();
+        last.map_or_else(Default::default, |e| (e.epoch, e.positions.clone()))
+    }
+
+    /// Forgets all epochs but the first and the last one.
+    #[cfg(test)]
+    pub(super) fn forget_all(&mut self) {
+        let last = self.epoch();
+        self.journal
+            .retain(|entry| entry.epoch <= EpochId(1) || entry.epoch == last);
+    }
+
     /// The last committed epoch.
     fn epoch(&self) -> EpochId {
         self.journal
@@ -71,6 +86,14 @@ impl MemoryLedger {
             pipeline: pipeline.into(),
             generation: 0,
         }
+    }
+
+    /// Forgets that another host may have claimed the pipeline.
+    #[cfg(test)]
+    pub(crate) fn adopt_generation(&mut self) {
+        let contents = self.sink.store.lock();
+        let books = contents.pipelines.get(&self.pipeline);
+        self.generation = books.map_or(0, |books| books.generation);
     }
 
     /// Does `action` with the contents and this pipeline's books, if it is still ours.

@@ -28,7 +28,6 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::debug;
 
 use self::claim::Claimant;
@@ -39,6 +38,7 @@ use self::table::{FileTable, refuse_equal_names};
 use super::screen::Bounds;
 use super::table::TableTarget;
 use super::{Claim, Durable, Ledger, Sink, SinkError};
+use crate::blocking::off_the_runtime;
 use crate::calendar::{PRINTABLE, day_of};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 
@@ -154,15 +154,6 @@ struct Work<'a> {
     what: &'a str,
     tables: &'a [FileTable],
     owner: Option<&'a Owner>,
-}
-
-/// Blocks this thread, after its other tasks were handed to another one.
-fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        // There is no other thread to hand them to.
-        _ => work(),
-    }
 }
 
 #[async_trait]

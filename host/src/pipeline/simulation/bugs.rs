@@ -1,0 +1,56 @@
+//! Mistakes that the protocol could have, planted into the places around it.
+
+/// One mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bug {
+    /// rows are written before the transaction that has journal and progress
+    ProgressOutsideTheTransaction,
+    /// the ledger commits whatever another host has claimed since
+    GenerationNotChecked,
+    /// the journal forgets which records were left out
+    ExclusionNotJournalled,
+    /// rows that the ledger refuses are dropped, and the rest is committed
+    RefusedRowDropped,
+    /// the journal forgets epochs that a sink still needs
+    JournalForgetsTooEarly,
+    /// the ledger tells a starting host the positions of the epoch before the last one
+    StalePositions,
+    /// a sink confirms what it has written in part
+    ConfirmedBeforeWritten,
+    /// a sink takes old values from a host that was overtaken
+    VersionsNotCompared,
+    /// a confirmation of an epoch counts for the one after it too
+    ConfirmedTooMuch,
+    /// checkpoints are published before the sinks have confirmed their epoch, and the journal forgets
+    CheckpointBeforeTheSinks,
+    /// a checkpoint has states of the epoch before
+    StaleSnapshot,
+    /// a checkpoint says the positions of the epoch after it
+    SnapshotAhead,
+    /// a file of states that could not be written is taken for written
+    FileLost,
+    /// dead letters of epochs that were never committed stay
+    LettersNotCutBack,
+    /// a record that the ledger refused is not left out when its epoch is made again, but written
+    RefusalForgotten,
+}
+
+impl Bug {
+    pub(super) const ALL: [Self; 15] = [
+        Self::ProgressOutsideTheTransaction,
+        Self::GenerationNotChecked,
+        Self::ExclusionNotJournalled,
+        Self::RefusedRowDropped,
+        Self::JournalForgetsTooEarly,
+        Self::StalePositions,
+        Self::ConfirmedBeforeWritten,
+        Self::VersionsNotCompared,
+        Self::ConfirmedTooMuch,
+        Self::CheckpointBeforeTheSinks,
+        Self::StaleSnapshot,
+        Self::SnapshotAhead,
+        Self::FileLost,
+        Self::LettersNotCutBack,
+        Self::RefusalForgotten,
+    ];
+}

@@ -1,0 +1,370 @@
+//! The places that outlive a host: the ledger's tables, another sink's documents, dead letters. Each
+//! with the moments at which a call to it can be interrupted or fail.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::bugs::Bug;
+use super::dice::{Dice, Fate};
+use super::logic::{LEDGER, REFUSED, ROWS, SUMS};
+use crate::dead_letter::DeadLetterSink;
+use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::record::{DeadLetter, Origin};
+use crate::sink::memory::{MemoryLedger, MemorySink, MemoryStore};
+use crate::sink::{Claim, Durable, Ledger, Refused, Sink, SinkError};
+
+/// The name of the other sink.
+pub(super) const SEARCH: &str = "search";
+
+fn away() -> SinkError {
+    SinkError::Unavailable {
+        what: "a simulated server".to_owned(),
+        reason: "the dice fell so".to_owned(),
+    }
+}
+
+/// Does something to a place, unless the call is lost on its way, there or back.
+macro_rules! attempt {
+    ($dice:expr, $work:expr) => {{
+        $dice.moment().await;
+        let fate = $dice.fate();
+        if fate == Fate::FailsBefore {
+            return Err(away());
+        }
+        let done = $work;
+        $dice.moment().await;
+        if fate == Fate::FailsAfter {
+            return Err(away());
+        }
+        done
+    }};
+}
+
+/// A ledger in memory, and what may be wrong with it.
+pub(super) struct SimulatedLedger {
+    ledger: MemoryLedger,
+    rows: MemorySink,
+    store: MemoryStore,
+    dice: Dice,
+    bug: Option<Bug>,
+    /// records that were refused once, of the whole world
+    refused_once: Arc<Mutex<Vec<Origin>>>,
+}
+
+impl SimulatedLedger {
+    pub(super) fn new(
+        store: &MemoryStore,
+        dice: &Dice,
+        bug: Option<Bug>,
+        refused_once: &Arc<Mutex<Vec<Origin>>>,
+    ) -> Self {
+        let sink =
+            || MemorySink::new(LEDGER, store, &super::logic::tables()).expect("the tables fit");
+        Self {
+            ledger: MemoryLedger::new("simulated", sink()),
+            rows: sink(),
+            store: store.clone(),
+            dice: dice.clone(),
+            bug,
+            refused_once: Arc::clone(refused_once),
+        }
+    }
+
+    /// Records with rows that it does not take.
+    fn refused(&self, epoch: &EpochOutput) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        for batch in epoch.streams.get(ROWS).into_iter().flatten() {
+            let amounts = batch.columns.column(2).as_primitive::<Int64Type>().values();
+            let rows = amounts.iter().zip(&batch.origins);
+            refused.extend(
+                rows.filter(|(amount, _)| **amount == REFUSED)
+                    .map(|(_, origin)| Refused {
+                        origin: *origin,
+                        reason: "refused".to_owned(),
+                    }),
+            );
+        }
+        refused
+    }
+
+    fn check_refused(&self, epoch: &EpochOutput) -> Result<(), SinkError> {
+        let mut refused = self.refused(epoch);
+        if self.bug == Some(Bug::RefusalForgotten) {
+            let mut known = lock(&self.refused_once);
+            refused.retain(|refused| !known.contains(&refused.origin));
+            known.extend(refused.iter().map(|refused| refused.origin));
+        }
+        if refused.is_empty() || self.bug == Some(Bug::RefusedRowDropped) {
+            return Ok(());
+        }
+        Err(SinkError::Refused(refused))
+    }
+
+    async fn write_now(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        self.check_refused(epoch)?;
+        let mut epoch = epoch.clone();
+        if self.bug == Some(Bug::ExclusionNotJournalled) {
+            epoch.excluded.clear();
+        }
+        if self.bug == Some(Bug::RefusedRowDropped) {
+            drop_refused(&mut epoch);
+        }
+        if self.bug == Some(Bug::GenerationNotChecked) {
+            self.ledger.adopt_generation();
+        }
+        if self.bug == Some(Bug::ProgressOutsideTheTransaction) {
+            // Refused as the ledger would refuse it, but then in two steps.
+            self.ledger.journal(epoch.epoch).await?;
+            let written = self.rows.write(&epoch).await?;
+            self.dice.moment().await;
+            epoch.streams.clear();
+            drop(written);
+        }
+        self.ledger.write(&epoch).await
+    }
+}
+
+fn drop_refused(epoch: &mut EpochOutput) {
+    for batch in epoch.streams.get_mut(ROWS).into_iter().flatten() {
+        let amounts = batch.columns.column(2).as_primitive::<Int64Type>();
+        let keep: arrow_array::BooleanArray = amounts
+            .values()
+            .iter()
+            .map(|a| Some(*a != REFUSED))
+            .collect();
+        let kept = batch.origins.iter().zip(keep.values().iter());
+        batch.origins = kept.filter(|(_, keep)| *keep).map(|(o, _)| *o).collect();
+        batch.columns = arrow_select::filter::filter_record_batch(&batch.columns, &keep)
+            .expect("the mask is as long as the batch");
+    }
+}
+
+#[async_trait]
+impl Sink for SimulatedLedger {
+    fn name(&self) -> &str {
+        LEDGER
+    }
+
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        attempt!(self.dice, self.ledger.prepare().await)
+    }
+
+    async fn check(&mut self) -> Result<(), SinkError> {
+        self.ledger.check().await
+    }
+
+    async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        attempt!(self.dice, self.write_now(epoch).await)
+    }
+}
+
+#[async_trait]
+impl Ledger for SimulatedLedger {
+    async fn claim(&mut self, definition: &Value, others: &[String]) -> Result<Claim, SinkError> {
+        let mut claim = attempt!(self.dice, self.ledger.claim(definition, others).await)?;
+        if self.bug == Some(Bug::StalePositions) {
+            let journal = self.ledger.journal(EpochId(0)).await?;
+            if let [.., before, _] = journal.as_slice() {
+                claim.positions = before.positions.clone();
+            }
+        }
+        Ok(claim)
+    }
+
+    async fn check_claim(
+        &mut self,
+        definition: &Value,
+        others: &[String],
+    ) -> Result<(), SinkError> {
+        self.ledger.check_claim(definition, others).await
+    }
+
+    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
+        attempt!(self.dice, self.ledger.journal(after).await)
+    }
+
+    async fn confirm(
+        &mut self,
+        sink: &str,
+        epoch: EpochId,
+        dead_letter_bytes: Option<u64>,
+    ) -> Result<(), SinkError> {
+        let too_much = self.bug == Some(Bug::ConfirmedTooMuch);
+        let epoch = if too_much { epoch.next() } else { epoch };
+        attempt!(
+            self.dice,
+            self.ledger.confirm(sink, epoch, dead_letter_bytes).await
+        )
+    }
+
+    async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError> {
+        if self.bug == Some(Bug::JournalForgetsTooEarly) {
+            self.store.forget_all("simulated");
+        }
+        attempt!(self.dice, self.ledger.checkpointed(oldest).await)
+    }
+}
+
+/// A document: the epoch that wrote it, and its columns.
+type Document = (EpochId, Vec<String>);
+
+/// What another sink holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Documents(Arc<Mutex<Index>>);
+
+#[derive(Debug, Default)]
+struct Index {
+    /// by stream and key
+    documents: BTreeMap<(String, String), Document>,
+    /// the newest epoch of all
+    newest: EpochId,
+}
+
+impl Documents {
+    /// The columns of each, by key.
+    pub(super) fn of(&self, stream: &str) -> BTreeMap<String, Vec<String>> {
+        let index = lock(&self.0);
+        let of_stream = index.documents.iter().filter(|((s, _), _)| s == stream);
+        of_stream
+            .map(|((_, key), (_, columns))| (key.clone(), columns.clone()))
+            .collect()
+    }
+
+    /// The newest epoch of all.
+    pub(super) fn newest(&self) -> EpochId {
+        lock(&self.0).newest
+    }
+}
+
+/// A sink without transactions, whose documents have versions, as Elasticsearch is one.
+pub(super) struct SimulatedSearch {
+    pub(super) documents: Documents,
+    pub(super) dice: Dice,
+    pub(super) bug: Option<Bug>,
+}
+
+impl SimulatedSearch {
+    async fn write_now(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        for stream in [ROWS, SUMS] {
+            for batch in epoch.streams.get(stream).into_iter().flatten() {
+                for row in 0..batch.columns.num_rows() {
+                    self.store(stream, epoch.epoch, &batch.columns, row);
+                    if self.bug == Some(Bug::ConfirmedBeforeWritten) && self.dice.chance(0.01) {
+                        return Ok(Durable::default());
+                    }
+                    if self.dice.chance(0.1) {
+                        self.dice.moment().await;
+                    }
+                }
+            }
+        }
+        Ok(Durable::default())
+    }
+
+    fn store(&self, stream: &str, epoch: EpochId, columns: &arrow_array::RecordBatch, row: usize) {
+        let text = |column: &dyn Array| match column.as_string_opt::<i32>() {
+            Some(texts) => texts.value(row).to_owned(),
+            None => column.as_primitive::<Int64Type>().value(row).to_string(),
+        };
+        let values: Vec<String> = columns.columns().iter().map(|c| text(&**c)).collect();
+        let mut index = lock(&self.documents.0);
+        index.newest = index.newest.max(epoch);
+        let documents = &mut index.documents;
+        let key = (stream.to_owned(), values[0].clone());
+        let stored = documents.get(&key).map_or(EpochId(0), |(epoch, _)| *epoch);
+        if epoch > stored || self.bug == Some(Bug::VersionsNotCompared) {
+            documents.insert(key, (epoch, values));
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for SimulatedSearch {
+    fn name(&self) -> &str {
+        SEARCH
+    }
+
+    async fn prepare(&mut self) -> Result<(), SinkError> {
+        attempt!(self.dice, Ok(()))
+    }
+
+    async fn check(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        attempt!(self.dice, self.write_now(epoch).await)
+    }
+}
+
+/// Dead letters, as in a file whose length the journal knows: here, how many there are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Letters(Arc<Mutex<LetterFile>>);
+
+#[derive(Debug, Default)]
+struct LetterFile {
+    letters: Vec<Origin>,
+    /// how many hosts have opened it: only the last one may write
+    opened: u64,
+}
+
+impl Letters {
+    pub(super) fn all(&self) -> Vec<Origin> {
+        lock(&self.0).letters.clone()
+    }
+}
+
+pub(super) struct SimulatedLetters {
+    pub(super) letters: Letters,
+    /// which host this is, once it has opened the file
+    pub(super) opened: u64,
+    pub(super) dice: Dice,
+    pub(super) bug: Option<Bug>,
+}
+
+#[async_trait]
+impl DeadLetterSink for SimulatedLetters {
+    async fn recover(&mut self, committed: Option<u64>) -> Result<Option<u64>, SinkError> {
+        let recovered = async {
+            let mut file = lock(&self.letters.0);
+            file.opened += 1;
+            self.opened = file.opened;
+            if let Some(committed) = committed
+                && self.bug != Some(Bug::LettersNotCutBack)
+            {
+                file.letters.truncate(committed as usize);
+            }
+            Ok(Some(file.letters.len() as u64))
+        };
+        attempt!(self.dice, recovered.await)
+    }
+
+    async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError> {
+        self.dice.moment().await;
+        if self.dice.fate() == Fate::FailsBefore {
+            return Err(away());
+        }
+        // As with a file: what fails in the middle is cut off before it is written again.
+        let mut file = lock(&self.letters.0);
+        if file.opened != self.opened {
+            return Err(SinkError::Fenced {
+                pipeline: "simulated".to_owned(),
+                ours: self.opened,
+                theirs: file.opened,
+            });
+        }
+        let all = &mut file.letters;
+        all.extend(letters.iter().map(|letter| letter.origin));
+        Ok(Some(all.len() as u64))
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

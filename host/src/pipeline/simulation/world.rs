@@ -1,0 +1,468 @@
+//! A world: the records, the places that outlive a host, and the hosts that come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::poll;
+use object_store::memory::InMemory;
+use tokio_util::sync::CancellationToken;
+
+use super::bugs::Bug;
+use super::dice::Dice;
+use super::host::Host;
+use super::logic::{LEDGER, Logic, POISON, REFUSED, ROWS, SUMS};
+use super::places::{
+    Documents, Letters, SEARCH, SimulatedLedger, SimulatedLetters, SimulatedSearch,
+};
+use super::store::SimulatedStore;
+use crate::checkpoint::CheckpointStore;
+use crate::epoch::EpochId;
+use crate::pipeline::monitor::Monitor;
+use crate::pipeline::start::{Waiter, make_ready};
+use crate::pipeline::topology::{Settings, Topology};
+use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
+use crate::record::{Origin, Partition, Positions};
+use crate::sink::memory::{MemoryStore, Value};
+use crate::sink::{Ledger, SinkError};
+use crate::source::{MemoryPartitions, MemoryRecord};
+
+/// A world that does not come to an end within so many steps is stuck.
+const STEPS_MAX: u64 = 400_000;
+
+/// Everything of one seed.
+pub(super) struct World {
+    dice: Dice,
+    bug: Option<Bug>,
+    settings: Settings,
+    partitions: MemoryPartitions,
+    partition_count: u32,
+    /// records still to be produced
+    to_come: u64,
+    ledger: MemoryStore,
+    documents: Documents,
+    letters: Letters,
+    objects: Arc<InMemory>,
+    refused_once: Arc<Mutex<Vec<Origin>>>,
+    expected: Expected,
+    /// how likely the host dies at a step
+    dying: f64,
+    /// how likely the host stands still instead of dying
+    standing: f64,
+    /// hosts that stand still, and may wake up
+    asleep: Vec<Host>,
+    seen: (EpochId, Positions),
+    /// how often the ledger was used when it was last checked
+    checked: u64,
+    /// steps that were done
+    pub(super) steps: u64,
+    /// hosts that were started
+    pub(super) hosts: u64,
+}
+
+/// What the records come to.
+#[derive(Debug, Default)]
+struct Expected {
+    rows: BTreeMap<String, (String, i64)>,
+    sums: BTreeMap<String, i64>,
+    left_out: BTreeSet<Origin>,
+}
+
+/// What became of a host.
+enum End {
+    Dead,
+    /// its work is done
+    Done,
+    /// the ledger refused records
+    Refused(Vec<crate::sink::Refused>),
+}
+
+impl World {
+    pub(super) fn new(seed: u64, bug: Option<Bug>) -> Self {
+        let dice = Dice::of(seed);
+        let partition_count = dice.between(1, 3) as u32;
+        let settings = Settings {
+            workers: dice.between(1, 3) as usize,
+            in_flight: dice.between(1, 3) as usize,
+            max_rows: dice.between(3, 30) as usize,
+            max_wait: Duration::from_secs(30),
+            checkpoint_interval: Duration::from_secs(100),
+            checkpoints_kept: dice.between(1, 3) as usize,
+            start_at_end: false,
+            poll_wait: Duration::ZERO,
+        };
+        let rate = |dice: &Dice, most: f64| if dice.chance(0.3) { 0.0 } else { most };
+        dice.let_fail(rate(&dice, 0.03));
+        Self {
+            partitions: MemoryPartitions::new(partition_count),
+            partition_count,
+            to_come: dice.between(20, 200),
+            dying: rate(&dice, 0.004),
+            standing: rate(&dice, 0.3),
+            dice,
+            bug,
+            settings,
+            ledger: MemoryStore::new(),
+            documents: Documents::default(),
+            letters: Letters::default(),
+            objects: Arc::new(InMemory::new()),
+            refused_once: Arc::default(),
+            expected: Expected::default(),
+            asleep: Vec::new(),
+            seen: (EpochId(0), Positions::default()),
+            checked: 0,
+            steps: 0,
+            hosts: 0,
+        }
+    }
+
+    /// Plays it to its end and checks it.
+    pub(super) async fn run(mut self) -> Result<(), String> {
+        self.play().await
+    }
+
+    pub(super) async fn play(&mut self) -> Result<(), String> {
+        let mut refused = Refusals::default();
+        loop {
+            match self.live(&refused).await? {
+                End::Done => break,
+                End::Dead => refused = Refusals::default(),
+                End::Refused(records) => Arc::make_mut(&mut refused)
+                    .extend(records.into_iter().map(|r| (r.origin, r.reason))),
+            }
+        }
+        self.check_end().await
+    }
+
+    /// A host from its start to its end.
+    async fn live(&mut self, refused: &Refusals) -> Result<End, String> {
+        self.hosts += 1;
+        let monitor = Arc::new(Monitor::simulated(
+            self.settings.workers,
+            SUMS,
+            &[LEDGER, SEARCH],
+        ));
+        let stop = CancellationToken::new();
+        let Some(mut host) = self.start(&monitor, &stop, refused).await? else {
+            return Ok(End::Dead);
+        };
+        loop {
+            self.count_step()?;
+            if let Err(error) = host.step(&self.dice).await {
+                return match error {
+                    PipelineError::Sink {
+                        source: SinkError::Refused(records),
+                        ..
+                    } => Ok(End::Refused(records)),
+                    other => Err(describe(&other)),
+                };
+            }
+            self.wake_somebody().await?;
+            self.check_step()?;
+            if host.is_over() {
+                return Ok(End::Done);
+            }
+            if self.to_come > 0 && self.dice.chance(0.1) {
+                self.produce();
+            }
+            let all_is_there = self.to_come == 0 && host.is_live() && self.committed_all();
+            if all_is_there && !host.stop.is_cancelled() {
+                // From here on nothing dies any more: it has to come to its end.
+                (self.dying, self.standing) = (0.0, 0.0);
+                self.dice.let_fail(0.0);
+                host.stop.cancel();
+            }
+            if self.dice.chance(self.dying) {
+                if self.dice.chance(self.standing) && !host.stop.is_cancelled() {
+                    self.asleep.push(host);
+                }
+                return Ok(End::Dead);
+            }
+        }
+    }
+
+    /// `None` when it died while it started.
+    async fn start(
+        &mut self,
+        monitor: &Arc<Monitor>,
+        stop: &CancellationToken,
+        refused: &Refusals,
+    ) -> Result<Option<Host>, String> {
+        let (settings, bug) = (self.settings.clone(), self.bug);
+        let endpoints = self.endpoints();
+        let starting = async {
+            let waiter = Waiter {
+                stop,
+                waits: monitor.waits(),
+            };
+            let ready = make_ready(&settings, &Logic, endpoints, waiter).await?;
+            let options = RunOptions {
+                once: false,
+                stop: stop.clone(),
+                monitor: Arc::clone(monitor),
+            };
+            let topology = Topology::assemble(&settings, &Logic, ready, (&options, stop), refused)?;
+            Ok::<_, PipelineError>(Host::new(topology, monitor, stop.clone(), bug))
+        };
+        let mut starting = std::pin::pin!(starting);
+        loop {
+            self.count_step()?;
+            if let Poll::Ready(started) = poll!(&mut starting) {
+                return started.map(Some).map_err(|error| describe(&error));
+            }
+            self.wake_somebody().await?;
+            if self.dice.chance(0.05) {
+                tokio::time::advance(Duration::from_secs(120)).await;
+            }
+            if self.dice.chance(self.dying) {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        let (dice, bug) = (self.dice.clone(), self.bug);
+        let store = SimulatedStore {
+            objects: Arc::clone(&self.objects),
+            dice: dice.clone(),
+            bug,
+        };
+        Endpoints {
+            source: Box::new(self.partitions.source()),
+            ledger: Box::new(SimulatedLedger::new(
+                &self.ledger,
+                &dice,
+                bug,
+                &self.refused_once,
+            )),
+            sinks: vec![Box::new(SimulatedSearch {
+                documents: self.documents.clone(),
+                dice: dice.clone(),
+                bug,
+            })],
+            dead_letters: Box::new(SimulatedLetters {
+                letters: self.letters.clone(),
+                opened: 0,
+                dice,
+                bug,
+            }),
+            checkpoints: Box::new(move |life| {
+                Ok(CheckpointStore::over(
+                    Arc::new(store),
+                    "",
+                    "simulated",
+                    life,
+                ))
+            }),
+        }
+    }
+
+    /// A host that stands still does a step all the same, now and then.
+    async fn wake_somebody(&mut self) -> Result<(), String> {
+        if self.asleep.is_empty() || !self.dice.chance(0.2) {
+            return Ok(());
+        }
+        let index = self.dice.below(self.asleep.len() as u64) as usize;
+        let stepped = if self.dice.chance(0.5) {
+            self.asleep[index].write_on(&self.dice).await
+        } else {
+            self.asleep[index].step(&self.dice).await
+        };
+        match stepped {
+            Ok(()) => Ok(()),
+            // It notices, and is gone.
+            Err(PipelineError::Sink {
+                source: SinkError::Fenced { .. } | SinkError::Refused(_),
+                ..
+            }) => {
+                drop(self.asleep.swap_remove(index));
+                Ok(())
+            }
+            Err(other) => Err(format!("a host that woke up: {}", describe(&other))),
+        }
+    }
+
+    fn count_step(&mut self) -> Result<(), String> {
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            return Err("it is stuck".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Appends a record of some kind.
+    fn produce(&mut self) {
+        self.to_come -= 1;
+        let dice = &self.dice;
+        let partition = Partition(dice.below(u64::from(self.partition_count)) as u32);
+        if dice.chance(0.05) {
+            self.partitions.skip(partition, 1);
+        }
+        let (id, group) = (format!("r{}", self.to_come), format!("g{}", dice.below(12)));
+        let amount = match dice.below(40) {
+            0 => POISON,
+            1 => REFUSED,
+            _ => dice.between(1, 1_000) as i64,
+        };
+        let malformed = dice.chance(0.02);
+        let text = if malformed {
+            "{".to_owned()
+        } else {
+            format!(r#"{{"id": "{id}", "grp": "{group}", "amount": {amount}}}"#)
+        };
+        let offset = self
+            .partitions
+            .append(partition, MemoryRecord::of(Bytes::from(text)));
+        if malformed || amount < 0 {
+            let origin = Origin { partition, offset };
+            self.expected.left_out.insert(origin);
+        } else {
+            *self.expected.sums.entry(group.clone()).or_default() += amount;
+            self.expected.rows.insert(id, (group, amount));
+        }
+    }
+
+    fn committed_all(&self) -> bool {
+        let (epoch, positions) = &self.seen;
+        let ranges = self.partitions.ends();
+        *epoch > EpochId(0)
+            && ranges
+                .iter()
+                .all(|(p, end)| positions.get(*p) == Some(*end))
+    }
+
+    /// What holds at every moment.
+    fn check_step(&mut self) -> Result<(), String> {
+        if self.ledger.uses() == self.checked {
+            return Ok(());
+        }
+        let (of_rows, of_sums) = (self.ledger.sum(ROWS, 2), self.ledger.sum(SUMS, 1));
+        if of_rows != of_sums {
+            return Err(format!("rows come to {of_rows}, and totals to {of_sums}"));
+        }
+        let (epoch, positions) = self.ledger.progress("simulated");
+        if epoch < self.seen.0 || !positions.reached(&self.seen.1) {
+            return Err(format!(
+                "progress went back from epoch {} to {epoch}",
+                self.seen.0
+            ));
+        }
+        self.seen = (epoch, positions);
+        self.checked = self.ledger.uses();
+        let indexed = self.documents.newest();
+        if indexed > epoch {
+            return Err(format!(
+                "the sink has epoch {indexed}, and the ledger {epoch}"
+            ));
+        }
+        Ok(())
+    }
+
+    async fn check_end(&mut self) -> Result<(), String> {
+        let rows = self.rows();
+        same("rows", &rows, &self.expected.rows)?;
+        same("totals", &self.sums(), &self.expected.sums)?;
+        let number = |text: &String| text.parse::<i64>().unwrap_or(i64::MIN);
+        let documents = self.documents.of(ROWS).into_iter();
+        let documents = documents
+            .map(|(id, c)| (id, (c[1].clone(), number(&c[2]))))
+            .collect();
+        same("documents", &documents, &self.expected.rows)?;
+        let documents = self.documents.of(SUMS).into_iter();
+        let documents = documents.map(|(group, c)| (group, number(&c[1]))).collect();
+        same("documents of totals", &documents, &self.expected.sums)?;
+        let letters = self.letters.all();
+        let distinct: BTreeSet<Origin> = letters.iter().copied().collect();
+        if distinct != self.expected.left_out || letters.len() != distinct.len() {
+            let expected = self.expected.left_out.len();
+            let (found, distinct) = (letters.len(), distinct.len());
+            return Err(format!(
+                "{found} dead letters of {distinct} records, and {expected} were left out"
+            ));
+        }
+        self.check_checkpoint().await
+    }
+
+    /// The newest checkpoint is that of the last epoch: a restart reads nothing again.
+    async fn check_checkpoint(&mut self) -> Result<(), String> {
+        self.dice.let_fail(0.0);
+        let mut ledger = SimulatedLedger::new(&self.ledger, &self.dice, None, &self.refused_once);
+        let others = [SEARCH.to_owned()];
+        let definition = serde_json::json!({ "simulated": true });
+        let claimed = until_ready(ledger.claim(&definition, &others)).await;
+        let claim = claimed.map_err(|error| error.to_string())?;
+        let objects = Arc::clone(&self.objects);
+        let store = CheckpointStore::over(objects, "", "simulated", &claim.life);
+        let epochs = store.list().await.map_err(|error| error.to_string())?;
+        match epochs.first() {
+            Some(newest) if *newest == claim.epoch => Ok(()),
+            newest => Err(format!(
+                "the newest checkpoint is {newest:?}, and the last epoch {}",
+                claim.epoch
+            )),
+        }
+    }
+
+    fn rows(&self) -> BTreeMap<String, (String, i64)> {
+        let table = self.ledger.table(ROWS).map(|table| table.rows);
+        let rows = table.into_iter().flatten().map(|(key, values)| {
+            let group = values[1].to_string();
+            (key[0].clone(), (group, integer(&values[2])))
+        });
+        rows.collect()
+    }
+
+    fn sums(&self) -> BTreeMap<String, i64> {
+        let table = self.ledger.table(SUMS).map(|table| table.rows);
+        let rows = table.into_iter().flatten();
+        rows.map(|(key, values)| (key[0].clone(), integer(&values[1])))
+            .collect()
+    }
+}
+
+async fn until_ready<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Poll::Ready(done) = poll!(&mut work) {
+            return done;
+        }
+    }
+}
+
+fn integer(value: &Value) -> i64 {
+    match value {
+        Value::Int64(value) => *value,
+        _ => i64::MIN,
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    found: &BTreeMap<String, T>,
+    expected: &BTreeMap<String, T>,
+) -> Result<(), String> {
+    let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+    let differing = keys
+        .into_iter()
+        .find(|key| found.get(*key) != expected.get(*key));
+    match differing {
+        None => Ok(()),
+        Some(key) => Err(format!(
+            "{what} differ at {key}: {:?} instead of {:?}",
+            found.get(key),
+            expected.get(key)
+        )),
+    }
+}
+
+fn describe(error: &PipelineError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
