@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! source ─► decode ─► transform ─► transform ─┬─► aggregate: fold ─► partials ─┐ epoch
-//!                      (guest)       (guest)  └─► rows ────────────────────────┤ boundary
+//!       deduplicate    (guest)       (guest)  └─► rows ────────────────────────┤ boundary
 //!    records that cannot be used ─► dead_letter                                ▼
 //!                                                 aggregate: merge, finish ─► sinks
 //! ```
@@ -14,6 +14,7 @@
 
 mod backoff;
 mod calendar;
+mod row_codec;
 
 pub mod config;
 pub mod schema;
@@ -22,6 +23,7 @@ pub mod record;
 pub mod source;
 
 pub mod decode;
+pub mod deduplicate;
 
 pub mod guest;
 pub mod transform;

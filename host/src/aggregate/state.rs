@@ -14,12 +14,12 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use thiserror::Error;
 
-use super::codec::{CorruptRow, RowWriter, read_rows};
 use super::fold::Partial;
 use super::group::{GroupKeys, Numbering};
 use super::{AggregateLogic, Layout};
 use crate::checkpoint::StateChange;
 use crate::guest::{CallError, lowered_bytes};
+use crate::row_codec::{CorruptRow, RowWriter, read_rows};
 
 /// What stops an aggregate: without its states nothing can be committed.
 #[derive(Debug, Error)]

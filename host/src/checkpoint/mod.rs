@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::sink::SinkError;
 
-/// The new state of one group of one aggregate, as bytes of [`crate::aggregate`]'s row codec.
+/// The new state of one group of one aggregate, in the bytes of the crate's row codec.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StateChange {
     /// the aggregate's name

@@ -56,6 +56,17 @@ pub struct Source {
     pub columns: Vec<SourceColumn>,
     /// the same as a schema
     pub schema: Schema,
+    /// `[source.deduplicate]`; without it, every record counts
+    pub deduplicate: Option<Deduplicate>,
+}
+
+/// `[source.deduplicate]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deduplicate {
+    /// declared columns, at least one: records with the same values in all of them are one record
+    pub key: Vec<String>,
+    /// how many keys of each partition are remembered; default 1,000,000
+    pub last: u32,
 }
 
 /// `source.type` with what belongs to it.

@@ -240,7 +240,7 @@ fn wire(
     for index in 0..pipeline.workers {
         let (outbox, inbox) = sync_channel(WORKER_QUEUE);
         workers.push((outbox, Arc::clone(monitor.worker_queue(index))));
-        let worker = Worker::new(plan.chain()?, index, Arc::clone(monitor));
+        let worker = Worker::new(plan.chain()?, &Vec::new(), index, Arc::clone(monitor));
         let part_out = part_out.clone();
         parts.thread(&format!("worker {index}"), move || {
             worker.run(&inbox, &part_out)

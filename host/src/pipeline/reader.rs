@@ -95,7 +95,7 @@ impl Reader {
                 return Ok(Ok(()));
             }
             let read = self.poll(&until, usize::MAX, POLL_WAIT)?;
-            if let Err(HungUp) = distribute(read, &excluded, lanes) {
+            if let Err(HungUp) = distribute(read, &excluded, Mode::Replay, lanes) {
                 return Ok(Err(HungUp));
             }
         }
@@ -140,7 +140,7 @@ impl Reader {
             let wait = wait.unwrap_or(POLL_WAIT).min(POLL_WAIT);
             let read = self.poll(&until, self.cutter.room(), wait)?;
             self.cutter.add(read.len(), read.byte_len(), Instant::now());
-            if let Err(HungUp) = distribute(read, &none, lanes) {
+            if let Err(HungUp) = distribute(read, &none, Mode::Live, lanes) {
                 return Ok(Err(HungUp));
             }
         }
@@ -184,6 +184,7 @@ impl Reader {
 fn distribute(
     read: RawBatch,
     excluded: &Arc<BTreeSet<Origin>>,
+    mode: Mode,
     lanes: &mut [Lane],
 ) -> Result<(), HungUp> {
     if let [only] = lanes
@@ -199,7 +200,7 @@ fn distribute(
     lanes
         .iter_mut()
         .filter(|lane| lane.batch.len() >= BATCH_ROWS || lane.batch.byte_len() >= BATCH_BYTES)
-        .try_for_each(|lane| lane.send(excluded))
+        .try_for_each(|lane| lane.send(excluded, mode))
 }
 
 /// Ends an epoch: sends what the lanes hold, and the barrier behind it.
@@ -210,7 +211,7 @@ fn cut(
 ) -> Result<(), HungUp> {
     for lane in lanes {
         if !lane.batch.is_empty() {
-            lane.send(excluded)?;
+            lane.send(excluded, barrier.mode)?;
         }
         lane.queue.entered();
         let message = ToWorker::Barrier(barrier.clone());
@@ -220,10 +221,11 @@ fn cut(
 }
 
 impl Lane {
-    fn send(&mut self, excluded: &Arc<BTreeSet<Origin>>) -> Result<(), HungUp> {
+    fn send(&mut self, excluded: &Arc<BTreeSet<Origin>>, mode: Mode) -> Result<(), HungUp> {
         let message = ToWorker::Batch {
             raw: std::mem::take(&mut self.batch),
             excluded: Arc::clone(excluded),
+            mode,
         };
         self.queue.entered();
         self.outbox.send(message).map_err(|_| HungUp)

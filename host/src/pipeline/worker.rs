@@ -1,4 +1,4 @@
-//! A worker: decodes, runs the chain and folds, for its share of the partitions.
+//! A worker: decodes, leaves out duplicates, runs the chain and folds, for its share of the partitions.
 //!
 //! # Invariants
 //!
@@ -18,6 +18,7 @@ use super::PipelineError;
 use super::monitor::{Monitor, Stage};
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
+use crate::deduplicate::{Deduplicator, Seen};
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
 use crate::record::{DeadLetter, Origin, RawBatch, Rejection, Rows};
 use crate::sink::screen::Screen;
@@ -26,6 +27,7 @@ use crate::transform::TransformStage;
 /// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.
 pub(super) struct Chain {
     pub(super) decoder: Decoder,
+    pub(super) deduplicator: Option<Deduplicator>,
     pub(super) transforms: Vec<Transform>,
     pub(super) aggregates: Vec<Aggregate>,
     /// at most one for each stream
@@ -68,11 +70,18 @@ pub(super) struct Worker {
     streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     partials: Vec<Vec<Partial>>,
     left_out: Vec<DeadLetter>,
+    duplicates: Vec<Origin>,
 }
 
 impl Worker {
-    pub(super) fn new(chain: Chain, index: usize, monitor: Arc<Monitor>) -> Self {
+    /// A worker whose partitions have remembered the keys `seen` so far, if it deduplicates.
+    pub(super) fn new(mut chain: Chain, seen: &Seen, index: usize, monitor: Arc<Monitor>) -> Self {
         let partials = chain.aggregates.iter().map(|_| Vec::new()).collect();
+        if let Some(deduplicator) = &mut chain.deduplicator {
+            for (partition, fingerprints) in seen {
+                deduplicator.restore(*partition, fingerprints);
+            }
+        }
         Self {
             chain,
             index,
@@ -80,6 +89,7 @@ impl Worker {
             streams: BTreeMap::new(),
             partials,
             left_out: Vec::new(),
+            duplicates: Vec::new(),
         }
     }
 
@@ -93,9 +103,11 @@ impl Worker {
         while let Ok(message) = inbox.recv() {
             self.monitor.worker_queue(self.index).left();
             match message {
-                ToWorker::Batch { raw, excluded } => {
-                    pulse.busy(|| self.process(&raw, &excluded))?;
-                }
+                ToWorker::Batch {
+                    raw,
+                    excluded,
+                    mode,
+                } => pulse.busy(|| self.process(&raw, &excluded, mode))?,
                 ToWorker::Barrier(barrier) => {
                     let part = self.hand_over(barrier)?;
                     self.monitor.coordinator_queue().entered();
@@ -108,15 +120,75 @@ impl Worker {
         Ok(())
     }
 
-    fn process(&mut self, raw: &RawBatch, skip: &BTreeSet<Origin>) -> Result<(), PipelineError> {
+    fn process(
+        &mut self,
+        raw: &RawBatch,
+        skip: &BTreeSet<Origin>,
+        mode: Mode,
+    ) -> Result<(), PipelineError> {
         let mut rejected = Rejected::of(raw.len());
-        let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
         let decoder = &mut self.chain.decoder;
         let mut found = Vec::new();
-        streams.push(self.monitor.time(Stage::Decode, raw.len(), || {
+        let rows = self.monitor.time(Stage::Decode, raw.len(), || {
             decoder.decode(raw, skip, &mut found)
-        }));
+        });
         rejected.note(&StageNames::decode(), found, raw, &mut self.left_out);
+        let rows = self.leave_out_duplicates(raw, rows, mode);
+        self.run_stages(rows, raw, &mut rejected)?;
+        while let Some(rows) = self.next_try(raw, &mut rejected) {
+            self.run_stages(rows, raw, &mut rejected)?;
+        }
+        self.remember(raw, &rejected);
+        Ok(())
+    }
+
+    /// The rows that go through the stages. In a replay the journal has decided it.
+    fn leave_out_duplicates(&mut self, raw: &RawBatch, rows: Rows, mode: Mode) -> Rows {
+        let Some(deduplicator) = &mut self.chain.deduplicator else {
+            return rows;
+        };
+        let count = rows.columns.num_rows();
+        self.monitor.time(Stage::Deduplicate, count, || match mode {
+            Mode::Live => deduplicator.check(raw, rows),
+            Mode::Replay => {
+                deduplicator.admit(raw, &rows);
+                rows
+            }
+        })
+    }
+
+    /// Rows that were passed over for others with their keys, all of which the stages rejected.
+    fn next_try(&mut self, raw: &RawBatch, rejected: &mut Rejected) -> Option<Rows> {
+        let deduplicator = self.chain.deduplicator.as_mut()?;
+        let mut found = Vec::new();
+        let rows = deduplicator.again(|record| rejected.has(record), &mut found);
+        let names = StageNames::deduplicate();
+        rejected.note(&names, found, raw, &mut self.left_out);
+        rows
+    }
+
+    /// Ends a batch: what was kept to its end is known from now on.
+    fn remember(&mut self, raw: &RawBatch, rejected: &Rejected) {
+        let Some(deduplicator) = &mut self.chain.deduplicator else {
+            return;
+        };
+        let before = self.duplicates.len();
+        let duplicates = &mut self.duplicates;
+        self.monitor.time(Stage::Deduplicate, 0, || {
+            deduplicator.remember(raw, |record| rejected.has(record), duplicates);
+        });
+        self.monitor.add_duplicates(self.duplicates.len() - before);
+    }
+
+    /// Runs the transforms, the screens and the folds over rows of the source.
+    fn run_stages(
+        &mut self,
+        rows: Rows,
+        raw: &RawBatch,
+        rejected: &mut Rejected,
+    ) -> Result<(), PipelineError> {
+        let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
+        streams.push(rows);
         for (index, transform) in self.chain.transforms.iter_mut().enumerate() {
             let from = &streams[transform.from];
             let count = from.columns.num_rows();
@@ -141,7 +213,7 @@ impl Worker {
             rejected.note(names, found, raw, &mut self.left_out);
         }
         rejected.leave_out_of(&mut streams);
-        let partials = self.fold(&mut streams, &mut rejected, raw)?;
+        let partials = self.fold(&mut streams, rejected, raw)?;
         for (all, some) in self.partials.iter_mut().zip(partials) {
             all.extend(some);
         }
@@ -210,14 +282,18 @@ impl Worker {
                 reason: letter.reason.clone(),
             });
         }
-        let excluded = left_out.iter().map(|letter| letter.origin).collect();
+        let rejected = left_out.iter().map(|letter| letter.origin);
+        let excluded = rejected.chain(self.duplicates.drain(..)).collect();
         let partials = self.partials.iter_mut().map(std::mem::take).collect();
+        let deduplicator = self.chain.deduplicator.as_mut();
+        let seen = deduplicator.map_or_else(Vec::new, Deduplicator::take_seen);
         Ok(EpochPart {
             barrier,
             streams: std::mem::take(&mut self.streams),
             partials,
             excluded,
             dead_letters: left_out,
+            seen,
         })
     }
 }
@@ -226,6 +302,13 @@ impl StageNames {
     fn decode() -> Self {
         Self {
             stage: "decode".into(),
+            component: None,
+        }
+    }
+
+    fn deduplicate() -> Self {
+        Self {
+            stage: "deduplicate".into(),
             component: None,
         }
     }
@@ -244,6 +327,10 @@ impl Rejected {
             records: vec![false; records],
             fresh: false,
         }
+    }
+
+    fn has(&self, record: u32) -> bool {
+        self.records[record as usize]
     }
 
     /// Leaves these records out, each with its first reason.

@@ -81,6 +81,8 @@ families! {
         "Bytes of their keys and values"
     REJECTED_RECORDS: Counter "wasmill_rejected_records_total" ["stage", "cause"]
         "Records that went to the dead letters, by the stage that left them out and why"
+    DUPLICATES: Counter "wasmill_duplicates_total" []
+        "Records left out because their key came before"
     PARTITION_POSITION: Gauge "wasmill_partition_position" ["partition"]
         "The next offset to read"
     PARTITION_COMMITTED: Gauge "wasmill_partition_committed" ["partition"]

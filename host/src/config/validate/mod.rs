@@ -6,6 +6,7 @@
 mod admin;
 mod components;
 mod dead_letters;
+mod deduplicate;
 mod names;
 mod projection;
 mod sinks;

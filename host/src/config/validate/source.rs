@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use super::deduplicate::deduplicate;
 use super::{names, twice};
 use crate::config::reader::{Section, Text};
 use crate::config::suggest::list;
@@ -76,6 +77,9 @@ pub(super) fn source(mut section: Section<'_>, base: &Path) -> Option<Source> {
     );
     section.choice("format", &[("json", Some(()))]);
     let columns = columns(&mut section, !matches!(ty, Some(Type::File)));
+    let deduplicate = section
+        .table("deduplicate", "`[source.deduplicate]`")
+        .map(|section| deduplicate(section, columns.as_ref().map(|(columns, _)| &columns[..])));
     let kind = match ty? {
         Type::Kafka => {
             let kafka = kafka(&mut section);
@@ -94,10 +98,15 @@ pub(super) fn source(mut section: Section<'_>, base: &Path) -> Option<Source> {
         }
     };
     let (columns, schema) = columns?;
+    let deduplicate = match deduplicate {
+        Some(read) => Some(read?),
+        None => None,
+    };
     Some(Source {
         kind,
         columns,
         schema,
+        deduplicate,
     })
 }
 

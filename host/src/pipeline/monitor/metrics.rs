@@ -72,6 +72,10 @@ impl Monitor {
                 }
             }
         }
+        let mut duplicates = out.family(&metrics::DUPLICATES);
+        if let Some(count) = &self.duplicates {
+            duplicates.add(&[], count.get());
+        }
         let partition_of = |meter: &PartitionMeter| meter.partition.to_string();
         let mut each = |family: &'static Family, value: fn(&PartitionMeter) -> i64| {
             let mut samples = out.family(family);

@@ -54,6 +54,7 @@ pub const STUCK_AFTER: Duration = Duration::from_mins(5);
 pub(super) enum Stage {
     Read,
     Decode,
+    Deduplicate,
     /// by the transform's index
     Transform(usize),
     /// by the aggregate's index
@@ -75,6 +76,8 @@ pub struct Monitor {
     records: Counter,
     bytes: Counter,
     dead_letters: Counter,
+    /// records left out because their key came before; `None` where nobody looks
+    duplicates: Option<Counter>,
     epochs: Counter,
     /// the last committed one
     epoch: Gauge,
@@ -270,6 +273,13 @@ impl Monitor {
             .committed(output.epoch, dead_letters, taken, Instant::now());
     }
 
+    /// Counts records that were left out because their key came before.
+    pub(super) fn add_duplicates(&self, records: usize) {
+        if let Some(duplicates) = &self.duplicates {
+            duplicates.add(records as u64);
+        }
+    }
+
     /// Counts dead letters that are durable, and keeps the last of them.
     pub(super) fn add_dead_letters(&self, letters: &[DeadLetter]) {
         if letters.is_empty() {
@@ -345,6 +355,7 @@ impl Monitor {
             records: self.records.get(),
             bytes: self.bytes.get(),
             dead_letters: self.dead_letters.get(),
+            duplicates: self.duplicates.as_ref().map(Counter::get),
             epochs: self.epochs.get(),
             process: ProcessUsage::so_far(),
             stages: stages.collect(),
