@@ -123,7 +123,7 @@ mod tests {
                 }
             }
         }
-        let held: Vec<u128> = memory.fingerprints().collect();
+        let held: VecDeque<u128> = memory.fingerprints().collect();
         assert_eq!(held, naive.order);
         assert_eq!(memory.len(), naive.order.len());
     }

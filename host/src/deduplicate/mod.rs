@@ -235,6 +235,13 @@ impl Deduplicator {
         })
     }
 
+    /// What each partition remembers, in order of offset.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> impl Iterator<Item = (Partition, Vec<u128>)> {
+        let memories = self.partitions.iter().filter(|p| p.memory.len() > 0);
+        memories.map(|p| (p.partition, p.memory.fingerprints().collect()))
+    }
+
     /// Takes in the keys of a batch, all of which go through the stages so far.
     fn take_in(&mut self, raw: &RawBatch, rows: &Rows) {
         let arrays: Vec<ArrayRef> = self

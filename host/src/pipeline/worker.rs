@@ -7,6 +7,9 @@
 //! fold; as long as one of them rejects something, it leaves all streams too and every aggregate
 //! folds again.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};

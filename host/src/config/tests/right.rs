@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{RIGHT, accepted, parsed, with};
 use crate::config::{
-    ColumnFrom, Every, GeneratorSource, Limits, OnConflict, Pipeline, Projection, SinkKind,
-    SourceKind, Start, Table, Window, load,
+    ColumnFrom, Deduplicate, Every, GeneratorSource, Limits, OnConflict, Pipeline, Projection,
+    SinkKind, SourceKind, Start, Table, Window, load,
 };
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline.toml");
@@ -316,4 +316,28 @@ fn a_part_of_an_item_is_found_in_the_file() {
     assert_eq!(at(&tables(&pipeline)[1].span, "key.0"), "\"day\"");
     assert_eq!(at(&tables(&pipeline)[1].span, "columns.total"), "\"total\"");
     assert_eq!(at(&pipeline.components["sum"].span, "path"), "\"sum.wasm\"");
+}
+
+#[test]
+fn the_shipped_pipeline_remembers_a_million_transactions_of_each_partition() {
+    let expected = Deduplicate {
+        key: vec!["transaction_id".to_owned()],
+        last: 1_000_000,
+    };
+    assert_eq!(shipped().source.deduplicate, Some(expected));
+}
+
+#[test]
+fn deduplicating_remembers_a_million_keys_unless_it_says_otherwise() {
+    assert_eq!(accepted(RIGHT).source.deduplicate, None);
+    let with = |lines: &str| {
+        let section = format!("[source.deduplicate]\n{lines}\n[commit]");
+        let text = RIGHT.replace("[commit]", &section);
+        let deduplicate = accepted(&text).source.deduplicate.unwrap();
+        (deduplicate.key.join(" "), deduplicate.last)
+    };
+    assert_eq!(with("key = [\"id\"]"), ("id".into(), 1_000_000));
+    let lines = "key = [\"sold\", \"id\"]\nlast = 100_000_000";
+    assert_eq!(with(lines), ("sold id".into(), 100_000_000));
+    assert_eq!(with("key = [\"id\"]\nlast = \"${TEN}\"").1, 10);
 }
