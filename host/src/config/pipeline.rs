@@ -94,6 +94,8 @@ pub struct GeneratorSource {
     pub days: u32,
     /// the share of faulty records, 0 to 1; default 0
     pub bad_share: f64,
+    /// the share of records that repeat one before them in their partition, 0 to 0.9; default 0
+    pub duplicates: f64,
     /// records a second, all partitions together; `None`: as fast as they are read
     pub rate: Option<f64>,
     /// records in all, dealt out to the partitions in turn; `None`: without end
@@ -107,6 +109,7 @@ impl GeneratorSource {
         seed: 0,
         days: 400,
         bad_share: 0.0,
+        duplicates: 0.0,
         rate: None,
         records: None,
     };

@@ -88,23 +88,25 @@ impl Index {
         let mut at = home;
         loop {
             let slots = &self.buckets[at].0;
-            // All slots at once, as one comparison of vectors; few pass it that are not meant.
-            let hit = |any, slot: &u32| any | (slot & tags == tag);
-            if slots.iter().fold(false, hit) {
-                let mut meant = slots.iter().filter(|slot| *slot & tags == tag);
-                let is_it = |slot: &u32| {
-                    let place = self.place(*slot);
-                    place.is_some_and(|place| ring[place] == fingerprint)
-                };
-                if meant.any(is_it) {
+            let mut hits = matches(slots, tags, tag);
+            while hits != 0 {
+                let place = self.place(slots[hits.trailing_zeros() as usize]);
+                if place.is_some_and(|place| ring[place] == fingerprint) {
                     return true;
                 }
+                hits &= hits - 1;
             }
             if !is_full(slots) {
                 return false;
             }
             at = self.after(at);
         }
+    }
+
+    /// Reads where the fingerprint belongs: see [`Memory::load`](super::memory::Memory::load).
+    pub(super) fn load(&self, fingerprint: u128) -> u32 {
+        let home = self.address(fingerprint).home;
+        self.buckets.get(home).map_or(0, |bucket| bucket.0[0])
     }
 
     /// Adds the fingerprint at this place of the ring.
@@ -123,11 +125,9 @@ impl Index {
         let mut at = self.address(ring[place]).home;
         let slot = loop {
             let slots = &self.buckets[at].0;
-            let found = slots
-                .iter()
-                .position(|&slot| self.place(slot) == Some(place));
-            if let Some(slot) = found {
-                break slot;
+            let hits = matches(slots, self.places, place as u32 + 1);
+            if hits != 0 {
+                break hits.trailing_zeros() as usize;
             }
             assert!(is_full(slots), "the index has every place of the ring");
             at = self.after(at);
@@ -226,6 +226,14 @@ impl Index {
 
 fn bucket_count(keys: usize) -> usize {
     keys / KEYS_PER_BUCKET + 1
+}
+
+/// Which slots are `wanted` in the bits of `mask`, as bits: compared as vectors, without a branch.
+fn matches(slots: &[u32; SLOTS], mask: u32, wanted: u32) -> u32 {
+    let slots = slots.iter().enumerate();
+    slots.fold(0, |hits, (i, slot)| {
+        hits | (u32::from(slot & mask == wanted) << i)
+    })
 }
 
 fn is_full(slots: &[u32; SLOTS]) -> bool {

@@ -16,6 +16,8 @@ pub(super) struct Memory {
     index: Index,
     /// how many there is room for
     room: usize,
+    /// of the oldest, those that are in the processor's cache
+    loaded: usize,
 }
 
 impl Memory {
@@ -27,6 +29,7 @@ impl Memory {
             oldest: 0,
             index: Index::new(),
             room: 0,
+            loaded: 0,
         }
     }
 
@@ -42,6 +45,7 @@ impl Memory {
             self.ring[self.oldest] = fingerprint;
             self.index.insert(fingerprint, self.oldest);
             self.oldest = (self.oldest + 1) % self.last;
+            self.loaded = self.loaded.saturating_sub(1);
             return;
         }
         if self.ring.len() == self.room {
@@ -51,6 +55,20 @@ impl Memory {
         }
         self.index.insert(fingerprint, self.ring.len());
         self.ring.push(fingerprint);
+    }
+
+    /// Loads into the processor's cache what it takes to remember this one next, after those that it was
+    /// loaded for already. Called for some in a row, so that all of it is waited for at the same time;
+    /// what it returns has no meaning but that it was read.
+    pub(super) fn load(&mut self, fingerprint: u128) -> u32 {
+        let forgotten = if self.ring.len() == self.last {
+            let place = (self.oldest + self.loaded) % self.last;
+            self.loaded += 1;
+            self.index.load(self.ring[place])
+        } else {
+            0
+        };
+        self.index.load(fingerprint) ^ forgotten
     }
 
     /// How many it holds.

@@ -36,11 +36,13 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
+use std::hash::BuildHasher;
+use std::hint::black_box;
+
 use arrow_array::{ArrayRef, BooleanArray};
 use arrow_select::filter::filter_record_batch;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
-use std::hash::BuildHasher;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::config::Deduplicate;
@@ -53,6 +55,10 @@ use memory::Memory;
 /// is left then is rejected untried: a guest that times out on every one of them would hold up the
 /// stream for minutes.
 const TRIES_MAX: usize = 32;
+
+/// Keys whose places in memory are loaded at the same time: as many as a processor's first cache holds
+/// with room to spare.
+const LOADED: usize = 64;
 
 /// The fingerprints that partitions remembered, in order of offset.
 pub type Seen = Vec<(Partition, Vec<u128>)>;
@@ -205,13 +211,26 @@ impl Deduplicator {
             partitions, batch, ..
         } = self;
         debug_assert!(batch.waiting.is_empty(), "every row was decided about");
-        for (key, state) in batch.keys.iter().zip(&batch.states) {
-            if *state == State::Duplicate {
-                duplicates.push(raw.get(key.record as usize).origin);
-            } else if !is_rejected(key.record) {
-                let partition = &mut partitions[key.partition as usize];
-                partition.memory.remember(key.fingerprint);
-                partition.seen.push(key.fingerprint);
+        let steps = batch.keys.chunks(LOADED).zip(batch.states.chunks(LOADED));
+        for (keys, states) in steps {
+            let is_kept =
+                |key: &Key, state: &State| *state == State::Taken && !is_rejected(key.record);
+            let mut read = 0;
+            for (key, state) in keys.iter().zip(states) {
+                if is_kept(key, state) {
+                    let memory = &mut partitions[key.partition as usize].memory;
+                    read ^= memory.load(key.fingerprint);
+                }
+            }
+            black_box(read);
+            for (key, state) in keys.iter().zip(states) {
+                if is_kept(key, state) {
+                    let partition = &mut partitions[key.partition as usize];
+                    partition.memory.remember(key.fingerprint);
+                    partition.seen.push(key.fingerprint);
+                } else if *state == State::Duplicate {
+                    duplicates.push(raw.get(key.record as usize).origin);
+                }
             }
         }
     }

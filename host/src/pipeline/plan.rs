@@ -107,6 +107,7 @@ impl Plan {
                     "seed": generator.seed,
                     "days": generator.days,
                     "bad_share": generator.bad_share,
+                    "duplicates": generator.duplicates,
                 }
             }),
             SourceKind::File { paths } => {

@@ -128,7 +128,7 @@ fn a_generator_needs_no_settings_and_takes_all_of_them() {
         panic!("this is a generator");
     };
     assert_eq!(default, GeneratorSource::DEFAULT);
-    let all = "type = \"generator\"\npartitions = 3\nseed = 7\ndays = 10\nbad_share = 1\nrate = 1_000.5\nrecords = \"${TEN}\"\n#";
+    let all = "type = \"generator\"\npartitions = 3\nseed = 7\ndays = 10\nbad_share = 1\nduplicates = 0.9\nrate = 1_000.5\nrecords = \"${TEN}\"\n#";
     let SourceKind::Generator(generator) = kind(all) else {
         panic!("this is a generator");
     };
@@ -139,6 +139,7 @@ fn a_generator_needs_no_settings_and_takes_all_of_them() {
             seed: 7,
             days: 10,
             bad_share: 1.0,
+            duplicates: 0.9,
             rate: Some(1_000.5),
             records: Some(10),
         }

@@ -42,7 +42,7 @@ fn dead_letters_of_a_later_version_are_told_apart_from_unknown_ones() {
 #[test]
 fn a_generator_has_bounds() {
     assert_snapshot!(refused_generator(
-        "partitions = 0\nseed = -1\ndays = 0\nbad_share = 1.5\nrate = 0\nrecords = 1e3\n"
+        "partitions = 0\nseed = -1\ndays = 0\nbad_share = 1.5\nduplicates = 0.95\nrate = 0\nrecords = 1e3\n"
     ));
 }
 
