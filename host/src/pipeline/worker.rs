@@ -289,7 +289,10 @@ impl Worker {
         let excluded = rejected.chain(self.duplicates.drain(..)).collect();
         let partials = self.partials.iter_mut().map(std::mem::take).collect();
         let deduplicator = self.chain.deduplicator.as_mut();
-        let seen = deduplicator.map_or_else(Vec::new, Deduplicator::take_seen);
+        let seen = deduplicator.map_or_else(Vec::new, |deduplicator| {
+            self.monitor.set_remembered(self.index, deduplicator.size());
+            deduplicator.take_seen()
+        });
         Ok(EpochPart {
             barrier,
             streams: std::mem::take(&mut self.streams),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::epochs::EpochLog;
 use super::meters::{
-    Counter, Gauge, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter, StateMeter,
+    Counter, Gauge, KeyMeter, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter, StateMeter,
 };
 use super::{Monitor, Pulses, Queues, Stage, StageGuest};
 use crate::config::{Pipeline, SinkKind};
@@ -113,6 +113,7 @@ impl Monitor {
             bytes: Counter::default(),
             dead_letters: Counter::default(),
             duplicates: names.deduplicates.then(Counter::default),
+            remembered: workers().map(|_| KeyMeter::default()).collect(),
             epochs: Counter::default(),
             epoch: Gauge::default(),
             last_commit_ms: Gauge::default(),

@@ -32,7 +32,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::epochs::EpochLog;
 use self::meters::{
-    Counter, Gauge, PartitionMeter, RejectionMeter, SinkMeter, StageMeter, StateMeter, Which, tell,
+    Counter, Gauge, KeyMeter, PartitionMeter, RejectionMeter, SinkMeter, StageMeter, StateMeter,
+    Which, tell,
 };
 pub(super) use self::meters::{Pulse, Queue};
 use super::start::Beginning;
@@ -78,6 +79,8 @@ pub struct Monitor {
     dead_letters: Counter,
     /// records left out because their key came before; `None` where nobody looks
     duplicates: Option<Counter>,
+    /// what each worker remembers to find them
+    remembered: Vec<KeyMeter>,
     epochs: Counter,
     /// the last committed one
     epoch: Gauge,
@@ -277,6 +280,14 @@ impl Monitor {
     pub(super) fn add_duplicates(&self, records: usize) {
         if let Some(duplicates) = &self.duplicates {
             duplicates.add(records as u64);
+        }
+    }
+
+    /// A worker remembers so many keys, in so many bytes.
+    pub(super) fn set_remembered(&self, worker: usize, (keys, bytes): (usize, usize)) {
+        if let Some(meter) = self.remembered.get(worker) {
+            meter.keys.set(keys as u64);
+            meter.bytes.set(bytes as u64);
         }
     }
 

@@ -221,8 +221,17 @@ fn duplicates_are_counted_where_somebody_looks_for_them() {
     let with = Monitor::of(names, Waits::default());
     with.add_duplicates(3);
     with.add_duplicates(4);
+    with.set_remembered(0, (2, 48));
+    with.set_remembered(1, (3, 72));
     assert_eq!(with.status().duplicates, Some(7));
-    assert!(with.metrics().contains("\nwasmill_duplicates_total 7\n"));
+    let metrics = with.metrics();
+    for line in [
+        "\nwasmill_duplicates_total 7\n",
+        "\nwasmill_remembered_keys 5\n",
+        "\nwasmill_remembered_bytes 120\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
     let shown = with.summary().to_string();
     assert!(shown.contains("0 dead letters, 7 duplicates\n"), "{shown}");
     assert!(shown.contains("\ndeduplicate "), "{shown}");
