@@ -132,23 +132,23 @@ impl Index {
             assert!(is_full(slots), "the index has every place of the ring");
             at = self.after(at);
         };
-        let mut hole = at;
+        let mut gap = at;
         let mut was_full = self.take(at, slot);
-        while was_full && let Some((from, slot)) = self.displaced_over(hole, ring) {
+        while was_full && let Some((from, slot)) = self.displaced_over(gap, ring) {
             let entry = self.buckets[from].0[slot];
             let place = self.place(entry).expect("an empty slot is not displaced");
             let home = self.address(ring[place]).home;
             was_full = self.take(from, slot);
-            let displaced = if hole == home { 0 } else { DISPLACED };
-            self.push(hole, displaced | (entry & !DISPLACED));
-            hole = from;
+            let displaced = if gap == home { 0 } else { DISPLACED };
+            self.push(gap, displaced | (entry & !DISPLACED));
+            gap = from;
         }
     }
 
-    /// An entry that would stand in the bucket `hole` or before it, had there been room.
-    fn displaced_over(&self, hole: usize, ring: &[u128]) -> Option<(usize, usize)> {
-        let mut from = self.after(hole);
-        while from != hole {
+    /// An entry that would stand in the bucket `gap` or before it, had there been room.
+    fn displaced_over(&self, gap: usize, ring: &[u128]) -> Option<(usize, usize)> {
+        let mut from = self.after(gap);
+        while from != gap {
             let slots = &self.buckets[from].0;
             for (slot, &entry) in slots.iter().enumerate() {
                 if entry & DISPLACED == 0 {
@@ -156,7 +156,7 @@ impl Index {
                 }
                 let place = self.place(entry).expect("an empty slot is not displaced");
                 let home = self.address(ring[place]).home;
-                if self.distance(home, from) >= self.distance(hole, from) {
+                if self.distance(home, from) >= self.distance(gap, from) {
                     return Some((from, slot));
                 }
             }
