@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! source ─► decode ─► transform ─► transform ─┬─► aggregate: fold ─► partials ─┐ epoch
-//!                      (guest)       (guest)  └─► rows ────────────────────────┤ boundary
+//!       deduplicate    (guest)       (guest)  └─► rows ────────────────────────┤ boundary
 //!    records that cannot be used ─► dead_letter                                ▼
 //!                                                 aggregate: merge, finish ─► sinks
 //! ```
@@ -15,6 +15,7 @@
 mod backoff;
 mod blocking;
 mod calendar;
+mod row_codec;
 
 pub mod config;
 pub mod schema;
@@ -23,6 +24,7 @@ pub mod record;
 pub mod source;
 
 pub mod decode;
+pub mod deduplicate;
 
 pub mod guest;
 pub mod transform;

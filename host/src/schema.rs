@@ -133,6 +133,12 @@ impl Field {
             nullable,
         }
     }
+
+    /// Name and type, for a definition that is compared: `customer_id: utf8 or null`.
+    pub(crate) fn described(&self) -> String {
+        let null = if self.nullable { " or null" } else { "" };
+        format!("{}: {}{null}", self.name, self.ty)
+    }
 }
 
 /// A name occurs twice in a schema.

@@ -34,6 +34,9 @@ pub struct Status {
     pub bytes: u64,
     /// records that went to the dead letters
     pub dead_letters: u64,
+    /// records left out because their key came before; `None` where nobody looks
+    #[serde(default)]
+    pub duplicates: Option<u64>,
     /// committed records a second, over the last ten seconds or so
     #[serde(default)]
     pub records_per_second: f64,

@@ -1,7 +1,7 @@
 //! Which rows share a group: the same window and the same key.
 //!
 //! A group's bytes are its window's start (a `timestamp`, where there is a window) and its key
-//! columns, written by the [row codec](super::codec).
+//! columns, written by the [row codec](crate::row_codec).
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
@@ -10,8 +10,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-use super::codec::RowWriter;
 use crate::record::{Cause, Rejection, Rows};
+use crate::row_codec::RowWriter;
 use crate::schema::Field;
 use crate::window::Tumbling;
 

@@ -18,7 +18,6 @@
 //!
 //! Where states survive: [`crate::checkpoint`].
 
-mod codec;
 mod fold;
 mod group;
 mod log;
@@ -27,11 +26,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use codec::CorruptRow;
 pub use fold::{AggregateStage, FoldedRows, Partial};
 pub use log::Segment;
 pub use snapshot::{StateColumns, TableSnapshot};
 pub use state::{AggregateError, StateTable, Touched};
+
+pub use crate::row_codec::CorruptRow;
 
 use arrow_array::RecordBatch;
 
@@ -206,15 +206,7 @@ impl Layout {
     /// What stored states depend on, as it is kept beside them and compared at a start.
     #[must_use]
     pub fn definition(&self, state_version: u32, window: &config::Window) -> serde_json::Value {
-        let columns = |fields: &[Field]| {
-            fields
-                .iter()
-                .map(|f| {
-                    let null = if f.nullable { " or null" } else { "" };
-                    format!("{}: {}{null}", f.name, f.ty)
-                })
-                .collect::<Vec<_>>()
-        };
+        let columns = |fields: &[Field]| fields.iter().map(Field::described).collect::<Vec<_>>();
         serde_json::json!({
             "group": columns(&self.group),
             "window": match window {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 
-use super::codec::{CorruptRow, RowWriter, read_rows};
 use super::log::Segment;
 use super::{Layout, WINDOW_START};
+use crate::row_codec::{CorruptRow, RowWriter, read_rows};
 use crate::schema::Field;
 
 /// The states of one aggregate at some moment.

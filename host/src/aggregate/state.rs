@@ -12,13 +12,13 @@ use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_select::concat::concat_batches;
 use thiserror::Error;
 
-use super::codec::{CorruptRow, RowWriter, read_rows};
 use super::fold::Partial;
 use super::group::{GroupKeys, Numbering};
 use super::log::StateLog;
 use super::snapshot::{StateColumns, TableSnapshot};
 use super::{AggregateLogic, Layout};
 use crate::guest::{CallError, lowered_bytes};
+use crate::row_codec::{CorruptRow, RowWriter, read_rows};
 
 /// What stops an aggregate: without its states nothing can be committed.
 #[derive(Debug, Error)]

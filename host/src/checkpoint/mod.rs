@@ -46,6 +46,7 @@ pub use self::name::{FileKind, FileName};
 pub use self::store::CheckpointStore;
 pub(crate) use self::store::off_thread;
 use crate::aggregate::TableSnapshot;
+use crate::deduplicate::Seen;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 
@@ -59,4 +60,6 @@ pub struct Snapshot {
     pub positions: Positions,
     /// the states of each aggregate
     pub tables: Vec<TableSnapshot>,
+    /// the keys that deduplication has remembered since the last snapshot
+    pub seen: Seen,
 }

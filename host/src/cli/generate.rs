@@ -57,6 +57,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     bad: f64,
 
+    /// Share of records that repeat one shortly before them in their partition, 0 to 0.9
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share_of_duplicates)]
+    duplicates: f64,
+
     /// Spread the dates of the sales over so many days
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
@@ -85,6 +89,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         days: args.days,
         end: args.end,
         bad_share: args.bad,
+        duplicates: args.duplicates,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -194,6 +199,13 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate >= 0.0 && rate.is_finite() => Ok(rate),
         _ => Err("a rate is a number from 0 on".to_owned()),
+    }
+}
+
+fn share_of_duplicates(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=0.9).contains(&share) => Ok(share),
+        _ => Err("a share of duplicates is a number from 0 to 0.9".to_owned()),
     }
 }
 

@@ -41,9 +41,9 @@ pub use self::checkpoint::{Checkpoint, CheckpointLocation, S3Credentials, S3Loca
 pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::embed::{Embedded, Embedding, embed};
 pub use self::pipeline::{
-    Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Every, GeneratorSource, Index,
-    KafkaSource, Limits, OnConflict, Pipeline, Projection, Secret, Sink, SinkKind, Source,
-    SourceColumn, SourceKind, Start, Table, TableColumn, Transform, Window,
+    Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Deduplicate, Every,
+    GeneratorSource, Index, KafkaSource, Limits, OnConflict, Pipeline, Projection, Secret, Sink,
+    SinkKind, Source, SourceColumn, SourceKind, Start, Table, TableColumn, Transform, Window,
 };
 pub use self::places::Places;
 use self::reader::Reader;

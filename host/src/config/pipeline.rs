@@ -58,6 +58,17 @@ pub struct Source {
     pub columns: Vec<SourceColumn>,
     /// the same as a schema
     pub schema: Schema,
+    /// `[source.deduplicate]`; without it, every record counts
+    pub deduplicate: Option<Deduplicate>,
+}
+
+/// `[source.deduplicate]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deduplicate {
+    /// declared columns, at least one: records with the same values in all of them are one record
+    pub key: Vec<String>,
+    /// how many keys of each partition are remembered; default 1,000,000
+    pub last: u32,
 }
 
 /// `source.type` with what belongs to it.
@@ -85,6 +96,8 @@ pub struct GeneratorSource {
     pub days: u32,
     /// the share of faulty records, 0 to 1; default 0
     pub bad_share: f64,
+    /// the share of records that repeat one before them in their partition, 0 to 0.9; default 0
+    pub duplicates: f64,
     /// records a second, all partitions together; `None`: as fast as they are read
     pub rate: Option<f64>,
     /// records in all, dealt out to the partitions in turn; `None`: without end
@@ -98,6 +111,7 @@ impl GeneratorSource {
         seed: 0,
         days: 400,
         bad_share: 0.0,
+        duplicates: 0.0,
         rate: None,
         records: None,
     };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{EpochId, OutputBatch};
 use crate::aggregate::Partial;
+use crate::deduplicate::Seen;
 use crate::record::{DeadLetter, Origin, Positions, RawBatch};
 
 /// What the reader sends to a worker.
@@ -19,6 +20,8 @@ pub enum ToWorker {
         raw: RawBatch,
         /// which of them the journal excludes; empty in a live epoch
         excluded: Arc<BTreeSet<Origin>>,
+        /// whether it is being decided now which of them are left out, or the journal says it
+        mode: Mode,
     },
     /// the current epoch ends
     Barrier(Barrier),
@@ -63,8 +66,10 @@ pub struct EpochPart {
     pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     /// for each aggregate, in the order of the pipeline, what the rows add
     pub partials: Vec<Vec<Partial>>,
-    /// records that some stage rejected
+    /// records that some stage rejected, and duplicates
     pub excluded: BTreeSet<Origin>,
-    /// records that were left out
+    /// records that some stage rejected
     pub dead_letters: Vec<DeadLetter>,
+    /// fingerprints of the keys that each partition remembered, in order of offset
+    pub seen: Seen,
 }

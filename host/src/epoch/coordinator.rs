@@ -13,6 +13,7 @@ use super::barrier::{EpochPart, Mode};
 use super::{EpochOutput, OutputBatch};
 use crate::aggregate::{AggregateError, Partial, StateTable, Touched};
 use crate::checkpoint::Snapshot;
+use crate::deduplicate::Seen;
 
 /// An epoch on its way to the sinks.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Coordinator {
     tables: Vec<Table>,
     /// by the number of their barrier
     waiting: BTreeMap<u64, Vec<EpochPart>>,
+    /// keys that were remembered since the last snapshot, in the order of the epochs
+    seen: Seen,
 }
 
 struct Table {
@@ -54,6 +57,7 @@ impl Coordinator {
             workers,
             tables,
             waiting: BTreeMap::new(),
+            seen: Seen::new(),
         }
     }
 
@@ -96,6 +100,8 @@ impl Coordinator {
                 all.extend(some);
             }
             output.excluded.extend(part.excluded);
+            // What is replayed is in the next checkpoint as well: it is in none yet.
+            self.seen.extend(part.seen);
             output.dead_letters.extend(part.dead_letters);
         }
         let shown = matches!(barrier.mode, Mode::Live | Mode::Replay { shown: true });
@@ -126,6 +132,7 @@ impl Coordinator {
             epoch: output.epoch,
             positions: output.positions.clone(),
             tables: tables.map(|table| table.states.snapshot()).collect(),
+            seen: std::mem::take(&mut self.seen),
         }
     }
 }

@@ -56,9 +56,9 @@ pub struct EpochOutput {
     pub positions: Positions,
     /// the rows of each stream that some sink takes, by the stream's name
     pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
-    /// records that some stage rejected: a replay leaves them out without asking again
+    /// records that some stage rejected, and duplicates: a replay leaves them out without asking again
     pub excluded: BTreeSet<Origin>,
-    /// every record that was left out, decoding included
+    /// every record that some stage rejected, decoding included
     pub dead_letters: Vec<DeadLetter>,
     /// bytes in the dead-letter file after this epoch's were appended; `None` when it is no file
     pub dead_letter_bytes: Option<u64>,
@@ -71,6 +71,6 @@ pub struct JournalEntry {
     pub epoch: EpochId,
     /// the next offset to read in each partition after it
     pub positions: Positions,
-    /// records that some stage rejected in it
+    /// records that some stage rejected in it, and duplicates
     pub excluded: BTreeSet<Origin>,
 }

@@ -21,6 +21,12 @@ impl Draw {
         Self(mix(seed) ^ place)
     }
 
+    /// The numbers that decide whether the record at `origin` repeats another one: others than those
+    /// that say what it holds.
+    pub(super) fn of_repeats(seed: u64, origin: Origin) -> Self {
+        Self::new(!seed, origin)
+    }
+
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)

@@ -4,8 +4,9 @@
 //!
 //! 1. A record is a pure function of the settings, its partition and its offset. So any of them can
 //!    be made again, by a test that knows what is right or by a source that replays.
-//! 2. Ids are unique within a seed.
-//! 3. Which records are faulty depends on the share of them; what a good record holds does not.
+//! 2. Ids are unique within a seed, but for the records that repeat another one.
+//! 3. Which records repeat which depends on the share of them; what the others hold does not.
+//! 4. Which records are faulty depends on the share of them; what a good record holds does not.
 //!
 //! # Not here
 //!
@@ -40,6 +41,8 @@ pub struct Settings {
     pub end: NaiveDate,
     /// the share of faulty records, 0 to 1
     pub bad_share: f64,
+    /// the share of records that repeat one shortly before them in their partition, 0 to 0.9
+    pub duplicates: f64,
 }
 
 impl Settings {
@@ -55,9 +58,13 @@ impl Default for Settings {
             days: 400,
             end: Self::END,
             bad_share: 0.0,
+            duplicates: 0.0,
         }
     }
 }
+
+/// A record that repeats another one stands at most so many offsets behind it.
+const REPEAT_REACH: i64 = 1_000;
 
 /// Makes records.
 #[derive(Debug)]
@@ -85,10 +92,27 @@ impl Generator {
         }
     }
 
+    /// The place of the record that the one at this place repeats; its own, if it repeats none.
+    #[must_use]
+    pub fn original(&self, mut origin: Origin) -> Origin {
+        let Settings {
+            seed, duplicates, ..
+        } = self.settings;
+        while duplicates > 0.0 && origin.offset > 0 {
+            let mut draw = Draw::of_repeats(seed, origin);
+            if !draw.chance(duplicates) {
+                break;
+            }
+            let reach = origin.offset.min(REPEAT_REACH).cast_unsigned();
+            origin.offset -= 1 + draw.below(reach).cast_signed();
+        }
+        origin
+    }
+
     /// The record at this place.
     #[must_use]
     pub fn generate(&self, origin: Origin) -> Generated<'_> {
-        let mut draw = Draw::new(self.settings.seed, origin);
+        let mut draw = Draw::new(self.settings.seed, self.original(origin));
         let transaction = Transaction::draw(&mut draw, &self.settings, &self.customers);
         if draw.chance(self.settings.bad_share) {
             Generated::Bad(*draw.pick(&BadKind::ALL), transaction)

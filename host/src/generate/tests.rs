@@ -191,6 +191,29 @@ fn ids_are_version_4_uuids_and_unique() {
 }
 
 #[test]
+fn as_many_records_repeat_one_before_them_as_was_asked_and_no_other_changes() {
+    let plain = generator(0.1);
+    let repeating = Generator::new(Settings {
+        bad_share: 0.1,
+        duplicates: 0.25,
+        ..Settings::default()
+    });
+    let mut repeats = 0;
+    for offset in 0..20_000 {
+        let place = origin(3, offset);
+        let original = repeating.original(place);
+        assert_eq!(repeating.generate(place), plain.generate(original));
+        assert_eq!(plain.original(place), place);
+        assert_eq!(repeating.original(original), original);
+        assert_eq!(original.partition, place.partition);
+        assert!(original.offset <= offset);
+        repeats += u32::from(original != place);
+    }
+    assert!((4_700..5_300).contains(&repeats), "{repeats}");
+    assert_eq!(repeating.original(origin(3, 0)), origin(3, 0));
+}
+
+#[test]
 fn records_have_all_that_producers_do() {
     let generator = generator(0.0);
     let mut texts = String::new();

@@ -36,6 +36,7 @@ pub(super) fn status(seconds: u64) -> Status {
         records,
         bytes: records * 342,
         dead_letters: records / 1_000,
+        duplicates: None,
         records_per_second: 12_000.0,
         partitions: (0..4_i32)
             .map(|partition| PartitionStatus {
@@ -267,6 +268,7 @@ pub(super) fn any_status() -> impl Strategy<Value = Status> {
                 records,
                 bytes,
                 dead_letters,
+                duplicates: Some(dead_letters),
                 records_per_second: f64::NAN,
                 partitions,
                 stages,

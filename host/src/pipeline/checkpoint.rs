@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch};
 use chrono::Utc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -30,7 +32,10 @@ use crate::checkpoint::{
     CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot, off_thread,
 };
 use crate::epoch::EpochId;
+use crate::record::Partition;
 use crate::sink::Remedy;
+
+const FINGERPRINT_BYTES: i32 = 16;
 
 /// Says at which epoch's end a checkpoint is due: told the time.
 #[derive(Debug)]
@@ -96,6 +101,9 @@ impl StoredFiles {
     }
 }
 
+/// What deduplication remembers, as far as it is stored: by partition, oldest first.
+pub(super) type SeenFiles = BTreeMap<Partition, Vec<FileRef>>;
+
 /// A checkpoint was published: the ledger is to forget what is older than the oldest one.
 #[derive(Debug)]
 pub(super) struct Published {
@@ -112,6 +120,11 @@ pub(super) struct CheckpointTask {
     /// kept beside the states, for whoever compares
     pub(super) definition: serde_json::Value,
     pub(super) files: StoredFiles,
+    pub(super) seen_files: SeenFiles,
+    /// how many keys of each partition are remembered
+    pub(super) remembered: usize,
+    /// keys that are in no file yet
+    pub(super) unsaved: BTreeMap<Partition, Vec<u128>>,
     /// of epochs that the ledger has committed
     pub(super) inbox: mpsc::Receiver<Snapshot>,
     /// the last epoch that every sink has confirmed
@@ -180,6 +193,12 @@ impl CheckpointTask {
             manifest.tables.insert(table.aggregate.to_string(), refs);
         }
         self.files = files;
+        for (partition, fingerprints) in snapshot.seen {
+            let unsaved = self.unsaved.entry(partition).or_default();
+            unsaved.extend(fingerprints);
+        }
+        bytes += self.write_seen(epoch).await?;
+        manifest.seen.clone_from(&self.seen_files);
         if self.confirmed.wait_for(|c| *c >= epoch).await.is_err() {
             return Ok(Err(LedgerGone));
         }
@@ -219,6 +238,32 @@ impl CheckpointTask {
             .await
     }
 
+    /// Writes the keys that are in no file yet, and leaves out files that are older than all that is
+    /// remembered. The bytes that were written.
+    async fn write_seen(&mut self, epoch: EpochId) -> Result<u64, CheckpointError> {
+        let mut bytes = 0;
+        while let Some((&partition, fingerprints)) = self.unsaved.first_key_value() {
+            let name = FileName::seen(partition, epoch, self.generation);
+            let batch = fingerprints_batch(fingerprints);
+            let written = self.persist(epoch, || self.store.write(&name, &batch));
+            let file = written.await?;
+            bytes += file.bytes;
+            self.unsaved.remove(&partition);
+            self.seen_files.entry(partition).or_default().push(file);
+        }
+        for files in self.seen_files.values_mut() {
+            let mut newer = 0;
+            let needed = files.iter().rev().take_while(|file| {
+                let needed = newer < self.remembered as u64;
+                newer += file.rows;
+                needed
+            });
+            let forgotten = files.len() - needed.count();
+            files.drain(..forgotten);
+        }
+        Ok(bytes)
+    }
+
     /// Tells the ledger, then deletes what nobody needs any more.
     async fn forget(&mut self, epoch: EpochId) -> Result<Result<(), LedgerGone>, CheckpointError> {
         let published = self.persist(epoch, || self.store.list()).await?;
@@ -256,9 +301,34 @@ impl CheckpointTask {
     }
 }
 
+/// Fingerprints as a file has them.
+fn fingerprints_batch(fingerprints: &[u128]) -> RecordBatch {
+    let bytes: Vec<u8> = fingerprints.iter().flat_map(|f| f.to_le_bytes()).collect();
+    let column = FixedSizeBinaryArray::new(FINGERPRINT_BYTES, bytes.into(), None);
+    RecordBatch::try_from_iter([("fingerprint", Arc::new(column) as ArrayRef)])
+        .expect("one column makes a batch")
+}
+
+/// The other way; `None` when the file has something else.
+pub(super) fn read_fingerprints(batch: &RecordBatch) -> Option<Vec<u128>> {
+    let column = batch.column_by_name("fingerprint")?;
+    let column = column.as_fixed_size_binary_opt()?;
+    let fingerprint = |bytes: Option<&[u8]>| Some(u128::from_le_bytes(bytes?.try_into().ok()?));
+    column.iter().map(fingerprint).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fingerprints_read_back() {
+        let fingerprints = [0, 1, u128::MAX, 1 << 64];
+        let batch = fingerprints_batch(&fingerprints);
+        assert_eq!(read_fingerprints(&batch), Some(fingerprints.to_vec()));
+        let other = RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty()));
+        assert_eq!(read_fingerprints(&other), None);
+    }
 
     #[test]
     fn a_checkpoint_is_due_after_the_interval_and_not_while_one_is_written() {

@@ -15,8 +15,9 @@ use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
 use crate::config::{self, Diagnostics, Pipeline, SourceKind};
 use crate::decode::Decoder;
+use crate::deduplicate::Deduplicator;
 use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
-use crate::schema::Schema;
+use crate::schema::{Field, Schema};
 use crate::sink::elasticsearch::IndexTarget;
 use crate::sink::screen::{Bounds, Screen};
 use crate::sink::table::TableTarget;
@@ -104,7 +105,7 @@ impl Plan {
     /// What the stored state depends on: kept by the ledger and compared at every start.
     #[must_use]
     pub fn definition(&self) -> serde_json::Value {
-        let source = match &self.source.kind {
+        let mut source = match &self.source.kind {
             SourceKind::Kafka(kafka) => json!({ "topic": kafka.topic }),
             SourceKind::Generator(generator) => json!({
                 "generator": {
@@ -112,6 +113,7 @@ impl Plan {
                     "seed": generator.seed,
                     "days": generator.days,
                     "bad_share": generator.bad_share,
+                    "duplicates": generator.duplicates,
                 }
             }),
             SourceKind::File { paths } => {
@@ -119,6 +121,9 @@ impl Plan {
                 json!({ "files": names.map(|n| n.to_string_lossy()).collect::<Vec<_>>() })
             }
         };
+        if let Some(deduplicate) = &self.source.deduplicate {
+            source["deduplicate"] = definition(deduplicate, &self.source.schema);
+        }
         let aggregates = self.aggregates.iter().map(|(stage, aggregation)| {
             let Aggregation {
                 layout,
@@ -209,12 +214,14 @@ impl Plan {
                 names: stage.names(),
             });
         }
+        let deduplicate = self.source.deduplicate.as_ref();
         let row_streams = self.streams[..=self.transforms.len()].iter().enumerate();
         let shown = row_streams
             .filter(|(_, stream)| self.shown.contains(&*stream.name))
             .map(|(index, stream)| (index, Arc::clone(&stream.name)));
         Ok(Chain {
             decoder: Decoder::new(&self.source.columns),
+            deduplicator: deduplicate.map(|d| Deduplicator::new(d, &self.source.schema)),
             transforms,
             aggregates,
             screens: self.screens(),
@@ -270,6 +277,18 @@ impl Plan {
         };
         self.aggregates.iter().map(table).collect()
     }
+}
+
+/// What the fingerprints that are remembered depend on, and which duplicates are found by them.
+fn definition(deduplicate: &config::Deduplicate, schema: &Schema) -> serde_json::Value {
+    let column = |name: &String| {
+        let field = schema.index_of(name).map(|index| &schema.fields()[index]);
+        field.map(Field::described)
+    };
+    json!({
+        "key": deduplicate.key.iter().filter_map(column).collect::<Vec<_>>(),
+        "last": deduplicate.last,
+    })
 }
 
 impl Stage {

@@ -15,7 +15,7 @@ use super::checkpoint::CheckpointClock;
 use super::monitor::{Monitor, Pulse, Queue, Stage};
 use super::patience::Patience;
 use crate::epoch::{Barrier, EpochCutter, EpochId, JournalEntry, Mode, ToWorker};
-use crate::record::{Origin, Positions, RawBatch};
+use crate::record::{Origin, Partition, Positions, RawBatch};
 use crate::source::{PollLimit, Source, SourceError};
 
 /// A worker gets its records in batches of about so many.
@@ -116,7 +116,7 @@ impl Reader {
         if !reached(self, &rebuild.end) {
             let read = self.poll(&rebuild.end, REBUILD_ROWS - rebuild.rows, self.poll_wait)?;
             rebuild.rows += read.len();
-            if let Err(HungUp) = distribute(read, &none, &mut self.lanes) {
+            if let Err(HungUp) = distribute(read, &none, Mode::Rebuild, &mut self.lanes) {
                 return Ok(Err(HungUp));
             }
         }
@@ -139,6 +139,9 @@ impl Reader {
         };
         let excluded = self.excluded.take();
         let excluded = excluded.unwrap_or_else(|| Arc::new(std::mem::take(&mut entry.excluded)));
+        let mode = Mode::Replay {
+            shown: entry.epoch > self.confirmed,
+        };
         if !self.source.positions().reached(&entry.positions) {
             // Partitions that the epoch does not know yet stay where they are.
             let mut until = self.source.positions().clone();
@@ -146,7 +149,7 @@ impl Reader {
                 until.set(partition, end);
             }
             let read = self.poll(&until, usize::MAX, self.poll_wait)?;
-            if let Err(HungUp) = distribute(read, &excluded, &mut self.lanes) {
+            if let Err(HungUp) = distribute(read, &excluded, mode, &mut self.lanes) {
                 return Ok(Err(HungUp));
             }
         }
@@ -155,8 +158,7 @@ impl Reader {
             self.excluded = Some(excluded);
             return Ok(Ok(()));
         }
-        let shown = entry.epoch > self.confirmed;
-        let barrier = self.barrier(entry.epoch, entry.positions, Mode::Replay { shown });
+        let barrier = self.barrier(entry.epoch, entry.positions, mode);
         Ok(cut(&barrier, &excluded, &mut self.lanes))
     }
 
@@ -204,7 +206,7 @@ impl Reader {
         let until = self.until.clone().unwrap_or_default();
         let read = self.poll(&until, self.cutter.room(), wait.min(self.poll_wait))?;
         self.cutter.add(read.len(), read.byte_len(), now());
-        Ok(distribute(read, &none, &mut self.lanes).map(|()| Flow::More))
+        Ok(distribute(read, &none, Mode::Live, &mut self.lanes).map(|()| Flow::More))
     }
 
     fn poll(
@@ -246,10 +248,16 @@ pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// Which worker has a partition.
+pub(super) fn worker_of(partition: Partition, workers: usize) -> usize {
+    partition.0 as usize % workers
+}
+
 /// Adds records to the lanes of their partitions, and sends the lanes that are full.
 fn distribute(
     read: RawBatch,
     excluded: &Arc<BTreeSet<Origin>>,
+    mode: Mode,
     lanes: &mut [Lane],
 ) -> Result<(), HungUp> {
     if let [only] = lanes
@@ -258,14 +266,14 @@ fn distribute(
         only.batch = read;
     } else {
         for record in read.iter() {
-            let lane = record.origin.partition.0 as usize % lanes.len();
+            let lane = worker_of(record.origin.partition, lanes.len());
             lanes[lane].batch.push(record);
         }
     }
     lanes
         .iter_mut()
         .filter(|lane| lane.batch.len() >= BATCH_ROWS || lane.batch.byte_len() >= BATCH_BYTES)
-        .try_for_each(|lane| lane.send(excluded))
+        .try_for_each(|lane| lane.send(excluded, mode))
 }
 
 /// Ends an epoch: sends what the lanes hold, and the barrier behind it.
@@ -276,7 +284,7 @@ fn cut(
 ) -> Result<(), HungUp> {
     for lane in lanes {
         if !lane.batch.is_empty() {
-            lane.send(excluded)?;
+            lane.send(excluded, barrier.mode)?;
         }
         lane.queue.entered();
         let message = ToWorker::Barrier(barrier.clone());
@@ -286,10 +294,11 @@ fn cut(
 }
 
 impl Lane {
-    fn send(&mut self, excluded: &Arc<BTreeSet<Origin>>) -> Result<(), HungUp> {
+    fn send(&mut self, excluded: &Arc<BTreeSet<Origin>>, mode: Mode) -> Result<(), HungUp> {
         let message = ToWorker::Batch {
             raw: std::mem::take(&mut self.batch),
             excluded: Arc::clone(excluded),
+            mode,
         };
         self.queue.entered();
         self.outbox.send(message).map_err(|_| HungUp)

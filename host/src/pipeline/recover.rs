@@ -9,10 +9,11 @@
 use std::sync::Arc;
 
 use super::PipelineError;
-use super::checkpoint::StoredFiles;
+use super::checkpoint::{SeenFiles, StoredFiles, read_fingerprints};
 use super::topology::Stages;
 use crate::aggregate::StateTable;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest};
+use crate::deduplicate::Seen;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Remedy;
@@ -26,6 +27,9 @@ pub(super) struct Recovered {
     pub(super) checkpoint: Option<(EpochId, Positions)>,
     /// what needs not be stored again
     pub(super) files: StoredFiles,
+    /// what deduplication remembers, and the files that it is in
+    pub(super) seen: Seen,
+    pub(super) seen_files: SeenFiles,
 }
 
 impl Recovered {
@@ -35,6 +39,8 @@ impl Recovered {
             tables: stages.states()?,
             checkpoint: None,
             files: StoredFiles::default(),
+            seen: Seen::new(),
+            seen_files: SeenFiles::new(),
         })
     }
 }
@@ -122,6 +128,15 @@ async fn load(
             }
         }
     }
+    for (&partition, files) in &manifest.seen {
+        for file in files {
+            let batch = store.read(file).await?;
+            let fingerprints = read_fingerprints(&batch)
+                .ok_or_else(|| Trouble::Misfit(format!("{} has no fingerprints", file.name)))?;
+            recovered.seen.push((partition, fingerprints));
+        }
+    }
+    recovered.seen_files = manifest.seen;
     recovered.checkpoint = Some((epoch, manifest.positions));
     Ok(recovered)
 }

@@ -16,6 +16,8 @@ pub struct Summary {
     pub bytes: u64,
     /// records that were left out
     pub dead_letters: u64,
+    /// records left out because their key came before; `None` where nobody looks
+    pub duplicates: Option<u64>,
     /// epochs that were committed
     pub epochs: u64,
     /// what the process used since it began
@@ -65,11 +67,15 @@ impl fmt::Display for Summary {
             self.records,
             self.bytes as f64 / 1e6
         )?;
-        writeln!(
+        write!(
             f,
             "{} epochs committed, {} dead letters",
             self.epochs, self.dead_letters
         )?;
+        match self.duplicates {
+            Some(duplicates) => writeln!(f, ", {duplicates} duplicates")?,
+            None => writeln!(f)?,
+        }
         let cpu = self.process.cpu.as_secs_f64();
         writeln!(
             f,

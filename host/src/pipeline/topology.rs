@@ -17,7 +17,7 @@ use super::commit::{Checkpoints, LedgerTask, Outlet, SinkTask};
 use super::monitor::{Monitor, Stage};
 use super::parts::Parts;
 use super::patience::{Patience, SOURCE};
-use super::reader::{Lane, Reader};
+use super::reader::{Lane, Reader, worker_of};
 use super::start::Ready;
 use super::worker::{Chain, Worker};
 use super::{
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::aggregate::StateTable;
 use crate::config::{Pipeline, SourceKind, Start};
+use crate::deduplicate::Seen;
 use crate::epoch::{Completed, Coordinator, EpochCutter, EpochId, EpochPart, ToWorker};
 use crate::guest::ConfigureError;
 use crate::record::RawBatch;
@@ -45,11 +46,14 @@ pub(super) struct Settings {
     /// whether the first run begins at the ends of the partitions
     pub(super) start_at_end: bool,
     pub(super) poll_wait: Duration,
+    /// keys of each partition that deduplication remembers
+    pub(super) remembered: usize,
 }
 
 impl Settings {
     pub(super) fn of(pipeline: &Pipeline) -> Self {
         let kind = &pipeline.source.kind;
+        let deduplicate = pipeline.source.deduplicate.as_ref();
         Self {
             workers: pipeline.workers,
             in_flight: pipeline.commit.in_flight,
@@ -59,6 +63,7 @@ impl Settings {
             checkpoints_kept: pipeline.checkpoint.keep,
             start_at_end: matches!(kind, SourceKind::Kafka(k) if k.start == Start::Latest),
             poll_wait: POLL_WAIT,
+            remembered: deduplicate.map_or(0, |deduplicate| deduplicate.last as usize),
         }
     }
 
@@ -160,6 +165,9 @@ impl Topology {
             generation: ready.claim.generation,
             definition: stages.definition(),
             files: ready.recovered.files,
+            seen_files: ready.recovered.seen_files,
+            remembered: settings.remembered,
+            unsaved: BTreeMap::new(),
             inbox: snapshot_in,
             confirmed: confirmed_in,
             published: published_out,
@@ -193,7 +201,12 @@ impl Topology {
                 outbox,
                 queue: Arc::clone(monitor.worker_queue(index)),
             });
-            let mut worker = Worker::new(stages.chain()?, index, Arc::clone(monitor));
+            let mut worker = Worker::new(
+                stages.chain()?,
+                &of_worker(&ready.recovered.seen, index, settings.workers),
+                index,
+                Arc::clone(monitor),
+            );
             worker.leave_out(Arc::clone(refused), stages.ledger());
             workers.push((worker, inbox));
         }
@@ -254,6 +267,12 @@ impl Topology {
         parts.thread("reader", move || reader.run());
         parts
     }
+}
+
+/// What the partitions of one worker remember.
+fn of_worker(seen: &Seen, index: usize, workers: usize) -> Seen {
+    let mine = seen.iter().filter(|(p, _)| worker_of(*p, workers) == index);
+    mine.cloned().collect()
 }
 
 /// The part that merges the workers' shares into the states.

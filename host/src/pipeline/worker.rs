@@ -1,4 +1,4 @@
-//! A worker: decodes, runs the chain and folds, for its share of the partitions.
+//! A worker: decodes, leaves out duplicates, runs the chain and folds, for its share of the partitions.
 //!
 //! # Invariants
 //!
@@ -6,6 +6,9 @@
 //! screens look for what a sink cannot hold; what they reject leaves all streams, then the aggregates
 //! fold; as long as one of them rejects something, it leaves all streams too and every aggregate
 //! folds again.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use super::PipelineError;
 use super::monitor::{Monitor, Stage};
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
+use crate::deduplicate::{Deduplicator, Seen};
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
 use crate::record::{Cause, DeadLetter, Origin, RawBatch, Rejection, Rows};
 use crate::sink::screen::Screen;
@@ -26,6 +30,7 @@ use crate::transform::TransformStage;
 /// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.
 pub(super) struct Chain {
     pub(super) decoder: Decoder,
+    pub(super) deduplicator: Option<Deduplicator>,
     pub(super) transforms: Vec<Transform>,
     pub(super) aggregates: Vec<Aggregate>,
     /// at most one for each stream
@@ -71,11 +76,18 @@ pub(super) struct Worker {
     /// records that the ledger has refused, with the reason
     refused: Arc<BTreeMap<Origin, String>>,
     ledger: StageNames,
+    duplicates: Vec<Origin>,
 }
 
 impl Worker {
-    pub(super) fn new(chain: Chain, index: usize, monitor: Arc<Monitor>) -> Self {
+    /// A worker whose partitions have remembered the keys `seen` so far, if it deduplicates.
+    pub(super) fn new(mut chain: Chain, seen: &Seen, index: usize, monitor: Arc<Monitor>) -> Self {
         let partials = chain.aggregates.iter().map(|_| Vec::new()).collect();
+        if let Some(deduplicator) = &mut chain.deduplicator {
+            for (partition, fingerprints) in seen {
+                deduplicator.restore(*partition, fingerprints);
+            }
+        }
         Self {
             chain,
             index,
@@ -85,6 +97,7 @@ impl Worker {
             left_out: Vec::new(),
             refused: Arc::default(),
             ledger: StageNames::decode(),
+            duplicates: Vec::new(),
         }
     }
 
@@ -114,9 +127,13 @@ impl Worker {
     pub(super) fn take(&mut self, message: ToWorker) -> Result<Option<EpochPart>, PipelineError> {
         self.monitor.worker_queue(self.index).left();
         match message {
-            ToWorker::Batch { raw, excluded } => {
+            ToWorker::Batch {
+                raw,
+                excluded,
+                mode,
+            } => {
                 let pulse = Arc::clone(self.monitor.worker_pulse(self.index));
-                pulse.busy(|| self.process(&raw, &excluded))?;
+                pulse.busy(|| self.process(&raw, &excluded, mode))?;
                 Ok(None)
             }
             ToWorker::Barrier(barrier) => {
@@ -127,18 +144,78 @@ impl Worker {
         }
     }
 
-    fn process(&mut self, raw: &RawBatch, skip: &BTreeSet<Origin>) -> Result<(), PipelineError> {
+    fn process(
+        &mut self,
+        raw: &RawBatch,
+        skip: &BTreeSet<Origin>,
+        mode: Mode,
+    ) -> Result<(), PipelineError> {
         let mut rejected = Rejected::of(raw.len());
         let (refused, all_skipped) = self.find_refused(raw, skip);
         let skip = all_skipped.as_ref().unwrap_or(skip);
         rejected.note(&self.ledger, refused, raw, &mut self.left_out);
-        let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
         let decoder = &mut self.chain.decoder;
         let mut found = Vec::new();
-        streams.push(self.monitor.time(Stage::Decode, raw.len(), || {
+        let rows = self.monitor.time(Stage::Decode, raw.len(), || {
             decoder.decode(raw, skip, &mut found)
-        }));
+        });
         rejected.note(&StageNames::decode(), found, raw, &mut self.left_out);
+        let rows = self.leave_out_duplicates(raw, rows, mode);
+        self.run_stages(rows, raw, &mut rejected)?;
+        while let Some(rows) = self.next_try(raw, &mut rejected) {
+            self.run_stages(rows, raw, &mut rejected)?;
+        }
+        self.remember(raw, &rejected);
+        Ok(())
+    }
+
+    /// The rows that go through the stages. In a replay the journal has decided it.
+    fn leave_out_duplicates(&mut self, raw: &RawBatch, rows: Rows, mode: Mode) -> Rows {
+        let Some(deduplicator) = &mut self.chain.deduplicator else {
+            return rows;
+        };
+        let count = rows.columns.num_rows();
+        self.monitor.time(Stage::Deduplicate, count, || match mode {
+            Mode::Live | Mode::Rebuild => deduplicator.check(raw, rows),
+            Mode::Replay { .. } => {
+                deduplicator.admit(raw, &rows);
+                rows
+            }
+        })
+    }
+
+    /// Rows that were passed over for others with their keys, all of which the stages rejected.
+    fn next_try(&mut self, raw: &RawBatch, rejected: &mut Rejected) -> Option<Rows> {
+        let deduplicator = self.chain.deduplicator.as_mut()?;
+        let mut found = Vec::new();
+        let rows = deduplicator.again(|record| rejected.has(record), &mut found);
+        let names = StageNames::deduplicate();
+        rejected.note(&names, found, raw, &mut self.left_out);
+        rows
+    }
+
+    /// Ends a batch: what was kept to its end is known from now on.
+    fn remember(&mut self, raw: &RawBatch, rejected: &Rejected) {
+        let Some(deduplicator) = &mut self.chain.deduplicator else {
+            return;
+        };
+        let before = self.duplicates.len();
+        let duplicates = &mut self.duplicates;
+        self.monitor.time(Stage::Deduplicate, 0, || {
+            deduplicator.remember(raw, |record| rejected.has(record), duplicates);
+        });
+        self.monitor.add_duplicates(self.duplicates.len() - before);
+    }
+
+    /// Runs the transforms, the screens and the folds over rows of the source.
+    fn run_stages(
+        &mut self,
+        rows: Rows,
+        raw: &RawBatch,
+        rejected: &mut Rejected,
+    ) -> Result<(), PipelineError> {
+        let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
+        streams.push(rows);
         for (index, transform) in self.chain.transforms.iter_mut().enumerate() {
             let from = &streams[transform.from];
             let count = from.columns.num_rows();
@@ -163,7 +240,7 @@ impl Worker {
             rejected.note(names, found, raw, &mut self.left_out);
         }
         rejected.leave_out_of(&mut streams);
-        let partials = self.fold(&mut streams, &mut rejected, raw)?;
+        let partials = self.fold(&mut streams, rejected, raw)?;
         for (all, some) in self.partials.iter_mut().zip(partials) {
             all.extend(some);
         }
@@ -260,14 +337,21 @@ impl Worker {
                 reason: letter.reason.clone(),
             });
         }
-        let excluded = left_out.iter().map(|letter| letter.origin).collect();
+        let rejected = left_out.iter().map(|letter| letter.origin);
+        let excluded = rejected.chain(self.duplicates.drain(..)).collect();
         let partials = self.partials.iter_mut().map(std::mem::take).collect();
+        let deduplicator = self.chain.deduplicator.as_mut();
+        let seen = deduplicator.map_or_else(Vec::new, |deduplicator| {
+            self.monitor.set_remembered(self.index, deduplicator.size());
+            deduplicator.take_seen()
+        });
         Ok(EpochPart {
             barrier,
             streams: std::mem::take(&mut self.streams),
             partials,
             excluded,
             dead_letters: left_out,
+            seen,
         })
     }
 }
@@ -276,6 +360,13 @@ impl StageNames {
     fn decode() -> Self {
         Self {
             stage: "decode".into(),
+            component: None,
+        }
+    }
+
+    fn deduplicate() -> Self {
+        Self {
+            stage: "deduplicate".into(),
             component: None,
         }
     }
@@ -294,6 +385,10 @@ impl Rejected {
             records: vec![false; records],
             fresh: false,
         }
+    }
+
+    fn has(&self, record: u32) -> bool {
+        self.records[record as usize]
     }
 
     /// Leaves these records out, each with its first reason.

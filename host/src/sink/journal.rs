@@ -3,7 +3,8 @@
 //!
 //! Three tables: `wasmill_pipelines` (the definition), `wasmill_progress` (how far each sink is, and
 //! the generation) and `wasmill_epochs` (the journal). Positions and excluded records stand in the
-//! journal as JSON: offsets by partition.
+//! journal as JSON: offsets by partition, and ranges of them where several excluded records follow one
+//! another, as when a producer repeats what it has sent.
 //!
 //! # Not here
 //!
@@ -11,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::SinkError;
@@ -20,6 +22,9 @@ use crate::record::{Origin, Partition, Positions};
 
 /// The tables that have rows of a pipeline.
 const TABLES: [&str; 3] = ["wasmill_pipelines", "wasmill_progress", "wasmill_epochs"];
+
+/// More excluded records than this are no epoch's: an entry that has them is damaged.
+const EXCLUDED_MAX: u64 = 1 << 24;
 
 /// How far a sink has come, and under whom.
 #[derive(Debug)]
@@ -163,23 +168,54 @@ pub(super) fn parse_offsets(json: &str) -> Option<Positions> {
     )
 }
 
-/// Excluded records as the journal has them: `{"0": [3, 7]}`.
-pub(super) fn excluded_json(excluded: &BTreeSet<Origin>) -> String {
-    let mut offsets: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    for origin in excluded {
-        offsets
-            .entry(origin.partition.to_string())
-            .or_default()
-            .push(origin.offset);
+/// Excluded records of one partition as the journal has them.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Offsets {
+    One(i64),
+    /// from the first to the last, both included
+    Range(i64, i64),
+}
+
+impl Offsets {
+    fn bounds(self) -> (i64, i64) {
+        match self {
+            Self::One(offset) => (offset, offset),
+            Self::Range(first, last) => (first, last),
+        }
     }
-    serde_json::json!(offsets).to_string()
+}
+
+/// Excluded records as the journal has them: `{"0": [3, [7, 12]]}`.
+pub(super) fn excluded_json(excluded: &BTreeSet<Origin>) -> String {
+    let mut partitions: BTreeMap<u32, Vec<Offsets>> = BTreeMap::new();
+    for origin in excluded {
+        let ranges = partitions.entry(origin.partition.0).or_default();
+        let (offset, newest) = (origin.offset, ranges.last_mut());
+        let newest = newest.map(|range| (range.bounds(), range));
+        match newest {
+            Some(((first, last), range)) if last.checked_add(1) == Some(offset) => {
+                *range = Offsets::Range(first, offset);
+            }
+            _ => ranges.push(Offsets::One(offset)),
+        }
+    }
+    serde_json::to_string(&partitions).expect("numbers by number are JSON")
 }
 
 /// The other way; `None` when it is damaged.
 pub(super) fn parse_excluded(json: &str) -> Option<BTreeSet<Origin>> {
-    let offsets: BTreeMap<u32, Vec<i64>> = serde_json::from_str(json).ok()?;
-    let origins = offsets.into_iter().flat_map(|(partition, offsets)| {
-        offsets.into_iter().map(move |offset| Origin {
+    let partitions: BTreeMap<u32, Vec<Offsets>> = serde_json::from_str(json).ok()?;
+    let mut left = EXCLUDED_MAX;
+    for range in partitions.values().flatten() {
+        let (first, last) = range.bounds();
+        let count = u64::try_from(last.checked_sub(first)?).ok()?;
+        left = left.checked_sub(count)?.checked_sub(1)?;
+    }
+    let origins = partitions.into_iter().flat_map(|(partition, ranges)| {
+        let offsets = ranges.into_iter().map(Offsets::bounds);
+        let offsets = offsets.flat_map(|(first, last)| first..=last);
+        offsets.map(move |offset| Origin {
             partition: Partition(partition),
             offset,
         })
@@ -252,13 +288,63 @@ mod tests {
     fn damaged_journal_entries_are_no_positions() {
         assert_eq!(parse_offsets("[]"), None);
         assert_eq!(parse_offsets(r#"{"-1": 0}"#), None);
-        assert_eq!(parse_excluded(r#"{"0": 1}"#), None);
+        for damaged in [
+            r#"{"0": 1}"#,
+            r#"{"0": [[1]]}"#,
+            r#"{"0": [[1, 2, 3]]}"#,
+            r#"{"0": [[2, 1]]}"#,
+            r#"{"0": ["1"]}"#,
+            r#"{"0": [[-9223372036854775808, 9223372036854775807]]}"#,
+            r#"{"0": [[0, 9223372036854775806]]}"#,
+            r#"{"0": [[0, 9999999]], "1": [[0, 9999999]]}"#,
+        ] {
+            assert_eq!(parse_excluded(damaged), None, "{damaged}");
+        }
+    }
+
+    fn origins(of: &[(u32, i64)]) -> BTreeSet<Origin> {
+        of.iter()
+            .map(|&(partition, offset)| Origin {
+                partition: Partition(partition),
+                offset,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn excluded_records_that_follow_one_another_are_a_range() {
+        let excluded = origins(&[
+            (0, 3),
+            (0, 7),
+            (0, 8),
+            (0, 9),
+            (2, i64::MAX - 1),
+            (2, i64::MAX),
+            (10, 8),
+        ]);
+        let json = excluded_json(&excluded);
+        assert_eq!(
+            json,
+            r#"{"0":[3,[7,9]],"2":[[9223372036854775806,9223372036854775807]],"10":[8]}"#
+        );
+        assert_eq!(parse_excluded(&json), Some(excluded));
+        assert_eq!(excluded_json(&BTreeSet::new()), "{}");
+    }
+
+    #[test]
+    fn a_journal_without_ranges_reads_as_before() {
+        let old = r#"{"0": [3, 7, 8], "4": [0]}"#;
+        let excluded = origins(&[(0, 3), (0, 7), (0, 8), (4, 0)]);
+        assert_eq!(parse_excluded(old), Some(excluded));
     }
 
     proptest! {
         #[test]
         fn positions_and_exclusions_read_back(
-            origins in prop::collection::btree_set((any::<u32>(), any::<i64>()), 0..20)
+            origins in prop::collection::btree_set(
+                prop_oneof![(any::<u32>(), any::<i64>()), (0u32..2, -5i64..30)],
+                0..40,
+            )
         ) {
             let excluded: BTreeSet<Origin> = origins
                 .iter()

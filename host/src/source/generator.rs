@@ -91,6 +91,7 @@ impl GeneratorSource {
                 seed: config.seed,
                 days: config.days,
                 bad_share: config.bad_share,
+                duplicates: config.duplicates,
                 ..Settings::default()
             }),
             ends,

@@ -81,6 +81,12 @@ families! {
         "Bytes of their keys and values"
     REJECTED_RECORDS: Counter "wasmill_rejected_records_total" ["stage", "cause"]
         "Records that went to the dead letters, by the stage that left them out and why"
+    DUPLICATES: Counter "wasmill_duplicates_total" []
+        "Records left out because their key came before"
+    REMEMBERED_KEYS: Gauge "wasmill_remembered_keys" []
+        "Keys that are remembered to find duplicates, of all partitions"
+    REMEMBERED_BYTES: Gauge "wasmill_remembered_bytes" []
+        "Bytes that they take"
     PARTITION_POSITION: Gauge "wasmill_partition_position" ["partition"]
         "The next offset to read"
     PARTITION_COMMITTED: Gauge "wasmill_partition_committed" ["partition"]

@@ -18,6 +18,7 @@ mod sink_contract;
 mod sqlite;
 
 mod dead_letters;
+mod deduplicate;
 
 mod generator;
 

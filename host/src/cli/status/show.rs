@@ -31,15 +31,16 @@ pub(super) fn text(status: &Status) -> String {
         let since = time(waiting.since);
         out.line("waiting for", &format!("{part} for {since}: {reason}"));
     }
-    out.line(
-        "records",
-        &format!(
-            "{} read, {} committed a second of late, {} left out",
-            count(status.records),
-            count(status.records_per_second.round() as u64),
-            count(status.dead_letters)
-        ),
+    let mut records = format!(
+        "{} read, {} committed a second of late, {} left out",
+        count(status.records),
+        count(status.records_per_second.round() as u64),
+        count(status.dead_letters)
     );
+    if let Some(duplicates) = status.duplicates {
+        let _ = write!(records, ", {} duplicates", count(duplicates));
+    }
+    out.line("records", &records);
     let lag: i64 = status.partitions.iter().map(lag).sum();
     out.line("lag", &format!("{} to read", count(lag.unsigned_abs())));
     out.line("epochs", &epochs(status));

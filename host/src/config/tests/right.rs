@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{RIGHT, accepted, parsed, with};
 use crate::config::{
-    ColumnFrom, Every, GeneratorSource, Limits, OnConflict, Pipeline, Projection, SinkKind,
-    SourceKind, Start, Table, Window, load,
+    ColumnFrom, Deduplicate, Every, GeneratorSource, Limits, OnConflict, Pipeline, Projection,
+    SinkKind, SourceKind, Start, Table, Window, load,
 };
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline.toml");
@@ -128,7 +128,7 @@ fn a_generator_needs_no_settings_and_takes_all_of_them() {
         panic!("this is a generator");
     };
     assert_eq!(default, GeneratorSource::DEFAULT);
-    let all = "type = \"generator\"\npartitions = 3\nseed = 7\ndays = 10\nbad_share = 1\nrate = 1_000.5\nrecords = \"${TEN}\"\n#";
+    let all = "type = \"generator\"\npartitions = 3\nseed = 7\ndays = 10\nbad_share = 1\nduplicates = 0.9\nrate = 1_000.5\nrecords = \"${TEN}\"\n#";
     let SourceKind::Generator(generator) = kind(all) else {
         panic!("this is a generator");
     };
@@ -139,6 +139,7 @@ fn a_generator_needs_no_settings_and_takes_all_of_them() {
             seed: 7,
             days: 10,
             bad_share: 1.0,
+            duplicates: 0.9,
             rate: Some(1_000.5),
             records: Some(10),
         }
@@ -316,4 +317,28 @@ fn a_part_of_an_item_is_found_in_the_file() {
     assert_eq!(at(&tables(&pipeline)[1].span, "key.0"), "\"day\"");
     assert_eq!(at(&tables(&pipeline)[1].span, "columns.total"), "\"total\"");
     assert_eq!(at(&pipeline.components["sum"].span, "path"), "\"sum.wasm\"");
+}
+
+#[test]
+fn the_shipped_pipeline_remembers_a_million_transactions_of_each_partition() {
+    let expected = Deduplicate {
+        key: vec!["transaction_id".to_owned()],
+        last: 1_000_000,
+    };
+    assert_eq!(shipped().source.deduplicate, Some(expected));
+}
+
+#[test]
+fn deduplicating_remembers_a_million_keys_unless_it_says_otherwise() {
+    assert_eq!(accepted(RIGHT).source.deduplicate, None);
+    let with = |lines: &str| {
+        let section = format!("[source.deduplicate]\n{lines}\n[commit]");
+        let text = RIGHT.replace("[commit]", &section);
+        let deduplicate = accepted(&text).source.deduplicate.unwrap();
+        (deduplicate.key.join(" "), deduplicate.last)
+    };
+    assert_eq!(with("key = [\"id\"]"), ("id".into(), 1_000_000));
+    let lines = "key = [\"sold\", \"id\"]\nlast = 100_000_000";
+    assert_eq!(with(lines), ("sold id".into(), 100_000_000));
+    assert_eq!(with("key = [\"id\"]\nlast = \"${TEN}\"").1, 10);
 }

@@ -42,7 +42,7 @@ fn dead_letters_of_a_later_version_are_told_apart_from_unknown_ones() {
 #[test]
 fn a_generator_has_bounds() {
     assert_snapshot!(refused_generator(
-        "partitions = 0\nseed = -1\ndays = 0\nbad_share = 1.5\nrate = 0\nrecords = 1e3\n"
+        "partitions = 0\nseed = -1\ndays = 0\nbad_share = 1.5\nduplicates = 0.95\nrate = 0\nrecords = 1e3\n"
     ));
 }
 
@@ -221,4 +221,52 @@ fn dead_letters_of_files_have_no_brokers_to_take_over() {
 #[test]
 fn dead_letters_do_not_go_where_records_come_from() {
     assert_snapshot!(refused(&[("\"sales.dead\"", "\"sales\"")]));
+}
+
+const COLUMNS_END: &str = "  { name = \"sold\", type = \"timestamp\" },\n]\n";
+
+/// The reports on a `[source.deduplicate]` of these lines.
+fn refused_deduplicate(lines: &str) -> String {
+    let text = format!("{COLUMNS_END}\n[source.deduplicate]\n{lines}\n");
+    refused(&[(COLUMNS_END, &text)])
+}
+
+#[test]
+fn a_key_that_is_not_declared_is_an_error() {
+    assert_snapshot!(refused_deduplicate("key = [\"ids\", \"customer\"]"));
+}
+
+#[test]
+fn deduplicating_needs_a_key() {
+    assert_snapshot!(refused_deduplicate("last = 5"));
+}
+
+#[test]
+fn a_misspelt_key_of_deduplicate_is_reported() {
+    assert_snapshot!(refused_deduplicate("keys = [\"id\"]\nlsat = 5"));
+}
+
+#[test]
+fn a_key_of_no_columns_is_an_error() {
+    assert_snapshot!(refused_deduplicate("key = []"));
+}
+
+#[test]
+fn a_key_has_each_column_once() {
+    assert_snapshot!(refused_deduplicate("key = [\"id\", \"sold\", \"id\"]"));
+}
+
+#[test]
+fn what_is_remembered_has_bounds() {
+    let both = [
+        refused_deduplicate("key = [\"id\"]\nlast = 0"),
+        refused_deduplicate("key = [\"id\"]\nlast = 100_000_001"),
+    ];
+    assert_snapshot!(both.concat());
+}
+
+#[test]
+fn an_offset_tells_every_record_from_all_others() {
+    let text = "  { name = \"sold\", type = \"timestamp\" },\n  { name = \"at\", from = \"@offset\", type = \"int64\" },\n]\n[source.deduplicate]\nkey = [\"id\", \"at\"]\n";
+    assert_snapshot!(refused(&[(COLUMNS_END, text)]));
 }

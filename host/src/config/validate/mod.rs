@@ -7,6 +7,7 @@ mod admin;
 mod checkpoint;
 mod components;
 mod dead_letters;
+mod deduplicate;
 mod names;
 mod projection;
 mod sinks;

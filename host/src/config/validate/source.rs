@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use super::deduplicate::deduplicate;
 use super::{names, twice};
 use crate::config::reader::{Section, Text};
 use crate::config::suggest::list;
@@ -37,6 +38,7 @@ const OWN_PROPERTIES: [(&str, &str); 6] = [
 const PARTITIONS_MAX: u64 = 10_000;
 const RECORDS_MAX: u64 = 1 << 44;
 const DAYS_MAX: u64 = 36_500;
+const DUPLICATES_MAX: f64 = 0.9;
 const RATES: RangeInclusive<f64> = 0.001..=10_000_000.0;
 
 const FROM_HELP: &str = "`from` is a JSON field (`a.b` for one that is nested), or `@key`, `@timestamp`, `@partition`, `@offset`";
@@ -63,7 +65,15 @@ enum Type {
 /// Keys that go with one type alone.
 const KAFKA_KEYS: [&str; 4] = ["brokers", "topic", "start", "properties"];
 const FILE_KEYS: [&str; 1] = ["paths"];
-const GENERATOR_KEYS: [&str; 6] = ["partitions", "seed", "days", "bad_share", "rate", "records"];
+const GENERATOR_KEYS: [&str; 7] = [
+    "partitions",
+    "seed",
+    "days",
+    "bad_share",
+    "duplicates",
+    "rate",
+    "records",
+];
 
 pub(super) fn source(mut section: Section<'_>, base: &Path) -> Option<Source> {
     let ty = section.required_choice(
@@ -76,6 +86,9 @@ pub(super) fn source(mut section: Section<'_>, base: &Path) -> Option<Source> {
     );
     section.choice("format", &[("json", Some(()))]);
     let columns = columns(&mut section, !matches!(ty, Some(Type::File)));
+    let deduplicate = section
+        .table("deduplicate", "`[source.deduplicate]`")
+        .map(|section| deduplicate(section, columns.as_ref().map(|(columns, _)| &columns[..])));
     let kind = match ty? {
         Type::Kafka => {
             let kafka = kafka(&mut section);
@@ -94,10 +107,15 @@ pub(super) fn source(mut section: Section<'_>, base: &Path) -> Option<Source> {
         }
     };
     let (columns, schema) = columns?;
+    let deduplicate = match deduplicate {
+        Some(read) => Some(read?),
+        None => None,
+    };
     Some(Source {
         kind,
         columns,
         schema,
+        deduplicate,
     })
 }
 
@@ -128,6 +146,9 @@ fn generator(section: &mut Section<'_>) -> GeneratorSource {
         bad_share: section
             .number("bad_share", 0.0..=1.0)
             .unwrap_or(default.bad_share),
+        duplicates: section
+            .number("duplicates", 0.0..=DUPLICATES_MAX)
+            .unwrap_or(default.duplicates),
         rate: section.number("rate", RATES),
         records: section.integer("records", 0..=RECORDS_MAX),
     }

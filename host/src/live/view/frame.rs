@@ -78,6 +78,9 @@ fn how_far(view: &View<'_>, area: Rect, buf: &mut Buffer) {
         parts.push(("lag ", count(lag), String::new()));
     }
     parts.push(("", bytes(rate.bytes), "/s".to_owned()));
+    if let Some(duplicates) = status.duplicates.filter(|number| *number > 0) {
+        parts.push(("", count(duplicates), " duplicates".to_owned()));
+    }
     let mut line = Line::default();
     for (before, number, after) in parts {
         let blank = if line.width() == 0 { " " } else { "   " };

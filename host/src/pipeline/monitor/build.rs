@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::epochs::EpochLog;
 use super::meters::{
-    CheckpointMeter, Counter, Gauge, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter,
+    CheckpointMeter, Counter, Gauge, KeyMeter, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter,
     StateMeter,
 };
 use super::{Monitor, Pulses, Queues, Stage, StageGuest};
@@ -23,6 +23,7 @@ pub(super) struct Names {
     pub(super) pipeline: String,
     pub(super) workers: usize,
     pub(super) in_flight: usize,
+    pub(super) deduplicates: bool,
     pub(super) transforms: Vec<String>,
     pub(super) aggregates: Vec<String>,
     /// the ledger first, with the streams that they take
@@ -46,6 +47,7 @@ impl Monitor {
                 pipeline: pipeline.name.clone(),
                 workers: pipeline.workers,
                 in_flight: Settings::of(pipeline).epochs_waiting(),
+                deduplicates: pipeline.source.deduplicate.is_some(),
                 transforms: pipeline.transforms.iter().map(|t| t.name.clone()).collect(),
                 aggregates: pipeline.aggregates.iter().map(|a| a.name.clone()).collect(),
                 sinks: sinks.collect(),
@@ -72,7 +74,11 @@ impl Monitor {
     /// Of a pipeline without stages, for tests of who tells it something.
     #[cfg(test)]
     pub(in crate::pipeline) fn bare() -> Arc<Self> {
-        Arc::new(Self::of(Names::default(), Waits::default()))
+        let names = Names {
+            deduplicates: true,
+            ..Names::default()
+        };
+        Arc::new(Self::of(names, Waits::default()))
     }
 
     pub(super) fn of(names: Names, waits: Waits) -> Self {
@@ -125,6 +131,8 @@ impl Monitor {
             records: Counter::default(),
             bytes: Counter::default(),
             dead_letters: Counter::default(),
+            duplicates: names.deduplicates.then(Counter::default),
+            remembered: workers().map(|_| KeyMeter::default()).collect(),
             epochs: Counter::default(),
             epoch: Gauge::default(),
             last_commit_ms: Gauge::default(),
@@ -140,6 +148,9 @@ fn stages(names: &Names) -> Vec<(Stage, String, StageMeter)> {
         (Stage::Read, "read".to_owned()),
         (Stage::Decode, "decode".to_owned()),
     ];
+    if names.deduplicates {
+        stages.push((Stage::Deduplicate, "deduplicate".to_owned()));
+    }
     let called = |kind: &str, name: &String| format!("{kind} {name}");
     let transforms = names.transforms.iter().enumerate();
     stages.extend(transforms.map(|(i, name)| (Stage::Transform(i), called("transform", name))));
@@ -166,6 +177,9 @@ fn rejections(names: &Names) -> Vec<RejectionMeter> {
         meters.push(meter);
     };
     expect("decode", &[Cause::Malformed, Cause::Value]);
+    if names.deduplicates {
+        expect("deduplicate", &[Cause::Rejected]);
+    }
     for transform in &names.transforms {
         expect(transform, &[Cause::Rejected, Cause::Failed]);
     }

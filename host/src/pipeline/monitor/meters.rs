@@ -219,6 +219,13 @@ impl Pulse {
     }
 }
 
+/// The keys that one worker remembers.
+#[derive(Debug, Default)]
+pub(super) struct KeyMeter {
+    pub(super) keys: Gauge,
+    pub(super) bytes: Gauge,
+}
+
 /// The states of one aggregate.
 #[derive(Debug, Default)]
 pub(super) struct StateMeter {

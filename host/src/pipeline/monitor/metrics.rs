@@ -73,6 +73,7 @@ impl Monitor {
                 }
             }
         }
+        self.write_duplicates(out);
         let partition_of = |meter: &PartitionMeter| meter.partition.to_string();
         let mut each = |family: &'static Family, value: fn(&PartitionMeter) -> i64| {
             let mut samples = out.family(family);
@@ -84,6 +85,26 @@ impl Monitor {
         each(&metrics::PARTITION_COMMITTED, PartitionMeter::committed);
         each(&metrics::PARTITION_END, PartitionMeter::end);
         each(&metrics::PARTITION_LAG, PartitionMeter::lag);
+    }
+
+    fn write_duplicates(&self, out: &mut Exposition) {
+        let workers = self.remembered.iter();
+        let counts = self.duplicates.as_ref().map(|duplicates| {
+            let keys = workers.clone().map(|meter| meter.keys.get());
+            let bytes = workers.map(|meter| meter.bytes.get());
+            [duplicates.get(), keys.sum(), bytes.sum()]
+        });
+        let families = [
+            &metrics::DUPLICATES,
+            &metrics::REMEMBERED_KEYS,
+            &metrics::REMEMBERED_BYTES,
+        ];
+        for (index, family) in families.into_iter().enumerate() {
+            let mut samples = out.family(family);
+            if let Some(counts) = &counts {
+                samples.add(&[], counts[index]);
+            }
+        }
     }
 
     fn write_epochs(&self, out: &mut Exposition) {

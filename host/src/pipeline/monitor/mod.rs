@@ -32,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::epochs::EpochLog;
 use self::meters::{
-    CheckpointMeter, Counter, Gauge, PartitionMeter, RejectionMeter, SinkMeter, StageMeter,
+    CheckpointMeter, Counter, Gauge, KeyMeter, PartitionMeter, RejectionMeter, SinkMeter, StageMeter,
     StateMeter, Which, tell,
 };
 pub(super) use self::meters::{Pulse, Queue};
@@ -54,6 +54,7 @@ pub const STUCK_AFTER: Duration = Duration::from_mins(5);
 pub(super) enum Stage {
     Read,
     Decode,
+    Deduplicate,
     /// by the transform's index
     Transform(usize),
     /// by the aggregate's index
@@ -75,6 +76,10 @@ pub struct Monitor {
     records: Counter,
     bytes: Counter,
     dead_letters: Counter,
+    /// records left out because their key came before; `None` where nobody looks
+    duplicates: Option<Counter>,
+    /// what each worker remembers to find them
+    remembered: Vec<KeyMeter>,
     epochs: Counter,
     /// the last committed one
     epoch: Gauge,
@@ -287,6 +292,21 @@ impl Monitor {
         self.checkpoints.failures.add(1);
     }
 
+    /// Counts records that were left out because their key came before.
+    pub(super) fn add_duplicates(&self, records: usize) {
+        if let Some(duplicates) = &self.duplicates {
+            duplicates.add(records as u64);
+        }
+    }
+
+    /// A worker remembers so many keys, in so many bytes.
+    pub(super) fn set_remembered(&self, worker: usize, (keys, bytes): (usize, usize)) {
+        if let Some(meter) = self.remembered.get(worker) {
+            meter.keys.set(keys as u64);
+            meter.bytes.set(bytes as u64);
+        }
+    }
+
     /// Counts dead letters that are durable, and keeps the last of them.
     pub(super) fn add_dead_letters(&self, letters: &[DeadLetter]) {
         if letters.is_empty() {
@@ -362,6 +382,7 @@ impl Monitor {
             records: self.records.get(),
             bytes: self.bytes.get(),
             dead_letters: self.dead_letters.get(),
+            duplicates: self.duplicates.as_ref().map(Counter::get),
             epochs: self.epochs.get(),
             process: ProcessUsage::so_far(),
             stages: stages.collect(),

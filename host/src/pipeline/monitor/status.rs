@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use super::meters::Counter;
 use super::{Monitor, STUCK_AFTER};
 use crate::status::{CheckpointStatus, PartitionStatus, Phase, SinkStatus, StageStatus, Status};
 
@@ -26,6 +27,7 @@ impl Monitor {
             records: self.records.get(),
             bytes: self.bytes.get(),
             dead_letters: self.dead_letters.get(),
+            duplicates: self.duplicates.as_ref().map(Counter::get),
             records_per_second: self.log.rate(now),
             partitions: self.partition_statuses(),
             stages: self.stage_statuses(),

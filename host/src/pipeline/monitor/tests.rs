@@ -207,6 +207,39 @@ fn dead_letters_are_counted_by_stage_and_cause_and_the_last_ones_kept() {
 }
 
 #[test]
+fn duplicates_are_counted_where_somebody_looks_for_them() {
+    let without = running();
+    without.add_duplicates(3);
+    assert_eq!(without.status().duplicates, None);
+    assert_eq!(without.summary().duplicates, None);
+    assert!(!without.metrics().contains("\nwasmill_duplicates_total "));
+    let shown = without.summary().to_string();
+    assert!(shown.contains("0 dead letters\n"), "{shown}");
+
+    let names = Names {
+        deduplicates: true,
+        ..names()
+    };
+    let with = Monitor::of(names, Waits::default());
+    with.add_duplicates(3);
+    with.add_duplicates(4);
+    with.set_remembered(0, (2, 48));
+    with.set_remembered(1, (3, 72));
+    assert_eq!(with.status().duplicates, Some(7));
+    let metrics = with.metrics();
+    for line in [
+        "\nwasmill_duplicates_total 7\n",
+        "\nwasmill_remembered_keys 5\n",
+        "\nwasmill_remembered_bytes 120\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    let shown = with.summary().to_string();
+    assert!(shown.contains("0 dead letters, 7 duplicates\n"), "{shown}");
+    assert!(shown.contains("\ndeduplicate "), "{shown}");
+}
+
+#[test]
 fn a_thread_that_is_busy_for_too_long_is_named() {
     let monitor = running();
     assert!(monitor.busy_longer_than(Duration::ZERO).is_empty());

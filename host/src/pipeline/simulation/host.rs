@@ -201,6 +201,7 @@ fn spoil(bug: Option<Bug>, snapshot: &mut Option<Snapshot>, last: &mut Option<Sn
                 epoch: taken.epoch,
                 positions: taken.positions.clone(),
                 tables,
+                seen: Vec::new(),
             });
         }
         Some(Bug::SnapshotAhead) => {

@@ -98,6 +98,7 @@ impl Stages for Logic {
         let stage = AggregateStage::new(SUMS.into(), Box::new(Sum), vec![2], &layout(), 1 << 20);
         Ok(Chain {
             decoder: Decoder::new(&columns),
+            deduplicator: None,
             transforms: Vec::new(),
             aggregates: vec![Aggregate {
                 from: 0,

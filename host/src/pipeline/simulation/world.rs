@@ -92,6 +92,7 @@ impl World {
             checkpoints_kept: dice.between(1, 3) as usize,
             start_at_end: false,
             poll_wait: Duration::ZERO,
+            remembered: 0,
         };
         let rate = |dice: &Dice, most: f64| if dice.chance(0.3) { 0.0 } else { most };
         dice.let_fail(rate(&dice, 0.03));

@@ -177,12 +177,12 @@ proptest! {
         records_max in 1..50_usize,
         bytes_max in 1..10_000_usize,
     ) {
-        let config = config::GeneratorSource { partitions: 2, seed, bad_share: 0.1, ..CONFIG };
+        let config = config::GeneratorSource { partitions: 2, seed, bad_share: 0.1, duplicates: 0.3, ..CONFIG };
         let mut source = GeneratorSource::new(&config);
         source.seek(&positions(from, from + 3)).unwrap();
         let until = positions(from + 40, from + 40);
         let limit = PollLimit { records_max, bytes_max, wait_max: Duration::ZERO };
-        let generator = Generator::new(Settings { seed, bad_share: 0.1, ..Settings::default() });
+        let generator = Generator::new(Settings { seed, bad_share: 0.1, duplicates: 0.3, ..Settings::default() });
         let mut next = [from, from + 3];
         while !source.positions().reached(&until) {
             let mut batch = RawBatch::default();

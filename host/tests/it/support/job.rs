@@ -88,6 +88,8 @@ impl Job {
             &settings.seed.to_string(),
             "--bad",
             &settings.bad_share.to_string(),
+            "--duplicates",
+            &settings.duplicates.to_string(),
         ]));
     }
 

@@ -24,19 +24,24 @@ pub(crate) struct Outcome {
     pub(crate) dead: BTreeSet<Place>,
 }
 
-/// What `count` records of these settings come to, dealt out over `partitions` in turn.
+/// The records of so many in all, dealt out over `partitions` in turn.
+pub(crate) fn places(partitions: u32, count: u64) -> impl Iterator<Item = Origin> {
+    (0..count).map(move |index| Origin {
+        partition: Partition((index % u64::from(partitions)) as u32),
+        offset: (index / u64::from(partitions)) as i64,
+    })
+}
+
+/// What `count` records of these settings come to, dealt out over `partitions` in turn. A good record
+/// that repeats another one comes to nothing.
 pub(crate) fn expected(settings: &Settings, partitions: u32, count: u64) -> Outcome {
     let generator = Generator::new(settings.clone());
     let mut outcome = Outcome::default();
-    for index in 0..count {
-        let partition = (index % u64::from(partitions)) as u32;
-        let offset = (index / u64::from(partitions)) as i64;
-        let origin = Origin {
-            partition: Partition(partition),
-            offset,
-        };
+    for origin in places(partitions, count) {
+        let place = (origin.partition.0, origin.offset);
         match generator.generate(origin) {
-            Generated::Bad(..) => assert!(outcome.dead.insert((partition, offset))),
+            Generated::Bad(..) => assert!(outcome.dead.insert(place)),
+            Generated::Good(_) if generator.original(origin) != origin => {}
             Generated::Good(sale) => outcome.add(&sale),
         }
     }

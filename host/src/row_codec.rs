@@ -1,4 +1,5 @@
-//! Rows as bytes: how a group's key and its state are hashed, kept and stored.
+//! Rows as bytes: how a group's key and its state are hashed, kept and stored, and what the
+//! fingerprint of a record's key is taken of.
 //!
 //! Per column: for a nullable one a byte, 0 for null (and nothing after it) or 1; then the value,
 //! little-endian: `boolean` 1 byte, `date` 4, `int64`, `decimal`, `timestamp` and `float64` 8,
