@@ -12,6 +12,8 @@ mod source_contract;
 mod guests;
 mod sandbox;
 
+mod checkpoint_contract;
+
 mod elasticsearch;
 mod postgres;
 mod sink_contract;
