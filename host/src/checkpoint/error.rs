@@ -40,7 +40,7 @@ pub enum CheckpointError {
     },
     /// A file is missing or not as it was written. Trying again does not help, but an older checkpoint
     /// may be whole.
-    #[error("{what} is damaged: {reason}; only an older checkpoint can help")]
+    #[error("{what} cannot be used: {reason}; only an older checkpoint can help")]
     Damaged {
         /// the file and where
         what: String,
