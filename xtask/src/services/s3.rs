@@ -77,10 +77,7 @@ impl Server for S3 {
         command
             .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp"])
             .arg(home.dist.join("*"))
-            .arg(format!(
-                "-Dlogback.configurationFile={}",
-                logging.display()
-            ))
+            .arg(format!("-Dlogback.configurationFile={}", logging.display()))
             .args(["org.gaul.s3proxy.Main", "--properties"])
             .arg(settings)
             .current_dir(&home.path);
