@@ -46,7 +46,9 @@ impl FromStr for Checksum {
         if text.len() != Self::DIGITS || !text.bytes().all(is_digit) {
             return Err(NoChecksum);
         }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| NoChecksum)
+        u128::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| NoChecksum)
     }
 }
 
@@ -77,7 +79,12 @@ mod tests {
 
     #[test]
     fn only_its_own_text_is_read() {
-        for wrong in ["", "99AA06D3014798D86001C324468D497F", "+9aa06d3014798d86001c324468d497f", "9"] {
+        for wrong in [
+            "",
+            "99AA06D3014798D86001C324468D497F",
+            "+9aa06d3014798d86001c324468d497f",
+            "9",
+        ] {
             assert_eq!(wrong.parse::<Checksum>(), Err(NoChecksum), "{wrong}");
         }
     }

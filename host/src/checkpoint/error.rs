@@ -33,7 +33,7 @@ pub enum CheckpointError {
     Unavailable {
         /// what was tried: "read", "write"
         action: &'static str,
-        /// the file and where: "manifests/000000000042.json in s3://bucket/prefix"
+        /// the file and where
         what: String,
         /// what the client library or server said
         reason: String,
@@ -216,7 +216,8 @@ impl Attempt<'_> {
 /// Why a file is damaged that is missing.
 pub(super) const MISSING: &str = "it is not there";
 
-const CONDITIONAL: &str = "the server has to know conditional puts (`If-None-Match: *`), as S3, R2, MinIO and others do";
+const CONDITIONAL: &str =
+    "the server has to know conditional puts (`If-None-Match: *`), as S3, R2, MinIO and others do";
 const REGION: &str = "name the region that the bucket is in as `region` of `[checkpoint]`";
 
 fn is_local(error: &StoreError) -> bool {
@@ -265,7 +266,9 @@ impl<'a> Answer<'a> {
 
     /// For a person. An answer of another form is quoted up to where it begins to be markup.
     fn shown(&self, text: &str) -> String {
-        let status = self.status.map_or(String::new(), |status| format!("{status} "));
+        let status = self
+            .status
+            .map_or(String::new(), |status| format!("{status} "));
         match (self.code, self.message) {
             (Some(code), Some(message)) => format!("{status}{code}: {message}"),
             (Some(code), None) => format!("{status}{code}"),
@@ -345,15 +348,20 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_waited_for_and_a_bad_block_is_damage() {
-        let of = |action, raw| {
-            attempt(action, &[]).of_file_system(&io::Error::from_raw_os_error(raw))
-        };
+        let of =
+            |action, raw| attempt(action, &[]).of_file_system(&io::Error::from_raw_os_error(raw));
         let (enospc, erofs, emfile) = (28, 30, 24);
         assert_eq!(of(Action::Write, enospc).remedy(), Remedy::Retry);
         assert_eq!(of(Action::Write, emfile).remedy(), Remedy::Retry);
         assert_eq!(of(Action::Write, erofs).remedy(), Remedy::Stop);
-        assert!(matches!(of(Action::Read, EIO), CheckpointError::Damaged { .. }));
-        assert!(matches!(of(Action::Write, EIO), CheckpointError::Permanent(_)));
+        assert!(matches!(
+            of(Action::Read, EIO),
+            CheckpointError::Damaged { .. }
+        ));
+        assert!(matches!(
+            of(Action::Write, EIO),
+            CheckpointError::Permanent(_)
+        ));
     }
 
     #[test]

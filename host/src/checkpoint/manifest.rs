@@ -93,7 +93,11 @@ impl Manifest {
             positions: self.positions.iter().map(|(p, next)| (p.0, next)).collect(),
             definition: self.definition.clone(),
             tables: self.tables.clone(),
-            seen: self.seen.iter().map(|(p, files)| (p.0, files.clone())).collect(),
+            seen: self
+                .seen
+                .iter()
+                .map(|(p, files)| (p.0, files.clone()))
+                .collect(),
         };
         let mut text = serde_json::to_string_pretty(&document)
             .expect("strings, numbers and maps of those have a JSON");
@@ -147,7 +151,10 @@ fn verified(bytes: &[u8]) -> Result<&str, Unreadable> {
         .strip_suffix(AFTER_CHECKSUM)
         .and_then(|text| text.split_at_checked(text.len().checked_sub(Checksum::DIGITS)?))
         .and_then(|(body, digits)| {
-            Some((body.strip_suffix(BEFORE_CHECKSUM)?, digits.parse::<Checksum>().ok()?))
+            Some((
+                body.strip_suffix(BEFORE_CHECKSUM)?,
+                digits.parse::<Checksum>().ok()?,
+            ))
         })
         .ok_or_else(|| damaged("it does not end with a checksum"))?;
     if Checksum::of(body.as_bytes()) != checksum {
@@ -188,7 +195,11 @@ impl From<Document> for Manifest {
             positions: document.positions.into_iter().map(partition).collect(),
             definition: document.definition,
             tables: document.tables,
-            seen: document.seen.into_iter().map(|(p, files)| (Partition(p), files)).collect(),
+            seen: document
+                .seen
+                .into_iter()
+                .map(|(p, files)| (Partition(p), files))
+                .collect(),
         }
     }
 }
@@ -215,7 +226,9 @@ mod tests {
             epoch: EpochId(42),
             generation: 3,
             written_at: DateTime::from_timestamp_millis(1_750_000_000_123).unwrap(),
-            positions: [(Partition(0), 100), (Partition(10), 7)].into_iter().collect(),
+            positions: [(Partition(0), 100), (Partition(10), 7)]
+                .into_iter()
+                .collect(),
             definition: json!({ "source": { "topic": "sales" } }),
             tables: BTreeMap::from([("daily".to_owned(), vec![file("a"), file("b")])]),
             seen: BTreeMap::from([(Partition(0), vec![file("c")])]),

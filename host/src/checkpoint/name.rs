@@ -164,7 +164,10 @@ mod tests {
     #[test]
     fn a_manifest_has_one_spelling() {
         let set_aside = format!("000000000042.json{SET_ASIDE}");
-        assert_eq!(parse_manifest("000000000042.json"), Some((EpochId(42), false)));
+        assert_eq!(
+            parse_manifest("000000000042.json"),
+            Some((EpochId(42), false))
+        );
         assert_eq!(parse_manifest(&set_aside), Some((EpochId(42), true)));
         for wrong in ["42.json", "+00000000042.json", "000000000042", "x.json", ""] {
             assert_eq!(parse_manifest(wrong), None, "{wrong}");

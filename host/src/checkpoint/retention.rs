@@ -144,10 +144,15 @@ impl CheckpointStore {
         paths: impl Iterator<Item = &'p str>,
     ) -> Result<(), CheckpointError> {
         let paths: Vec<Path> = paths.map(|path| self.place.path(path)).collect();
-        let attempt = self.attempt(Action::Delete, paths.first().map_or("", |path| {
-            self.place.below(path).unwrap_or_default()
-        }));
-        let mut results = self.store.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
+        let attempt = self.attempt(
+            Action::Delete,
+            paths
+                .first()
+                .map_or("", |path| self.place.below(path).unwrap_or_default()),
+        );
+        let mut results = self
+            .store
+            .delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
         while let Some(result) = self.within(&attempt, 0, results.next()).await? {
             match result {
                 Ok(_) | Err(StoreError::NotFound { .. }) => {}

@@ -20,7 +20,7 @@ use object_store::{
 use super::error::{Action, Attempt, MISSING};
 use super::location::{self, Opened};
 use super::manifest::Unreadable;
-use super::{Checksum, CheckpointError, FileName, FileRef, Manifest, columns, name};
+use super::{CheckpointError, Checksum, FileName, FileRef, Manifest, columns, name};
 use crate::config::{CheckpointLocation, Secret};
 use crate::epoch::EpochId;
 
@@ -256,9 +256,7 @@ impl CheckpointStore {
         epoch: EpochId,
     ) -> Result<Manifest, CheckpointError> {
         let attempt = self.attempt(Action::Read, path);
-        let bytes = self
-            .get(&attempt, path, None, MANIFEST_BYTES_MAX)
-            .await?;
+        let bytes = self.get(&attempt, path, None, MANIFEST_BYTES_MAX).await?;
         let Place { pipeline, life, .. } = &*self.place;
         Manifest::parse(&bytes, pipeline, life, epoch).map_err(|unreadable| match unreadable {
             Unreadable::Damaged(reason) => attempt.damaged(reason),
@@ -270,9 +268,7 @@ impl CheckpointStore {
     }
 
     /// Every manifest, newest first: its epoch, whether it was set aside, and the name of its file.
-    pub(super) async fn manifests(
-        &self,
-    ) -> Result<Vec<(EpochId, bool, String)>, CheckpointError> {
+    pub(super) async fn manifests(&self) -> Result<Vec<(EpochId, bool, String)>, CheckpointError> {
         let attempt = self.attempt(Action::List, name::MANIFESTS);
         let folder = self.place.path(name::MANIFESTS);
         let listing = self.store.list_with_delimiter(Some(&folder));
@@ -299,7 +295,9 @@ impl CheckpointStore {
             .await?;
         let expected = file.checksum;
         let len = bytes.len();
-        let checked = off_thread(len, move || (Checksum::of(&bytes) == expected).then_some(bytes));
+        let checked = off_thread(len, move || {
+            (Checksum::of(&bytes) == expected).then_some(bytes)
+        });
         match checked.await {
             Some(Some(bytes)) => Ok(bytes),
             Some(None) => Err(attempt.damaged("its checksum is not the one in its manifest")),

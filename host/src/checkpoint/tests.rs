@@ -24,10 +24,16 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 fn batch(first: i64, rows: usize) -> RecordBatch {
     let numbers = (first..).take(rows);
-    let names = numbers.clone().map(|n| (n % 3 > 0).then(|| format!("é{n}")));
+    let names = numbers
+        .clone()
+        .map(|n| (n % 3 > 0).then(|| format!("é{n}")));
     let amounts = Decimal128Array::from_iter_values(numbers.clone().map(i128::from));
     RecordBatch::try_from_iter_with_nullable([
-        ("n", Arc::new(Int64Array::from_iter_values(numbers)) as _, false),
+        (
+            "n",
+            Arc::new(Int64Array::from_iter_values(numbers)) as _,
+            false,
+        ),
         ("name", Arc::new(names.collect::<StringArray>()) as _, true),
         ("amount", Arc::new(amounts) as _, true),
     ])
@@ -105,7 +111,10 @@ fn a_file_in_anothers_place_is_noticed() {
         let other = FileName::table("daily", EpochId(2), 1);
         let other = store.write(&other, &batch(2, 5)).await.unwrap();
         assert_eq!(other.bytes, file.bytes);
-        memory.copy(&stored_at(&other), &stored_at(&file)).await.unwrap();
+        memory
+            .copy(&stored_at(&other), &stored_at(&file))
+            .await
+            .unwrap();
         assert!(is_damaged(&store.read(&file).await));
         assert!(is_damaged(&store.read(&FileRef { rows: 6, ..other }).await));
     });
@@ -118,9 +127,20 @@ fn a_name_that_leads_elsewhere_is_not_followed() {
         let (memory, store, file, bytes) = with_file(&batch(1, 5)).await;
         let outside = Path::from("some/prefix/shop/other.arrow");
         memory.put(&outside, bytes.into()).await.unwrap();
-        for name in ["../other.arrow", "/../other.arrow", "", "a//b", "%2e%2e/other.arrow"] {
+        for name in [
+            "../other.arrow",
+            "/../other.arrow",
+            "",
+            "a//b",
+            "%2e%2e/other.arrow",
+        ] {
             let name = name.to_owned();
-            let read = store.read(&FileRef { name, ..file.clone() }).await;
+            let read = store
+                .read(&FileRef {
+                    name,
+                    ..file.clone()
+                })
+                .await;
             assert!(is_damaged(&read), "{read:?}");
         }
     });
@@ -169,15 +189,24 @@ fn no_runtime_is_needed() {
 #[derive(Debug, Clone)]
 enum Step {
     /// a checkpoint with a new file for each of these tables, that drops so many of the oldest ones
-    Checkpoint { tables: BTreeSet<u8>, dropped: usize },
+    Checkpoint {
+        tables: BTreeSet<u8>,
+        dropped: usize,
+    },
     /// the same, but the host dies before the manifest: another generation goes on
-    Crash { tables: BTreeSet<u8> },
-    Prune { keep: usize },
+    Crash {
+        tables: BTreeSet<u8>,
+    },
+    Prune {
+        keep: usize,
+    },
     Sweep,
     /// the newest checkpoint turns out to be unusable, so that the next host goes on with the one before
     SetAside,
     /// the manifest of one that is there is damaged
-    Damage { newest: usize },
+    Damage {
+        newest: usize,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -259,7 +288,10 @@ impl Life {
             Step::Damage { newest } => {
                 if let Some(&epoch) = self.store.list().await.unwrap().get(newest) {
                     let path = format!("some/prefix/shop/1f-2e/manifests/{:012}.json", epoch.0);
-                    self.memory.put(&Path::from(path), "{".into()).await.unwrap();
+                    self.memory
+                        .put(&Path::from(path), "{".into())
+                        .await
+                        .unwrap();
                     self.damaged.insert(epoch);
                     self.restart().await;
                 }
@@ -269,7 +301,10 @@ impl Life {
 
     async fn usable(&self) -> Vec<EpochId> {
         let listed = self.store.list().await.unwrap();
-        listed.into_iter().filter(|epoch| !self.damaged.contains(epoch)).collect()
+        listed
+            .into_iter()
+            .filter(|epoch| !self.damaged.contains(epoch))
+            .collect()
     }
 
     async fn prune(&self, keep: usize) {

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use super::suggest::list;
 use super::{
-    CheckpointLocation, ColumnFrom, DeadLetters, Diagnostic, Diagnostics, GeneratorSource, Pipeline,
-    Places, Sink, SinkKind, SourceKind, Table,
+    CheckpointLocation, ColumnFrom, DeadLetters, Diagnostic, Diagnostics, GeneratorSource,
+    Pipeline, Places, Sink, SinkKind, SourceKind, Table,
 };
 use crate::generate::{field_names, field_suits};
 
@@ -63,7 +63,12 @@ pub fn embed(
         .into_iter()
         .filter_map(|sink| self::sink(sink, &database, &mut replaced))
         .collect();
-    checkpoints(&mut pipeline, is_database_replaced, embedding, &mut replaced);
+    checkpoints(
+        &mut pipeline,
+        is_database_replaced,
+        embedding,
+        &mut replaced,
+    );
     if matches!(pipeline.dead_letters, DeadLetters::Kafka { .. }) {
         let path = embedding
             .data

@@ -1,164 +1,19 @@
 //! What every checkpoint store has to keep, run on a folder, on memory and on a server of S3; and what
 //! each of them alone can get wrong.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod place;
 
-use arrow_array::types::Decimal64Type;
-use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int64Array,
-    PrimitiveArray, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
 use chrono::DateTime;
 use futures_util::future::join_all;
 use object_store::ObjectStoreExt;
-use object_store::aws::AmazonS3Builder;
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore};
-use serde_json::json;
-use tempfile::TempDir;
-use wasmill::checkpoint::{CheckpointError, CheckpointStore, FileName, FileRef, Manifest};
-use wasmill::config::{CheckpointLocation, S3Credentials, S3Location, Secret};
+use wasmill::checkpoint::{CheckpointError, CheckpointStore, FileName, Manifest};
+use wasmill::config::{CheckpointLocation, S3Location, Secret};
 use wasmill::epoch::EpochId;
-use wasmill::record::{Partition, Positions};
+use wasmill::record::Partition;
 use wasmill::sink::Remedy;
 
-use crate::support::{self, unique};
-
-/// A place for checkpoints that nobody else uses.
-struct Place {
-    /// opens it as a host does
-    open: Box<dyn Fn(&str) -> CheckpointStore>,
-    /// the same, past the store
-    raw: Arc<dyn ObjectStore>,
-    prefix: String,
-    _folder: Option<TempDir>,
-}
-
-impl Place {
-    fn folder() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let raw = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
-        let path = folder.path().to_owned();
-        let location = CheckpointLocation::File { path };
-        Self {
-            open: Box::new(move |life| CheckpointStore::open(&location, "shop", life).unwrap()),
-            raw: Arc::new(raw),
-            prefix: String::new(),
-            _folder: Some(folder),
-        }
-    }
-
-    fn memory() -> Self {
-        let raw: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let store = Arc::clone(&raw);
-        Self {
-            open: Box::new(move |life| {
-                CheckpointStore::over(Arc::clone(&store), "a/b", "shop", life)
-            }),
-            raw,
-            prefix: "a/b/".to_owned(),
-            _folder: None,
-        }
-    }
-
-    fn s3() -> Self {
-        let location = s3_location();
-        let credentials = location.credentials.clone().unwrap();
-        let prefix = format!("{}/", location.prefix);
-        let endpoint = location.endpoint.clone().unwrap();
-        let bucket = location.bucket.clone();
-        let location = CheckpointLocation::S3(location);
-        // Opening one installs what TLS needs.
-        drop(CheckpointStore::open(&location, "shop", "x").unwrap());
-        let raw = AmazonS3Builder::new()
-            .with_endpoint(endpoint)
-            .with_bucket_name(bucket)
-            .with_region("us-east-1")
-            .with_access_key_id(credentials.access_key_id.reveal())
-            .with_secret_access_key(credentials.secret_access_key.reveal())
-            .with_client_options(ClientOptions::new().with_allow_http(true))
-            .build()
-            .unwrap();
-        Self {
-            open: Box::new(move |life| CheckpointStore::open(&location, "shop", life).unwrap()),
-            raw: Arc::new(raw),
-            prefix,
-            _folder: None,
-        }
-    }
-
-    fn store(&self) -> CheckpointStore {
-        (self.open)("1f")
-    }
-
-    fn path(&self, name: &str) -> Path {
-        Path::from(format!("{}shop/1f/{name}", self.prefix))
-    }
-}
-
-/// The server of the tests, below a prefix that nobody else uses.
-fn s3_location() -> S3Location {
-    let url = support::s3();
-    let url = reqwest::Url::parse(&url).unwrap();
-    let host = url.host_str().unwrap();
-    let port = url.port().unwrap();
-    S3Location {
-        bucket: url.path().trim_matches('/').to_owned(),
-        prefix: unique("it"),
-        endpoint: Some(format!("http://{host}:{port}")),
-        region: "us-east-1".to_owned(),
-        credentials: Some(S3Credentials {
-            access_key_id: Secret::new(url.username().to_owned()),
-            secret_access_key: Secret::new(url.password().unwrap().to_owned()),
-            session_token: None,
-        }),
-    }
-}
-
-fn batch(first: i64, rows: usize) -> RecordBatch {
-    let numbers = || (first..).take(rows);
-    let hash = |n: i64| i128::from(n).to_le_bytes();
-    let hashes = numbers().map(hash).collect::<Vec<_>>();
-    let hashes = FixedSizeBinaryArray::try_from_iter(hashes.iter()).map(|a| Arc::new(a) as ArrayRef);
-    let mut columns: Vec<(&str, ArrayRef)> = vec![
-        ("n", Arc::new(Int64Array::from_iter_values(numbers()))),
-        ("name", Arc::new(numbers().map(|n| (n % 3 > 0).then(|| format!("é{n}"))).collect::<StringArray>())),
-        ("raw", Arc::new(BinaryArray::from_iter_values(numbers().map(i64::to_be_bytes)))),
-        ("ok", Arc::new(numbers().map(|n| Some(n % 2 == 0)).collect::<BooleanArray>())),
-        ("rate", Arc::new(numbers().map(|n| Some(n as f64 / 7.0)).collect::<Float64Array>())),
-        ("total", Arc::new(
-            PrimitiveArray::<Decimal64Type>::from_iter_values(numbers())
-                .with_precision_and_scale(18, 2)
-                .unwrap(),
-        )),
-        ("at", Arc::new(TimestampMicrosecondArray::from_iter_values(numbers()).with_timezone("UTC"))),
-    ];
-    if let Ok(hashes) = hashes {
-        columns.push(("hash", hashes));
-    }
-    RecordBatch::try_from_iter(columns).unwrap()
-}
-
-async fn table(store: &CheckpointStore, epoch: u64, generation: u64) -> FileRef {
-    let name = FileName::table("daily", EpochId(epoch), generation);
-    store.write(&name, &batch(epoch.cast_signed(), 3)).await.unwrap()
-}
-
-fn manifest(epoch: u64, generation: u64, files: &[&FileRef]) -> Manifest {
-    let files = files.iter().map(|file| (*file).clone()).collect();
-    Manifest {
-        epoch: EpochId(epoch),
-        generation,
-        written_at: DateTime::UNIX_EPOCH,
-        positions: Positions::from_iter([(Partition(0), 7), (Partition(11), -1)]),
-        definition: json!({ "aggregates": { "daily": ["a", 1] } }),
-        tables: BTreeMap::from([("daily".to_owned(), files)]),
-        seen: BTreeMap::new(),
-    }
-}
+use self::place::{Place, batch, manifest, s3_location, table};
 
 fn is_damaged<T: std::fmt::Debug>(result: Result<T, CheckpointError>) {
     let error = result.unwrap_err();
@@ -378,14 +233,29 @@ async fn a_checkpoint_that_is_set_aside_gives_way(place: &Place) {
 async fn any_name_of_an_aggregate_will_do(place: &Place) {
     let store = place.store();
     let long = "x".repeat(1_000);
-    let names = ["Sales", "sales", "größe", "../..", "a/b", "c#1", " ", "", "%2e", long.as_str()];
+    let names = [
+        "Sales",
+        "sales",
+        "größe",
+        "../..",
+        "a/b",
+        "c#1",
+        " ",
+        "",
+        "%2e",
+        long.as_str(),
+    ];
     let mut files = Vec::new();
     for (i, name) in names.into_iter().enumerate() {
         let name = FileName::table(name, EpochId(1), 1);
         files.push(store.write(&name, &batch(i as i64, 2)).await.unwrap());
     }
     for (i, file) in files.iter().enumerate() {
-        assert_eq!(store.read(file).await.unwrap(), batch(i as i64, 2), "{file:?}");
+        assert_eq!(
+            store.read(file).await.unwrap(),
+            batch(i as i64, 2),
+            "{file:?}"
+        );
     }
     assert_eq!(store.sweep(2).await.unwrap(), names.len());
 }
@@ -427,7 +297,12 @@ checkpoint_contract!(folder, memory, s3);
 #[tokio::test]
 async fn a_write_that_was_cut_off_is_swept() {
     let place = Place::folder();
-    let root = place._folder.as_ref().unwrap().path().join("shop/1f/tables/daily");
+    let root = place
+        .folder
+        .as_ref()
+        .unwrap()
+        .path()
+        .join("shop/1f/tables/daily");
     let store = place.store();
     let file = table(&store, 1, 1).await;
     store.publish(&manifest(1, 1, &[&file])).await.unwrap();
@@ -454,7 +329,7 @@ async fn a_check_of_a_folder_creates_nothing() {
 async fn a_folder_that_is_taken_by_a_file_is_refused_later_too() {
     let place = Place::folder();
     let store = place.store();
-    let root = place._folder.as_ref().unwrap().path();
+    let root = place.folder.as_ref().unwrap().path();
     std::fs::create_dir_all(root.join("shop/1f")).unwrap();
     std::fs::write(root.join("shop/1f/manifests"), "").unwrap();
     let error = store.publish(&manifest(1, 1, &[])).await.unwrap_err();
@@ -507,14 +382,20 @@ async fn a_wrong_key_is_no_reason_to_try_again() {
     })
     .await;
     assert_eq!(error.remedy(), Remedy::Stop);
-    assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY"), "{error}");
+    assert!(
+        error.to_string().contains("AWS_SECRET_ACCESS_KEY"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn without_keys_it_says_which_variables_to_set() {
     let error = refusal(|s3| s3.credentials = None).await;
     assert_eq!(error.remedy(), Remedy::Stop);
-    assert!(error.to_string().contains("set AWS_ACCESS_KEY_ID"), "{error}");
+    assert!(
+        error.to_string().contains("set AWS_ACCESS_KEY_ID"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

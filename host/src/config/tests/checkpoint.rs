@@ -6,9 +6,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::{RIGHT, accepted, refused_text};
-use crate::config::{
-    Checkpoint, CheckpointLocation, Look, S3Location, load_embedded, parse,
-};
+use crate::config::{Checkpoint, CheckpointLocation, Look, S3Location, load_embedded, parse};
 
 fn with(section: &str) -> String {
     format!("{RIGHT}\n[checkpoint]\n{section}\n")
@@ -27,7 +25,12 @@ fn bucket(section: &str, variables: &[(&str, &str)]) -> Result<S3Location, Strin
         let found = variables.iter().find(|(set, _)| *set == name);
         found.map(|(_, value)| (*value).to_owned())
     };
-    match parse(&with(section), "pipeline.toml", Path::new("folder"), &environment) {
+    match parse(
+        &with(section),
+        "pipeline.toml",
+        Path::new("folder"),
+        &environment,
+    ) {
         Ok((pipeline, _)) => match pipeline.checkpoint.location {
             CheckpointLocation::S3(s3) => Ok(s3),
             CheckpointLocation::File { path } => panic!("{}", path.display()),
@@ -67,7 +70,10 @@ fn an_absolute_folder_has_one_slash_or_three() {
 fn a_bucket_needs_its_region_alone() {
     let s3 = bucket("store = \"s3://sales/a/b=c/\"\nregion = \"eu-west-1\"", &[]).unwrap();
     assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("sales", "a/b=c"));
-    assert_eq!((s3.region.as_str(), s3.endpoint.as_deref()), ("eu-west-1", None));
+    assert_eq!(
+        (s3.region.as_str(), s3.endpoint.as_deref()),
+        ("eu-west-1", None)
+    );
     assert!(s3.credentials.is_none());
     assert_eq!(s3.to_string(), "s3://sales/a/b=c");
 }
@@ -91,7 +97,10 @@ fn the_environment_says_what_the_file_does_not() {
 
     let own = "store = \"s3://sales\"\nregion = \"r\"\nendpoint = \"https://e\"";
     let s3 = bucket(own, &variables).unwrap();
-    assert_eq!((s3.region.as_str(), s3.endpoint.as_deref()), ("r", Some("https://e")));
+    assert_eq!(
+        (s3.region.as_str(), s3.endpoint.as_deref()),
+        ("r", Some("https://e"))
+    );
     // Half of the credentials are none.
     let half = bucket(own, &variables[2..3]).unwrap();
     assert!(half.credentials.is_none());
@@ -99,7 +108,11 @@ fn the_environment_says_what_the_file_does_not() {
 
 #[test]
 fn a_server_of_ones_own_needs_no_region() {
-    let s3 = bucket("store = \"s3://sales\"\nendpoint = \"http://[::1]:9000\"", &[]).unwrap();
+    let s3 = bucket(
+        "store = \"s3://sales\"\nendpoint = \"http://[::1]:9000\"",
+        &[],
+    )
+    .unwrap();
     assert_eq!(s3.region, "us-east-1");
 }
 

@@ -63,13 +63,19 @@ fn location(
         if has_store {
             return None;
         }
-        goes_with_s3(section, &[("endpoint", endpoint.as_ref()), ("region", region.as_ref())]);
+        goes_with_s3(
+            section,
+            &[("endpoint", endpoint.as_ref()), ("region", region.as_ref())],
+        );
         let path = base.join(Checkpoint::FOLDER);
         return Some(CheckpointLocation::File { path });
     };
     match section.parsed("store", &store, parsed_store)? {
         Store::Folder(path) => {
-            goes_with_s3(section, &[("endpoint", endpoint.as_ref()), ("region", region.as_ref())]);
+            goes_with_s3(
+                section,
+                &[("endpoint", endpoint.as_ref()), ("region", region.as_ref())],
+            );
             let path = base.join(path);
             Some(CheckpointLocation::File { path })
         }
@@ -198,7 +204,8 @@ fn bucket(rest: &str) -> Result<Store, &'static str> {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.=".contains(c);
         !part.is_empty() && part != "." && part != ".." && part.chars().all(fits)
     };
-    if !prefix.is_empty() && !(prefix.len() <= PREFIX_BYTES_MAX && prefix.split('/').all(is_part)) {
+    let fits = prefix.len() <= PREFIX_BYTES_MAX && prefix.split('/').all(is_part);
+    if !fits && !prefix.is_empty() {
         return Err(
             "a prefix has letters, digits, `-`, `_`, `.` and `=`, with single slashes between, at most 256",
         );
@@ -210,7 +217,8 @@ fn bucket(rest: &str) -> Result<Store, &'static str> {
 }
 
 fn endpoint_url(text: &str) -> Result<String, &'static str> {
-    const RULE: &str = "an endpoint is a URL, as `https://s3.example.com` or `http://localhost:9000`";
+    const RULE: &str =
+        "an endpoint is a URL, as `https://s3.example.com` or `http://localhost:9000`";
     let url = reqwest::Url::parse(text).map_err(|_| RULE)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
@@ -226,8 +234,8 @@ fn endpoint_url(text: &str) -> Result<String, &'static str> {
 
 fn region_name(text: &str) -> Result<String, &'static str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    match !text.is_empty() && text.len() <= 63 && text.chars().all(fits) {
-        true => Ok(text.to_owned()),
-        false => Err("a region has letters, digits, `-` and `_`: `eu-central-1`"),
+    if text.is_empty() || text.len() > 63 || !text.chars().all(fits) {
+        return Err("a region has letters, digits, `-` and `_`: `eu-central-1`");
     }
+    Ok(text.to_owned())
 }
