@@ -22,15 +22,19 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && mkdir -p image/guests \
     && strip --strip-debug -o image/wasmill target/release/wasmill \
     && cp target/guests/*.wasm image/guests/ \
+    && cp /etc/ssl/certs/ca-certificates.crt image/ \
     && rm image/guests/hostile.wasm
 
 FROM debian:bookworm-slim
-# The only folder that it writes to: compiled guests, kept by a volume.
+# The only folders that it writes to, each kept by a volume: compiled guests, and checkpoints.
 RUN groupadd --gid 10001 wasmill \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin wasmill \
-    && install --directory --owner=wasmill --group=wasmill --mode=0700 /var/cache/wasmill
+    && install --directory --owner=wasmill --group=wasmill --mode=0700 \
+        /var/cache/wasmill /opt/wasmill/data/checkpoints
 WORKDIR /opt/wasmill
 COPY --from=builder /src/image/wasmill /usr/local/bin/wasmill
+# Whom to trust, for checkpoints in a bucket.
+COPY --from=builder /src/image/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=builder /src/image/guests target/guests
 COPY pipeline.toml .
 ENV WASMILL_CACHE=/var/cache/wasmill

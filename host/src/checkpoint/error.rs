@@ -33,14 +33,14 @@ pub enum CheckpointError {
     Unavailable {
         /// what was tried: "read", "write"
         action: &'static str,
-        /// the file and where: "manifests/000000000042.json in s3://bucket/prefix"
+        /// the file and where
         what: String,
         /// what the client library or server said
         reason: String,
     },
     /// A file is missing or not as it was written. Trying again does not help, but an older checkpoint
     /// may be whole.
-    #[error("{what} is damaged: {reason}; only an older checkpoint can help")]
+    #[error("{what} cannot be used: {reason}; only an older checkpoint can help")]
     Damaged {
         /// the file and where
         what: String,

@@ -50,6 +50,8 @@ pub(super) struct Place {
     shown: String,
     /// what every path begins with
     root: String,
+    /// bytes of it that `shown` says already
+    prefix_len: usize,
     pipeline: String,
     life: String,
     /// `root` in the file system, where it is one
@@ -97,7 +99,8 @@ impl CheckpointStore {
 
     /// Over any other store, for tests and simulations: `prefix` is what its paths begin with.
     pub fn over(store: Arc<dyn ObjectStore>, prefix: &str, pipeline: &str, life: &str) -> Self {
-        let place = Place::new(format!("{store}"), prefix, pipeline, life);
+        let shown = format!("{store}/{prefix}");
+        let place = Place::new(shown, prefix, pipeline, life);
         Self {
             store,
             place: Arc::new(place),
@@ -382,12 +385,15 @@ impl Place {
     fn new(shown: String, prefix: &str, pipeline: &str, life: &str) -> Self {
         let mut root = format!("{}/{}", name::part(pipeline), name::part(life));
         let prefix = prefix.trim_matches('/');
+        let mut prefix_len = 0;
         if !prefix.is_empty() {
             root = format!("{prefix}/{root}");
+            prefix_len = prefix.len() + 1;
         }
         Self {
             shown,
             root,
+            prefix_len,
             pipeline: pipeline.to_owned(),
             life: life.to_owned(),
             folder: None,
@@ -415,7 +421,8 @@ impl Place {
 
     /// The file at a path, for a person.
     fn what(&self, path: &str) -> String {
-        format!("the checkpoint file {}/{path} in {}", self.root, self.shown)
+        let root = &self.root[self.prefix_len..];
+        format!("the checkpoint file {root}/{path} in {}", self.shown)
     }
 }
 

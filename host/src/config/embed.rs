@@ -334,6 +334,7 @@ mod tests {
                 "source: generated sales in place of Kafka, without end, 1000 a second, seed 0",
                 "sink `postgres`: SQLite at data/ecommerce-sales.sqlite3 in place of PostgreSQL",
                 "sink `search`: left out, as it needs Elasticsearch",
+                "checkpoints: the folder data/ecommerce-sales.checkpoints",
                 "dead letters: the file data/ecommerce-sales.dead.ndjson in place of a topic",
             ]
         );
@@ -402,6 +403,30 @@ mod tests {
         let mut diagnostics = Diagnostics::new("pipeline.toml", String::new());
         assert!(embed(files, &seeded, &mut diagnostics).is_none());
         assert!(diagnostics.has_errors());
+    }
+
+    #[test]
+    fn checkpoints_go_where_the_database_goes() {
+        let letters = "type = \"file\"\npath = \"dead\"";
+        let tables = "tables = [{ from = \"source\", table = \"t\", key = [\"id\"] }]";
+        let own = format!("type = \"sqlite\"\npath = \"own.sqlite3\"\n{tables}");
+        let away = format!("type = \"postgres\"\nurl = \"postgres://x\"\n{tables}");
+        let folder = |sink: &str, store: &str| {
+            let letters = format!("{letters}\n[checkpoint]\n{store}");
+            let pipeline = parsed("type = \"generator\"", sink, &letters);
+            let Embedded { pipeline, replaced } = embedded(pipeline, &embedding());
+            (pipeline.checkpoint.location.to_string(), replaced)
+        };
+        let file = "store = \"file:state\"";
+        assert_eq!(folder(&own, file), ("state".to_owned(), Vec::new()));
+        let ours = "data/shop.checkpoints";
+        assert_eq!(folder(&away, file).0, ours);
+        let s3 = "store = \"s3://bucket/a\"\nregion = \"r\"";
+        assert_eq!(folder(&away, s3).0, ours);
+        let (path, replaced) = folder(&own, s3);
+        assert_eq!(path, ours);
+        let line = "checkpoints: the folder data/shop.checkpoints in place of the bucket `bucket`";
+        assert_eq!(replaced, [line]);
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn the_sales_job_leaves_what_its_records_come_to_with_nothing_installed() {
         "source: generated sales in place of Kafka, 50000 records, as fast as possible, seed 20260",
         "sink `postgres`: SQLite at data/ecommerce-sales.sqlite3 in place of PostgreSQL",
         "sink `search`: left out, as it needs Elasticsearch",
+        "checkpoints: the folder data/ecommerce-sales.checkpoints",
         "dead letters: the file data/ecommerce-sales.dead.ndjson in place of a topic",
     ] {
         assert_eq!(said.matches(line).count(), 1, "`{line}` in {said}");

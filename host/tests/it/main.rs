@@ -1,7 +1,7 @@
 //! Everything that needs a server, a component or the binary: one test binary.
 //!
 //! `cargo xtask test` builds the guests, starts the servers and says where they are in
-//! `WASMILL_TEST_KAFKA`, `WASMILL_TEST_POSTGRES` and `WASMILL_TEST_ELASTICSEARCH`.
+//! `WASMILL_TEST_KAFKA`, `WASMILL_TEST_POSTGRES`, `WASMILL_TEST_ELASTICSEARCH` and `WASMILL_TEST_S3`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -11,6 +11,8 @@ mod source_contract;
 
 mod guests;
 mod sandbox;
+
+mod checkpoint_contract;
 
 mod elasticsearch;
 mod postgres;

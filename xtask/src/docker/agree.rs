@@ -168,7 +168,7 @@ impl Files {
         problems
     }
 
-    /// No root, nothing to write to but the cache.
+    /// No root, nothing to write to but the cache and the checkpoints.
     fn confinement(&self, runtime: &Stage) -> Vec<String> {
         let mut problems = Vec::new();
         // By number, so that Kubernetes can see that it is not root.
@@ -191,6 +191,26 @@ impl Files {
         if !volumes.any(|volume| volume == format!("wasmill-cache:{cache}:rw")) {
             problems.push(format!(
                 "compose has to mount the volume wasmill-cache at WASMILL_CACHE ({cache})"
+            ));
+        }
+        let Some(checkpoints) = checkpoints(&self.pipeline, runtime) else {
+            return problems;
+        };
+        let mut volumes = list(&self.service("wasmill")["volumes"]);
+        if !volumes.any(|volume| volume == format!("wasmill-checkpoints:{checkpoints}:rw")) {
+            problems.push(format!(
+                "compose has to mount the volume wasmill-checkpoints at `store` of `[checkpoint]` ({checkpoints})"
+            ));
+        }
+        // A new volume takes on the owner of what the image has there.
+        let mut steps = runtime.steps.iter();
+        let is_made = |step: &Step| match step {
+            Step::Run { command, .. } => command.split_whitespace().any(|word| word == checkpoints),
+            _ => false,
+        };
+        if !steps.any(is_made) {
+            problems.push(format!(
+                "the image has to make {checkpoints} for its user: `store` of `[checkpoint]`"
             ));
         }
         problems
@@ -338,6 +358,17 @@ impl Files {
             })
         })
     }
+}
+
+/// The folder in the image that the pipeline's checkpoints are in, unless they are in a bucket.
+pub(super) fn checkpoints(pipeline: &Table, runtime: &Stage) -> Option<String> {
+    let store = pipeline.get("checkpoint").and_then(|it| it.get("store"));
+    let store = store.and_then(toml::Value::as_str);
+    let folder = store.map_or(Some("data/checkpoints"), |store| {
+        store.strip_prefix("file:")
+    })?;
+    let path = Path::new(runtime.workdir()).join(folder);
+    Some(path.display().to_string())
 }
 
 /// Whether this is a user and a group by number, neither of them 0.

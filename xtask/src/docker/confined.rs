@@ -1,12 +1,12 @@
 //! Running what the Dockerfile made as the compose file does: the image's user, a read-only root, a
-//! volume for the cache, and no variable but those of the image.
+//! volume for the cache and one for checkpoints, and no variable but those of the image.
 //!
 //! # Not here
 //!
 //! Limits of CPU and memory, capabilities and the network, which are the engine's.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -16,12 +16,16 @@ use super::dockerfile::{Stage, Step};
 use super::steps::PATH;
 use crate::group;
 
-/// What happens in a mount namespace of its own. `$1` is the root, `$2` what is mounted on `$3`, and
-/// the rest is for `chroot`.
+/// What happens in a mount namespace of its own. `$1` is the root, `$2` how many volumes follow, each
+/// with where it is mounted, and the rest is for `chroot`.
 const CONFINED: &str = r#"
-root=$1 volume=$2 at=$3; shift 3
+root=$1 volumes=$2; shift 2
 mount --bind "$root" "$root"
-mount --bind "$volume" "$root$at"
+while [ "$volumes" -gt 0 ]; do
+    mount --bind "$1" "$root$2"
+    shift 2
+    volumes=$((volumes - 1))
+done
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/tmp"
 mount -o remount,bind,ro "$root"
@@ -31,9 +35,8 @@ exec chroot "$@"
 /// The image's files, and how they are run.
 pub(super) struct Confined {
     root: PathBuf,
-    /// stands for the named volume
-    volume: PathBuf,
-    cache: String,
+    /// folders that stand for the named volumes, the cache's first, and where each is mounted
+    volumes: Vec<(PathBuf, String)>,
     user: String,
     workdir: String,
     env: Vec<String>,
@@ -41,22 +44,26 @@ pub(super) struct Confined {
 }
 
 impl Confined {
-    /// The stage's files at `root`, run with its variables and these. `volume` becomes a new volume.
+    /// The stage's files at `root`, run with its variables and these. `folder` gets new volumes: for
+    /// the cache, and for `checkpoints` where they are in the image's file system.
     pub(super) fn new(
         runtime: &Stage,
         root: PathBuf,
-        volume: PathBuf,
+        folder: &Path,
+        checkpoints: Option<String>,
         env: &[String],
     ) -> Result<Self> {
         let cache = runtime.env("WASMILL_CACHE");
+        let cache = cache.context("WASMILL_CACHE is not set")?.to_owned();
+        let places = [Some(cache), checkpoints].into_iter().flatten();
+        let volume = |(i, at)| (folder.join(format!("volume-{i}")), at);
         let mut image = Self {
-            cache: cache.context("WASMILL_CACHE is not set")?.to_owned(),
+            volumes: places.enumerate().map(volume).collect(),
             user: runtime.user().context("the image has no USER")?.to_owned(),
             workdir: runtime.workdir().to_owned(),
             env: vec![format!("PATH={PATH}")],
             healthcheck: Vec::new(),
             root,
-            volume,
         };
         for step in &runtime.steps {
             match step {
@@ -68,14 +75,16 @@ impl Confined {
         image.env.extend_from_slice(env);
         ensure!(is_no_root(&image.user), "the image runs as root");
         // A new volume takes on what the image has at its place, the owner too.
-        if image.volume.exists() {
-            fs::remove_dir_all(&image.volume)?;
+        for (volume, at) in &image.volumes {
+            if volume.exists() {
+                fs::remove_dir_all(volume)?;
+            }
+            let mut copy = Command::new("cp");
+            copy.args(["--archive"])
+                .arg(image.root.join(&at[1..]))
+                .arg(volume);
+            group::run(&mut copy)?;
         }
-        let mut copy = Command::new("cp");
-        copy.args(["--archive"])
-            .arg(image.root.join(&image.cache[1..]))
-            .arg(&image.volume);
-        group::run(&mut copy)?;
         Ok(image)
     }
 
@@ -83,7 +92,10 @@ impl Confined {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-euc", CONFINED, "sh"]);
-        command.args([&self.root, &self.volume]).arg(&self.cache);
+        command.arg(&self.root).arg(self.volumes.len().to_string());
+        for (volume, at) in &self.volumes {
+            command.arg(volume).arg(at);
+        }
         command
             .arg(format!("--userspec={}", self.user))
             .arg(&self.root);
@@ -127,9 +139,15 @@ impl Confined {
             group::output(&mut self.command(&["wasmill", "check", "pipeline.toml"]))?
         );
 
-        let cached = fs::read_dir(&self.volume)?.count();
-        ensure!(cached > 0, "nothing was kept in {}", self.cache);
+        let (volume, cache) = &self.volumes[0];
+        let cached = fs::read_dir(volume)?.count();
+        ensure!(cached > 0, "nothing was kept in {cache}");
         println!("{cached} entries in the cache's volume");
+        for (_, at) in &self.volumes {
+            let write = format!("touch {at}/x && rm {at}/x");
+            group::output(&mut self.command(&["sh", "-c", &write]))
+                .with_context(|| format!("its user cannot write to {at}"))?;
+        }
         let write = format!("touch {}/x", self.workdir);
         let mut write = self.command(&["sh", "-c", &write]);
         let written = write.output().context("failed to start unshare")?;

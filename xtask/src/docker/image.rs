@@ -5,8 +5,8 @@
 //!    image's.
 //! 3. The second one runs on a minimal Debian of the image's release (by mmdebstrap: what the image is
 //!    made of), as the root of its file system.
-//! 4. The program is run there as the compose file runs it: the image's user, a read-only root, a
-//!    volume for the cache, and no variable but those of the image.
+//! 4. The program is run there as the compose file runs it: the image's user, a read-only root,
+//!    volumes for the cache and the checkpoints, and no variable but those of the image.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use super::agree::checkpoints;
 use super::confined::Confined;
 use super::context::{self, Ignore};
 use super::dockerfile::Stage;
@@ -49,6 +50,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     };
     let folder = workspace::root().join("target/image");
     let root = folder.join("root");
+    let pipeline = super::pipeline(workspace::root())?;
+    let checkpoints = checkpoints(&pipeline, runtime);
     if options.arguments.is_empty() {
         tools::ensure(&[tools::Tool::Mmdebstrap])?;
         ensure_compiler(builder)?;
@@ -60,10 +63,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             &folder,
             options.caches.as_deref(),
         )?;
-        Confined::new(runtime, root, folder.join("volume"), &options.env)?.try_it()?;
+        Confined::new(runtime, root, &folder, checkpoints, &options.env)?.try_it()?;
     } else {
         ensure!(root.exists(), "nothing was built yet: cargo xtask image");
-        let confined = Confined::new(runtime, root, folder.join("volume"), &options.env)?;
+        let confined = Confined::new(runtime, root, &folder, checkpoints, &options.env)?;
         confined.run(&options.arguments)?;
     }
     Ok(ExitCode::SUCCESS)

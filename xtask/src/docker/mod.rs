@@ -98,6 +98,11 @@ fn image_files(root: &Path) -> Result<(Dockerfile, Ignore)> {
     Ok((dockerfile, Ignore::parse(&read(root, ".dockerignore")?)?))
 }
 
+/// The shipped pipeline.
+fn pipeline(root: &Path) -> Result<toml::Table> {
+    table(&read(root, "pipeline.toml")?)
+}
+
 fn read(root: &Path, name: &str) -> Result<String> {
     fs::read_to_string(root.join(name)).with_context(|| format!("failed to read {name}"))
 }

@@ -15,6 +15,9 @@ use crate::group;
 /// What a shell in a container finds programs by.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What a stage in a plain folder may read outside of it.
+const SYSTEM_FILES: [&str; 1] = ["/etc/ssl/certs/ca-certificates.crt"];
+
 /// How a stage's commands are run.
 enum Way<'a> {
     /// in a plain folder; caches are kept in this one
@@ -172,10 +175,12 @@ fn resolve(workdir: &str, path: &str) -> String {
     joined.to_string_lossy().into_owned()
 }
 
-/// The first word of a command that is an absolute path, or has one behind `=`.
+/// The first word of a command that is an absolute path, or has one behind `=`; but for what the
+/// system of the image and that of this machine both have.
 fn absolute_path(command: &str) -> Option<&str> {
     let mut words = command.split_whitespace();
-    words.find(|word| word.starts_with('/') || word.contains("=/"))
+    words
+        .find(|word| (word.starts_with('/') || word.contains("=/")) && !SYSTEM_FILES.contains(word))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ rootLogger.appenderRef.console.ref = console
 static FACTS: Facts = Facts {
     name: "elasticsearch",
     variable: "WASMILL_TEST_ELASTICSEARCH",
-    pipeline_variable: "ELASTICSEARCH_URL",
+    pipeline_variable: Some("ELASTICSEARCH_URL"),
     ports: 2,
     needs: &[tools::Tool::Java],
     download: Some(Download {

@@ -29,7 +29,7 @@ const LOGGING: &str = "<Configuration>
 static FACTS: Facts = Facts {
     name: "kafka",
     variable: "WASMILL_TEST_KAFKA",
-    pipeline_variable: "KAFKA_BROKERS",
+    pipeline_variable: Some("KAFKA_BROKERS"),
     ports: 2,
     needs: &[tools::Tool::Java],
     download: Some(Download {

@@ -1,4 +1,4 @@
-//! Kafka, PostgreSQL and Elasticsearch on this machine, without containers.
+//! Kafka, PostgreSQL, Elasticsearch and S3 on this machine, without containers.
 //!
 //! Everything is below one folder (`target/services`): downloads in `dist`, and a folder for each server with
 //! its settings, data, log, ports and process. Whatever a run finds there it goes on with, and whatever an
@@ -33,13 +33,15 @@ mod kafka_protocol;
 mod ports;
 mod postgres;
 mod process;
+mod s3;
 mod server;
 mod session;
 
-const ALL: [&dyn Server; 3] = [
+const ALL: [&dyn Server; 4] = [
     &kafka::Kafka,
     &postgres::Postgres,
     &elasticsearch::Elasticsearch,
+    &s3::S3,
 ];
 
 /// `cargo xtask services …`
@@ -81,10 +83,11 @@ pub(crate) fn run(command: &Command, folder: &Path) -> Result<ExitCode> {
 /// Where a server is, and what tests call it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// `WASMILL_TEST_KAFKA`, `WASMILL_TEST_POSTGRES` or `WASMILL_TEST_ELASTICSEARCH`.
+    /// `WASMILL_TEST_KAFKA` and the like.
     pub(crate) variable: &'static str,
-    /// What it is to the shipped pipeline: `KAFKA_BROKERS`, `DATABASE_URL` or `ELASTICSEARCH_URL`.
-    pub(crate) pipeline_variable: &'static str,
+    /// What it is to the shipped pipeline: `KAFKA_BROKERS`, `DATABASE_URL` or `ELASTICSEARCH_URL`. That
+    /// needs no S3.
+    pub(crate) pipeline_variable: Option<&'static str>,
     /// `host:port` or a URL.
     pub(crate) value: String,
     /// Whether the variable was set and names a server that is not ours.
@@ -292,8 +295,10 @@ fn reach(address: &str) -> Result<()> {
 fn exports(addresses: &[Address]) -> String {
     let lines = |address: &Address| {
         let quoted = address.value.replace('\'', "'\\''");
-        let (tests, pipeline) = (address.variable, address.pipeline_variable);
-        format!("export {tests}='{quoted}' {pipeline}='{quoted}'\n")
+        let variables = [Some(address.variable), address.pipeline_variable];
+        let settings = variables.iter().flatten();
+        let settings = settings.map(|variable| format!(" {variable}='{quoted}'"));
+        format!("export{}\n", settings.collect::<String>())
     };
     addresses.iter().map(lines).collect()
 }
@@ -306,7 +311,7 @@ mod tests {
     fn exports_survive_a_shell() {
         let address = |value: &str| Address {
             variable: "WASMILL_TEST_KAFKA",
-            pipeline_variable: "KAFKA_BROKERS",
+            pipeline_variable: Some("KAFKA_BROKERS"),
             value: value.to_owned(),
             is_foreign: false,
         };

@@ -17,7 +17,7 @@ const CONNECTIONS_MAX: u32 = 200;
 static FACTS: Facts = Facts {
     name: "postgres",
     variable: "WASMILL_TEST_POSTGRES",
-    pipeline_variable: "DATABASE_URL",
+    pipeline_variable: Some("DATABASE_URL"),
     ports: 1,
     needs: &[tools::Tool::Postgres],
     download: None,

@@ -26,8 +26,8 @@ pub(super) struct Facts {
     pub(super) name: &'static str,
     /// The environment variable that names another server to use instead.
     pub(super) variable: &'static str,
-    /// The one that the shipped pipeline takes its address from.
-    pub(super) pipeline_variable: &'static str,
+    /// The one that the shipped pipeline takes its address from, where it needs it.
+    pub(super) pipeline_variable: Option<&'static str>,
     /// How many ports it listens on.
     pub(super) ports: usize,
     /// What must be on the machine.

@@ -3,6 +3,7 @@
 //! A test names what is replaced in a right pipeline, and its snapshot shows the reports.
 
 mod admin;
+mod checkpoint;
 mod right;
 mod secrets;
 mod sinks;

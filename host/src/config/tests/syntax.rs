@@ -44,7 +44,7 @@ fn a_misspelt_key_that_is_needed_is_found() {
 fn an_unknown_table_is_an_error() {
     assert_snapshot!(refused(&[(
         "[commit]",
-        "[checkpoint]\ninterval = \"30s\"\n\n[commit]"
+        "[alerts]\ninterval = \"30s\"\n\n[commit]"
     )]));
 }
 

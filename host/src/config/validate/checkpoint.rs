@@ -204,7 +204,8 @@ fn bucket(rest: &str) -> Result<Store, &'static str> {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.=".contains(c);
         !part.is_empty() && part != "." && part != ".." && part.chars().all(fits)
     };
-    if !prefix.is_empty() && !(prefix.len() <= PREFIX_BYTES_MAX && prefix.split('/').all(is_part)) {
+    let fits = prefix.len() <= PREFIX_BYTES_MAX && prefix.split('/').all(is_part);
+    if !fits && !prefix.is_empty() {
         return Err(
             "a prefix has letters, digits, `-`, `_`, `.` and `=`, with single slashes between, at most 256",
         );
@@ -233,8 +234,8 @@ fn endpoint_url(text: &str) -> Result<String, &'static str> {
 
 fn region_name(text: &str) -> Result<String, &'static str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    match !text.is_empty() && text.len() <= 63 && text.chars().all(fits) {
-        true => Ok(text.to_owned()),
-        false => Err("a region has letters, digits, `-` and `_`: `eu-central-1`"),
+    if text.is_empty() || text.len() > 63 || !text.chars().all(fits) {
+        return Err("a region has letters, digits, `-` and `_`: `eu-central-1`");
     }
+    Ok(text.to_owned())
 }

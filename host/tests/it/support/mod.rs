@@ -42,6 +42,11 @@ pub(crate) fn elasticsearch() -> String {
     required("WASMILL_TEST_ELASTICSEARCH")
 }
 
+/// `http://KEY:SECRET@HOST:PORT/BUCKET` of a server that speaks S3.
+pub(crate) fn s3() -> String {
+    required("WASMILL_TEST_S3")
+}
+
 /// A component that `cargo xtask guests` built.
 pub(crate) fn guest(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -8,10 +8,11 @@ const DOCKERFILE: &str = "FROM rust:1.95.0-bookworm AS builder\nWORKDIR /src\n\
     ENV RUSTUP_TOOLCHAIN=1.95.0\nCOPY . .\nRUN make\n\
     FROM debian:bookworm-slim\nWORKDIR /opt/wasmill\n\
     COPY --from=builder /src/image/guests target/guests\nCOPY pipeline.toml .\n\
+    RUN install /opt/wasmill/data/checkpoints\n\
     ENV WASMILL_CACHE=/var/cache/wasmill\nUSER 10001:10001\n\
     HEALTHCHECK CMD [\"wasmill\", \"status\", \"pipeline.toml\"]\n";
 const PIPELINE: &str = "# ${COMMENT}\n[source]\nbrokers = \"${KAFKA_BROKERS:-localhost:9092}\"\n\
-    topic = \"sales\"\n[components.totals]\npath = \"target/guests/totals.wasm\"\n\
+    topic = \"sales\"\n[checkpoint]\nstore = \"file:data/checkpoints\"\n[components.totals]\npath = \"target/guests/totals.wasm\"\n\
     [dead_letters]\ntopic = \"sales.dead\"\n[admin]\nlisten = \"127.0.0.1:8080\"\n";
 
 fn compose() -> Value {
@@ -42,6 +43,7 @@ fn compose() -> Value {
     wasmill["environment"] = json!({ "KAFKA_BROKERS": "kafka:9092", "WASMILL_LOG": "info" });
     wasmill["volumes"] = json!([
         "wasmill-cache:/var/cache/wasmill:rw",
+        "wasmill-checkpoints:/opt/wasmill/data/checkpoints:rw",
         "/somewhere/pipeline.toml:/opt/wasmill/pipeline.toml:ro",
     ]);
     wasmill["healthcheck"]["test"] = json!(["CMD", "wasmill", "status", "pipeline.toml"]);
@@ -144,6 +146,16 @@ const TEXT_CHANGES: &[(&str, &str, &str)] = &[
         "CACHE=/cache",
         "at WASMILL_CACHE (/cache)",
     ),
+    (
+        "\"file:data",
+        "\"file:state",
+        "wasmill-checkpoints at `store` of `[checkpoint]` (/opt/wasmill/state/checkpoints)",
+    ),
+    (
+        "install /opt/wasmill/data/checkpoints",
+        "install /opt/wasmill/data",
+        "the image has to make /opt/wasmill/data/checkpoints",
+    ),
     ("KAFKA_BROKERS", "BROKERS", "compose sets KAFKA_BROKERS"),
     ("KAFKA_BROKERS", "BROKERS", "pipeline.toml reads ${BROKERS}"),
     ("\"sales\"", "\"orders\"", "does not make orders"),
@@ -192,6 +204,11 @@ const COMPOSE_CHANGES: &[(&str, &str, &str)] = &[
         "/wasmill/volumes/0",
         r#""/tmp:/var/cache/wasmill:rw""#,
         "the volume wasmill-cache",
+    ),
+    (
+        "/wasmill/volumes/1",
+        r#""wasmill-checkpoints:/data:rw""#,
+        "the volume wasmill-checkpoints",
     ),
     (
         "/wasmill/environment",
