@@ -61,17 +61,40 @@ pub fn embed(
         .into_iter()
         .filter_map(|sink| self::sink(sink, &database, &mut replaced))
         .collect();
-    if matches!(pipeline.dead_letters, DeadLetters::Kafka { .. }) {
-        let path = embedding
-            .data
-            .join(format!("{}.dead.ndjson", pipeline.name));
-        replaced.push(format!(
-            "dead letters: the file {} in place of a topic",
-            path.display()
-        ));
-        pipeline.dead_letters = DeadLetters::File { path };
-    }
+    dead_letters(&mut pipeline, embedding, &mut replaced);
     Some(Embedded { pipeline, replaced })
+}
+
+/// A topic becomes a file; a table goes along with the journal, to the SQLite file.
+fn dead_letters(pipeline: &mut Pipeline, embedding: &Embedding, replaced: &mut Vec<String>) {
+    match &mut pipeline.dead_letters {
+        DeadLetters::Kafka { .. } => {
+            let path = embedding
+                .data
+                .join(format!("{}.dead.ndjson", pipeline.name));
+            replaced.push(format!(
+                "dead letters: the file {} in place of a topic",
+                path.display()
+            ));
+            pipeline.dead_letters = DeadLetters::File { path };
+        }
+        DeadLetters::Table { table } => {
+            if let Some((_, plain)) = table.rsplit_once('.') {
+                let tables = pipeline.sinks.iter().flat_map(|sink| sink.kind.tables());
+                let taken = |other: &Table| other.table.eq_ignore_ascii_case(plain);
+                let name = if tables.into_iter().any(taken) {
+                    table.replace('.', "_")
+                } else {
+                    plain.to_owned()
+                };
+                replaced.push(format!(
+                    "dead letters: the table `{table}` is called `{name}`"
+                ));
+                *table = name;
+            }
+        }
+        DeadLetters::File { .. } => {}
+    }
 }
 
 /// Puts a generator in Kafka's place, and does what `embedding` says to one that is there already.

@@ -15,6 +15,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_schema::DataType as Arrow;
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::render::{Documents, write_int, write_text};
 use crate::epoch::EpochId;
@@ -67,6 +68,14 @@ impl Request {
         self.places[index].origin
     }
 
+    /// The `_id` of the document at `index`.
+    pub(super) fn id(&self, index: usize) -> String {
+        let place = &self.places[index];
+        let action: Action = serde_json::from_slice(&self.body[place.start..place.source])
+            .expect("we wrote the action ourselves");
+        action.index.id
+    }
+
     /// The document at `index`, without a line feed.
     pub(super) fn document(&self, index: usize) -> &[u8] {
         let place = &self.places[index];
@@ -105,11 +114,24 @@ impl Request {
     }
 }
 
+/// As much of an action line as is read again.
+#[derive(Deserialize)]
+struct Action {
+    index: ActionTarget,
+}
+
+#[derive(Deserialize)]
+struct ActionTarget {
+    #[serde(rename = "_id")]
+    id: String,
+}
+
 /// A row that no server has to be asked about: it has no usable `_id`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unusable {
     pub(super) reason: String,
     pub(super) origin: Option<Origin>,
+    pub(super) id: String,
     pub(super) document: Vec<u8>,
 }
 
@@ -181,6 +203,7 @@ impl<'a> Requests<'a> {
                 self.unusable.push(Unusable {
                     reason,
                     origin,
+                    id: current.ids.text(row),
                     document,
                 });
                 current.next += 1;
@@ -244,6 +267,16 @@ impl<'a> Ids<'a> {
             Arrow::Utf8 => Self::Text(column.as_string()),
             Arrow::Int64 => Self::Number(column.as_primitive::<Int64Type>()),
             other => panic!("an index was accepted whose id column has the layout {other}"),
+        }
+    }
+
+    /// The `_id` as it is, usable or not.
+    fn text(&self, row: usize) -> String {
+        match self {
+            Self::Text(ids) if ids.is_null(row) => String::new(),
+            Self::Number(ids) if ids.is_null(row) => String::new(),
+            Self::Text(ids) => ids.value(row).to_owned(),
+            Self::Number(ids) => ids.value(row).to_string(),
         }
     }
 
@@ -346,6 +379,7 @@ mod tests {
             ]
         );
         assert_eq!(requests[0].document(0), br#"{"id":"a\"b","n":0}"#);
+        assert_eq!(requests[0].id(0), "a\"b");
     }
 
     #[test]
@@ -411,6 +445,7 @@ mod tests {
             Unusable {
                 reason: "the `_id` is empty".into(),
                 origin: Some(of_rows[0]),
+                id: String::new(),
                 document: br#"{"id":"","n":0}"#.to_vec(),
             }
         );

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{Contents, MemorySink, MemoryTable};
 use crate::checkpoint::StateChange;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::record::Positions;
+use crate::record::{DeadLetter, Positions};
 use crate::sink::{Claim, Durable, Ledger, Sink, SinkError};
 
 /// An aggregate and the key of one of its groups.
@@ -197,6 +197,7 @@ impl Ledger for MemoryLedger {
         &mut self,
         sink: &str,
         epoch: EpochId,
+        _refused: &[DeadLetter],
         dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError> {
         self.as_owner(|books, _| {

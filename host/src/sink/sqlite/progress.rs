@@ -9,6 +9,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
 use super::failure::Failure;
+use super::write::TableRows;
 use crate::checkpoint::StateChange;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::sink::SinkError;
@@ -113,11 +114,13 @@ impl Owner {
         )))
     }
 
-    /// Notes that `sink` has made `epoch` durable.
+    /// Notes that `sink` has made `epoch` durable but for what is in `letters`, which become dead
+    /// letters.
     pub(super) fn confirm(
         &self,
         connection: &mut Connection,
         (sink, epoch, dead_letter_bytes): (&str, EpochId, Option<u64>),
+        letters: Option<&TableRows<'_>>,
     ) -> Result<(), Failure> {
         let failed = || Failure::to("write to wasmill_progress");
         let transaction = connection
@@ -131,6 +134,8 @@ impl Owner {
         if updated == 0 {
             // Where this does not fail, the sink was further already.
             self.stored(&transaction, sink)?;
+        } else if let Some(letters) = letters {
+            letters.write(&transaction)?;
         } else if let Some(bytes) = dead_letter_bytes {
             transaction
                 .prepare_cached(LETTERS)
