@@ -400,6 +400,28 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_dead_letters_goes_along_to_the_file() {
+        let kafka = "type = \"kafka\"\nbrokers = \"x:1\"\ntopic = \"t\"";
+        let table =
+            |name: &str| format!("{{ from = \"source\", table = \"{name}\", key = [\"id\"] }}");
+        let embedded_table = |tables: &[&str], letters: &str| {
+            let tables: Vec<String> = tables.iter().map(|name| table(name)).collect();
+            let tables = tables.join(", ");
+            let sink = format!("type = \"postgres\"\nurl = \"postgres://x\"\ntables = [{tables}]");
+            let letters = format!("type = \"postgres\"\n{letters}");
+            let embedded = embedded(parsed(kafka, &sink, &letters), &embedding());
+            match embedded.pipeline.dead_letters {
+                DeadLetters::Table { table } => table,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(embedded_table(&["t"], ""), "wasmill_dead_letters");
+        assert_eq!(embedded_table(&["t"], "table = \"ops.letters\""), "letters");
+        let taken = embedded_table(&["public.letters"], "table = \"ops.letters\"");
+        assert_eq!(taken, "ops_letters");
+    }
+
+    #[test]
     fn schemas_are_left_out_of_names_that_stay_different() {
         let table = |name| format!("{{ from = \"source\", table = \"{name}\", key = [\"id\"] }}");
         let tables = ["a.t", "b.t", "c.u", "v"].map(table).join(", ");

@@ -31,7 +31,7 @@ use crate::sink::sqlite::SqliteLetters;
 
 pub use self::kafka::replay::{Delivered, PartitionChoice, ReplayError, ReplayTopic};
 pub use self::stored::{NoReplay, Selection, StoredLetter};
-pub(crate) use self::stored::{headers_json, parse_headers};
+pub(crate) use self::stored::{Remembered, headers_json, parse_headers, text_or_base64};
 
 /// Where dead letters go.
 #[async_trait]

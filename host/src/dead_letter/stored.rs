@@ -197,13 +197,14 @@ impl<'a, 'v> Sieve<'a, 'v> {
 
 /// Fingerprints of the last keys.
 #[derive(Default)]
-struct Remembered {
+pub(crate) struct Remembered {
     known: HashSet<u128>,
     in_order: VecDeque<u128>,
 }
 
 impl Remembered {
-    fn is_new(&mut self, key: &str) -> bool {
+    /// Whether the key is new; it is remembered then.
+    pub(crate) fn is_new(&mut self, key: &str) -> bool {
         let fingerprint = xxh3_128(key.as_bytes());
         if !self.known.insert(fingerprint) {
             return false;
@@ -229,7 +230,7 @@ pub(super) struct HeaderJson {
 }
 
 /// What is text as text, other bytes in base64.
-pub(super) fn text_or_base64(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
+pub(crate) fn text_or_base64(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => (None, None),
         Some((_, Ok(text))) => (Some(text), None),

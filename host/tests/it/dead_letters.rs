@@ -12,7 +12,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use wasmill::config::DeadLetters;
 use wasmill::dead_letter::{self, DeadLetterSink};
-use wasmill::record::{Cause, DeadLetter, Origin, Partition};
+use wasmill::record::{Cause, DeadLetter, Origin, Partition, RecordHeader};
 use wasmill::sink::SinkError;
 
 use crate::support;
@@ -49,6 +49,8 @@ fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
             partition: Partition(3),
             offset,
         },
+        document: None,
+        headers: Vec::new(),
         stage: "decode".into(),
         component: None,
         cause: Cause::Malformed,
@@ -56,6 +58,13 @@ fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
         reason: "not JSON".into(),
         timestamp_ms: None,
         key: None,
+        value: value.map(<[u8]>::to_vec),
+    }
+}
+
+fn header(name: &str, value: Option<&[u8]>) -> RecordHeader {
+    RecordHeader {
+        name: name.to_owned(),
         value: value.map(<[u8]>::to_vec),
     }
 }
@@ -118,6 +127,10 @@ async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() 
         column: Some("währung".into()),
         timestamp_ms: Some(1_767_132_194_299),
         key: Some(vec![0, 0xff]),
+        headers: vec![
+            header("trace", Some(b"7")),
+            header("wasmill-stage", Some(b"forged")),
+        ],
         ..letter(7, Some(b"\xff not UTF-8"))
     };
     let written = sink.write(&[full, letter(8, None)]).await.unwrap();
@@ -131,12 +144,16 @@ async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() 
             .map(|(name, value)| (format!("wasmill-{name}"), value.to_vec()))
             .collect()
     };
+    let with_trace = |mut headers: BTreeMap<String, Vec<u8>>| {
+        headers.insert("trace".into(), b"7".to_vec());
+        headers
+    };
     assert_eq!(
         letters[0],
         Letter {
             key: "sales/3/7/decode".into(),
             value: Some(b"\xff not UTF-8".to_vec()),
-            headers: headers(&[
+            headers: with_trace(headers(&[
                 ("reason", b"not JSON"),
                 ("stage", b"decode"),
                 ("component", b"currency"),
@@ -146,7 +163,7 @@ async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() 
                 ("offset", b"7"),
                 ("timestamp", b"1767132194299"),
                 ("key", &[0, 0xff]),
-            ]),
+            ])),
         }
     );
     assert_eq!(

@@ -17,7 +17,9 @@ mod postgres;
 mod sink_contract;
 mod sqlite;
 
+mod dead_letter_commands;
 mod dead_letters;
+mod letter_contract;
 
 mod generator;
 

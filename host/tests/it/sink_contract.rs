@@ -199,7 +199,10 @@ async fn a_host_that_was_overtaken_writes_nothing_more(harness: &impl LedgerHarn
         .await
         .unwrap_err();
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
-    let error = old.confirm("search", EpochId(1), None).await.unwrap_err();
+    let error = old
+        .confirm("search", EpochId(1), &[], None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
 
     assert_eq!(harness.rows().await, stored(&[row("a", 1)]));
@@ -257,7 +260,7 @@ async fn confirmations_of_other_sinks_are_kept(harness: &impl LedgerHarness) {
         write(&mut *ledger, &epoch(number, vec![])).await;
     }
     ledger
-        .confirm("search", EpochId(1), Some(47))
+        .confirm("search", EpochId(1), &[], Some(47))
         .await
         .unwrap();
     let found = claim(&mut *harness.open_ledger().await).await;

@@ -91,12 +91,11 @@ pub(super) fn dead_letters(
 }
 
 fn table(section: &mut Section<'_>) -> Option<DeadLetters> {
-    if !section.has("table") {
-        let table = DeadLetters::TABLE.to_owned();
-        return Some(DeadLetters::Table { table });
-    }
-    let text = section.text("table")?;
-    let table = names::table(section, "table", text, &[DeadLetters::TABLE])?.value;
+    let table = match section.text("table") {
+        Some(text) => names::table(section, "table", text, &[DeadLetters::TABLE])?.value,
+        None if section.has("table") => return None,
+        None => DeadLetters::TABLE.to_owned(),
+    };
     Some(DeadLetters::Table { table })
 }
 

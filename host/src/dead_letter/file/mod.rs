@@ -228,7 +228,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::record::{Cause, Origin, Partition};
+    use crate::record::{Cause, Origin, Partition, RecordHeader};
 
     fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
         DeadLetter {
@@ -249,12 +249,16 @@ mod tests {
         }
     }
 
+    /// The lines without the time of their writing.
     fn lines(path: &Path) -> Vec<Value> {
-        std::fs::read_to_string(path)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            let written = line.as_object_mut().unwrap().remove("written_at").unwrap();
+            chrono::DateTime::parse_from_rfc3339(written.as_str().unwrap()).unwrap();
+            line
+        });
+        lines.collect()
     }
 
     fn file(folder: &TempDir) -> (PathBuf, DeadLetterFile) {
@@ -271,6 +275,10 @@ mod tests {
             component: Some("currency".into()),
             timestamp_ms: Some(1_767_132_194_299),
             key: Some(vec![0xff]),
+            headers: vec![RecordHeader {
+                name: "trace".into(),
+                value: Some(b"7".to_vec()),
+            }],
             ..letter(5, Some("{\"é\n".as_bytes()))
         };
         let length = file.write(&[full, letter(6, None)]).await.unwrap();
@@ -282,7 +290,8 @@ mod tests {
                     "reason": "a \"reason\"\nof two lines", "stage": "decode",
                     "component": "currency", "column": "amount", "topic": "sales",
                     "partition": 2, "offset": 5, "timestamp": 1_767_132_194_299_i64,
-                    "key_base64": "/w==", "value": "{\"é\n",
+                    "key_base64": "/w==", "headers": [{ "name": "trace", "value": "7" }],
+                    "value": "{\"é\n",
                 }),
                 json!({
                     "reason": "a \"reason\"\nof two lines", "stage": "decode",
@@ -300,6 +309,7 @@ mod tests {
         let committed = first.write(&[letter(1, Some(b"a"))]).await.unwrap();
         let more = first.write(&[letter(2, Some(b"b"))]).await.unwrap();
         assert!(more > committed);
+        drop(first);
 
         let (_, mut second) = file(&folder);
         second.recover(committed).await.unwrap();
@@ -314,10 +324,32 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let (path, mut first) = file(&folder);
         let length = first.write(&[letter(1, Some(b"a"))]).await.unwrap();
+        drop(first);
 
         let (_, mut second) = file(&folder);
         assert_eq!(second.recover(None).await.unwrap(), length);
         assert_eq!(lines(&path).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_second_host_waits_for_the_file_and_cuts_nothing_off_until_it_has_it() {
+        let folder = TempDir::new().unwrap();
+        let (path, mut first) = file(&folder);
+        first.recover(Some(0)).await.unwrap();
+        first.write(&[letter(1, Some(b"a"))]).await.unwrap();
+
+        let (_, mut second) = file(&folder);
+        let error = second.recover(Some(0)).await.unwrap_err();
+        assert_eq!(error.remedy(), crate::sink::Remedy::Retry);
+        assert!(
+            error.to_string().contains("another process writes to it"),
+            "{error}"
+        );
+        assert_eq!(lines(&path).len(), 1);
+        first.write(&[letter(2, Some(b"b"))]).await.unwrap();
+        drop(first);
+        second.recover(Some(0)).await.unwrap();
+        assert!(lines(&path).is_empty());
     }
 
     #[tokio::test]
@@ -326,12 +358,14 @@ mod tests {
         let (path, mut other) = file(&folder);
         other.write(&[letter(1, Some(b"a"))]).await.unwrap();
         other.write(&[letter(2, Some(b"b"))]).await.unwrap();
+        drop(other);
         let before = std::fs::read(&path).unwrap();
         let first_line = before.iter().position(|byte| *byte == b'\n').unwrap() as u64 + 1;
 
         let mut in_a_line = DeadLetterFile::new(&path, "sales");
         let error = in_a_line.recover(Some(first_line - 2)).await.unwrap_err();
         assert!(error.to_string().contains("is not the one"), "{error}");
+        drop(in_a_line);
         let mut of_another_topic = DeadLetterFile::new(&path, "returns");
         let error = of_another_topic.recover(Some(first_line)).await;
         assert!(error.is_err());
