@@ -305,7 +305,7 @@ fn conclude(
         first_loss,
     } = delivered;
     let done = format!(
-        "{produced} of {} were produced to {target}",
+        "produced {produced} of {} to {target}",
         records(survey.records)
     );
     if let Some((origin, reason)) = first_loss {
