@@ -79,6 +79,13 @@ pub fn open(
     })
 }
 
+/// The letters of each partition in the order of their records: an epoch has them stage by stage.
+fn in_order(letters: &[DeadLetter]) -> Vec<&DeadLetter> {
+    let mut letters: Vec<&DeadLetter> = letters.iter().collect();
+    letters.sort_by_key(|letter| letter.origin);
+    letters
+}
+
 /// In the place of letters that the ledger writes itself, with the epoch or the confirmation that they
 /// belong to.
 struct InTheLedger;
@@ -112,9 +119,9 @@ pub trait LetterStore: Send {
     /// Where they are, for a person.
     fn place(&self) -> String;
 
-    /// Visits the letters that are there now and that the selection takes: each of them once, those of
-    /// one partition of the source in order, the older ones first as far as the store has an order.
-    /// With `newest` only the last so many, in the order of their writing. Memory does not grow with
+    /// Visits the letters that are there now and that the selection takes: each of them once, the older
+    /// ones first, and those of an epoch in the order of their records. A topic of several partitions
+    /// has that order in each of them only. With `newest` only the last so many, in the order of their writing. Memory does not grow with
     /// the number of letters.
     ///
     /// # Errors

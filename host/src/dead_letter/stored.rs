@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::{DecodeError, Engine};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -238,12 +238,18 @@ pub(crate) fn text_or_base64(bytes: Option<&[u8]>) -> (Option<&str>, Option<Stri
     }
 }
 
-/// The other way; `None` when the base64 is none.
-pub(super) fn bytes_of(text: Option<String>, base64: Option<String>) -> Option<Option<Vec<u8>>> {
+/// The other way.
+///
+/// # Errors
+///
+/// When the base64 is none.
+pub(super) fn bytes_of(
+    text: Option<String>,
+    base64: Option<String>,
+) -> Result<Option<Vec<u8>>, DecodeError> {
     match (text, base64) {
-        (Some(text), _) => Some(Some(text.into_bytes())),
-        (None, Some(base64)) => BASE64.decode(base64).ok().map(Some),
-        (None, None) => Some(None),
+        (Some(text), _) => Ok(Some(text.into_bytes())),
+        (None, base64) => base64.map(|base64| BASE64.decode(base64)).transpose(),
     }
 }
 
@@ -263,7 +269,7 @@ pub(super) fn of_json(headers: Vec<HeaderJson>) -> Option<Vec<RecordHeader>> {
     let headers = headers.into_iter().map(|header| {
         Some(RecordHeader {
             name: header.name,
-            value: bytes_of(header.value, header.value_base64)?,
+            value: bytes_of(header.value, header.value_base64).ok()?,
         })
     });
     headers.collect()

@@ -85,44 +85,65 @@ async fn what_was_rejected_is_replayed_into_every_total(job: &Job) {
     let printed = job.run_once();
     let (pounds, faulty) = without_rate();
     let left_out = pounds.len() as u64 + faulty;
-    assert!(
-        printed.contains(&format!("{left_out} dead letters")),
-        "{printed}"
-    );
+    let dead = format!("{left_out} dead letters");
+    assert!(printed.contains(&dead), "{printed}");
+    assert_eq!(counted(job), left_out);
+    they_are_listed_and_shown(job, &pounds);
 
+    let replay = [
+        "replay",
+        "pipeline.toml",
+        "--stage",
+        "sales",
+        "--reason",
+        "GBP",
+    ];
+    let dry = command(job, &[&replay[..], &["--dry-run"]].concat());
+    let records = pounds.len();
+    let would = format!("{records} records would be produced to topic {}", job.topic);
+    assert!(dry.contains(&would), "{dry}");
+    let arguments = [&["dead-letters"], &replay[..]].concat();
+    let unanswered = job.wasmill(&arguments).output().unwrap();
+    assert_eq!(unanswered.status.code(), Some(1));
+    let said = stderr(&unanswered);
+    assert!(said.contains("say --yes"), "{said}");
+
+    job.edit(|text| text.replace("EUR = \"1.08\"", &format!("EUR = \"1.08\"{RATE}")));
+    let printed = command(job, &[&replay[..], &["--yes"]].concat());
+    let produced = format!("produced {records} of {records} records to ");
+    assert!(printed.contains(&produced), "{printed}");
+    let printed = job.run_once();
+    assert!(printed.contains(&format!("{records} records")), "{printed}");
+
+    let expected = truth::expected(&settings(), PARTITIONS, RECORDS);
+    let found = outcome::totals_and_rows(job).await;
+    assert_eq!(found.transactions, expected.transactions);
+    assert_eq!(found.totals, expected.totals);
+    assert_eq!(counted(job), left_out, "a replay changes no letter");
+}
+
+/// How many letters there are.
+fn counted(job: &Job) -> u64 {
     let groups = json(job, &["list", "pipeline.toml", "--count"]);
-    let letters: u64 = groups
-        .iter()
-        .map(|group| group["letters"].as_u64().unwrap())
-        .sum();
-    assert_eq!(letters, left_out, "{groups:?}");
-    let of_pounds = groups.iter().find(|group| {
-        let reason = group["reason"].as_str().unwrap();
-        group["stage"] == "sales" && reason.contains("GBP")
-    });
-    assert_eq!(of_pounds.unwrap()["letters"], pounds.len());
-    let listed = json(
-        job,
-        &[
-            "list",
-            "pipeline.toml",
-            "--reason",
-            "GBP",
-            "--limit",
-            "100000",
-        ],
-    );
+    let letters = groups.iter().map(|group| group["letters"].as_u64());
+    letters.map(Option::unwrap).sum()
+}
+
+fn they_are_listed_and_shown(job: &Job, pounds: &BTreeSet<(u32, i64)>) {
+    let of_pounds = ["list", "pipeline.toml", "--reason", "GBP"];
+    let groups = json(job, &[&of_pounds[..], &["--count"]].concat());
+    assert_eq!(groups.len(), 1, "{groups:?}");
+    assert_eq!(groups[0]["letters"], pounds.len());
+    let listed = json(job, &[&of_pounds[..], &["--limit", "100000"]].concat());
     let listed: BTreeSet<(u32, i64)> = listed
         .iter()
         .map(|letter| {
             let number = |name: &str| letter[name].as_i64().unwrap();
-            (
-                u32::try_from(number("partition")).unwrap(),
-                number("offset"),
-            )
+            let partition = u32::try_from(number("partition")).unwrap();
+            (partition, number("offset"))
         })
         .collect();
-    assert_eq!(listed, pounds);
+    assert_eq!(listed, *pounds);
     let table = command(
         job,
         &["list", "pipeline.toml", "--stage", "sales", "--limit", "3"],
@@ -138,52 +159,6 @@ async fn what_was_rejected_is_replayed_into_every_total(job: &Job) {
     assert_eq!(shown["component"], "currency");
     let record: Value = serde_json::from_str(shown["value"].as_str().unwrap()).unwrap();
     assert_eq!(record["transactionId"], shown["key"]);
-
-    let replay = [
-        "replay",
-        "pipeline.toml",
-        "--stage",
-        "sales",
-        "--reason",
-        "GBP",
-    ];
-    let dry = command(job, &[&replay[..], &["--dry-run"]].concat());
-    let would = format!(
-        "{} records would be produced to topic {}",
-        pounds.len(),
-        job.topic
-    );
-    assert!(dry.contains(&would), "{dry}");
-    let unanswered = job
-        .wasmill(&[&["dead-letters"], &replay[..]].concat())
-        .output()
-        .unwrap();
-    assert_eq!(unanswered.status.code(), Some(1));
-    assert!(
-        stderr(&unanswered).contains("say --yes"),
-        "{}",
-        stderr(&unanswered)
-    );
-
-    job.edit(|text| text.replace("EUR = \"1.08\"", &format!("EUR = \"1.08\"{RATE}")));
-    let printed = command(job, &[&replay[..], &["--yes"]].concat());
-    let produced = format!("produced {0} of {0} records to ", pounds.len());
-    assert!(printed.contains(&produced), "{printed}");
-    let printed = job.run_once();
-    assert!(
-        printed.contains(&format!("{} records", pounds.len())),
-        "{printed}"
-    );
-
-    let expected = truth::expected(&settings(), PARTITIONS, RECORDS);
-    let found = outcome::totals_and_rows(job).await;
-    assert_eq!(found.transactions, expected.transactions);
-    assert_eq!(found.totals, expected.totals);
-    let after: u64 = json(job, &["list", "pipeline.toml", "--count"])
-        .iter()
-        .map(|group| group["letters"].as_u64().unwrap())
-        .sum();
-    assert_eq!(after, left_out, "a replay changes no letter");
 }
 
 #[tokio::test(flavor = "multi_thread")]

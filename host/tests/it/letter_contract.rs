@@ -183,89 +183,88 @@ async fn refused_documents_have_letters_of_their_own(harness: &impl LettersHarne
     assert!(refused.clone().all(|letter| letter.stage == "search"));
 }
 
-async fn every_kind_selects_the_same(harness: &impl LettersHarness) {
+/// Writes an epoch of one letter for each number below [`EVERY`]; a time after each.
+async fn write_every(harness: &impl LettersHarness) -> Vec<i64> {
+    const APART: std::time::Duration = std::time::Duration::from_millis(3);
     let mut host = harness.host().await;
     let mut times = Vec::new();
     for number in 0..EVERY {
         let stage = if number % 2 == 0 { "decode" } else { "sales" };
         let reason = format!("reason {} of `%_é`", number % 3);
-        let letters = [letter(
-            number as u32 % 4,
-            number.cast_signed(),
-            stage,
-            &reason,
-        )];
-        host.write(number + 1, &letters).await;
-        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        let letter = letter(number as u32 % 4, number.cast_signed(), stage, &reason);
+        host.write(number + 1, &[letter]).await;
+        tokio::time::sleep(APART).await;
         times.push(chrono::Utc::now().timestamp_millis());
-        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        tokio::time::sleep(APART).await;
     }
-    let offsets = async |selection: Selection, newest| {
-        let found = scan(&mut *harness.store(), &selection, newest).await;
-        let offsets = found.iter().map(|letter| letter.origin.offset);
-        let mut offsets: Vec<_> = offsets.collect();
-        if newest.is_none() {
-            offsets.sort_unstable();
-        }
-        offsets
-    };
-    let everything = Selection::default();
-    let of = |change: fn(&mut Selection)| {
-        let mut selection = Selection::default();
-        change(&mut selection);
-        selection
-    };
-    assert_eq!(
-        offsets(everything.clone(), None).await,
-        (0..12).collect::<Vec<_>>()
-    );
-    assert_eq!(offsets(everything, Some(3)).await, [9, 10, 11]);
-    let sales = of(|s| s.stage = Some("sales".into()));
-    assert_eq!(offsets(sales.clone(), None).await, [1, 3, 5, 7, 9, 11]);
-    assert_eq!(offsets(sales, Some(2)).await, [9, 11]);
-    let none = offsets(of(|s| s.stage = Some("SALES".into())), None).await;
-    assert!(none.is_empty(), "{none:?}");
-    let reason = of(|s| s.reason = Some("2 of `%_é`".into()));
-    assert_eq!(offsets(reason, None).await, [2, 5, 8, 11]);
-    assert_eq!(
-        offsets(of(|s| s.reason = Some("%".into())), Some(1)).await,
-        [11]
-    );
+    times
+}
+
+/// The offsets of what is found, in order.
+async fn offsets(harness: &impl LettersHarness, change: impl FnOnce(&mut Selection)) -> Vec<i64> {
+    let mut selection = Selection::default();
+    change(&mut selection);
+    let found = scan(&mut *harness.store(), &selection, None).await;
+    let mut offsets: Vec<_> = found.iter().map(|letter| letter.origin.offset).collect();
+    offsets.sort_unstable();
+    offsets
+}
+
+async fn every_kind_selects_the_same(harness: &impl LettersHarness) {
+    let times = write_every(harness).await;
+    let at = |number: usize| Some(times[number]);
+    let all: Vec<i64> = (0..EVERY.cast_signed()).collect();
+    let none: [i64; 0] = [];
+    assert_eq!(offsets(harness, |_| {}).await, all);
+    let stage = async |stage: &str| offsets(harness, |s| s.stage = Some(stage.into())).await;
+    assert_eq!(stage("sales").await, [1, 3, 5, 7, 9, 11]);
+    assert_eq!(stage("SALES").await, none);
+    let reason = async |text: &str| offsets(harness, |s| s.reason = Some(text.into())).await;
+    assert_eq!(reason("2 of `%_é`").await, [2, 5, 8, 11]);
+    assert_eq!(reason("%").await, all);
+    assert_eq!(reason("2%é").await, none);
     let place = |partition, offset| Origin {
         partition: Partition(partition),
         offset,
     };
-    let places = Selection {
-        places: vec![place(1, 5), place(2, 5), place(2, 10)],
-        ..Selection::default()
+    let places = vec![place(1, 5), place(2, 5), place(2, 10)];
+    assert_eq!(offsets(harness, |s| s.places = places).await, [5, 10]);
+    let between = async |since: Option<i64>, until: Option<i64>| {
+        let set = |s: &mut Selection| (s.since_ms, s.until_ms) = (since, until);
+        offsets(harness, set).await
     };
-    assert_eq!(offsets(places, None).await, [5, 10]);
-    let since = Selection {
-        since_ms: Some(times[8]),
-        ..Selection::default()
+    assert_eq!(between(at(8), None).await, [9, 10, 11]);
+    assert_eq!(between(at(3), at(6)).await, [4, 5, 6]);
+    assert_eq!(between(None, at(1)).await, [0, 1]);
+    let later = at(11).map(|time| time + 3_600_000);
+    assert_eq!(between(later, None).await, none);
+}
+
+async fn the_newest_are_in_the_order_of_their_writing(harness: &impl LettersHarness) {
+    write_every(harness).await;
+    let newest = async |stage: Option<&str>, count| {
+        let selection = Selection {
+            stage: stage.map(str::to_owned),
+            ..Selection::default()
+        };
+        let found = scan(&mut *harness.store(), &selection, Some(count)).await;
+        let offsets = found.iter().map(|letter| letter.origin.offset);
+        offsets.collect::<Vec<_>>()
     };
-    assert_eq!(offsets(since, None).await, [9, 10, 11]);
-    let between = Selection {
-        since_ms: Some(times[3]),
-        until_ms: Some(times[6]),
-        ..Selection::default()
-    };
-    assert_eq!(offsets(between, None).await, [4, 5, 6]);
-    let later = Selection {
-        since_ms: Some(times[11] + 3_600_000),
-        ..Selection::default()
-    };
-    let none = offsets(later, None).await;
-    assert!(none.is_empty(), "{none:?}");
+    assert_eq!(newest(None, 3).await, [9, 10, 11]);
+    assert_eq!(newest(Some("sales"), 2).await, [9, 11]);
+    assert_eq!(newest(Some("decode"), 99).await, [0, 2, 4, 6, 8, 10]);
 }
 
 async fn letters_of_a_partition_are_in_order(harness: &impl LettersHarness) {
     let mut host = harness.host().await;
     for epoch in 0..3_i64 {
         let offsets = epoch * 50..(epoch + 1) * 50;
-        let letters: Vec<_> = offsets
+        // Stage by stage, as an epoch has them.
+        let mut letters: Vec<_> = offsets
             .map(|n| letter(n as u32 % 2, n, "decode", "a"))
             .collect();
+        letters.sort_by_key(|letter| letter.origin.offset % 3);
         host.write(epoch.cast_unsigned() + 1, &letters).await;
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
@@ -351,6 +350,7 @@ macro_rules! letter_contract {
                 letters_that_are_written_again_are_found_once,
                 refused_documents_have_letters_of_their_own,
                 every_kind_selects_the_same,
+                the_newest_are_in_the_order_of_their_writing,
                 letters_of_a_partition_are_in_order,
                 who_has_had_enough_gets_no_more,
                 where_nothing_was_written_yet_the_place_is_named,

@@ -1,4 +1,4 @@
-//! Letters counted by stage and reason.
+//! Letters counted by stage, column and reason.
 
 use std::collections::HashMap;
 
@@ -15,9 +15,16 @@ const GROUPS_MAX: usize = 10_000;
 /// What stands for all further reasons of a stage.
 const OTHERS: &str = "(other reasons)";
 
-/// How many letters have the same stage and reason.
+/// How many letters have the same stage, column and reason.
 #[derive(Debug, Default)]
-pub(super) struct Groups(HashMap<(String, String), Group>);
+pub(super) struct Groups(HashMap<Key, Group>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    stage: String,
+    column: Option<String>,
+    reason: String,
+}
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Group {
@@ -28,11 +35,20 @@ struct Group {
 
 impl Groups {
     pub(super) fn add(&mut self, letter: &StoredLetter) {
-        let key = (letter.stage.clone(), letter.reason.clone());
+        let key = Key {
+            stage: letter.stage.clone(),
+            column: letter.column.clone(),
+            reason: letter.reason.clone(),
+        };
         let group = if self.0.len() < GROUPS_MAX || self.0.contains_key(&key) {
             self.0.entry(key).or_default()
         } else {
-            self.0.entry((key.0, OTHERS.to_owned())).or_default()
+            let others = Key {
+                column: None,
+                reason: OTHERS.to_owned(),
+                ..key
+            };
+            self.0.entry(others).or_default()
         };
         group.count += 1;
         group.last_ms = group.last_ms.max(letter.written_ms);
@@ -43,21 +59,24 @@ impl Groups {
     }
 
     /// The most frequent first.
-    fn sorted(&self) -> Vec<(&str, &str, Group)> {
-        let groups = self.0.iter();
-        let mut groups: Vec<_> = groups
-            .map(|((stage, reason), group)| (stage.as_str(), reason.as_str(), *group))
-            .collect();
-        groups.sort_by(|a, b| b.2.count.cmp(&a.2.count).then((a.0, a.1).cmp(&(b.0, b.1))));
+    fn sorted(&self) -> Vec<(&Key, &Group)> {
+        let mut groups: Vec<_> = self.0.iter().collect();
+        groups.sort_by(|a, b| b.1.count.cmp(&a.1.count).then(a.0.cmp(b.0)));
         groups
     }
 
     pub(super) fn table(&self) -> Table {
         let mut shown = table();
-        shown.set_header(["letters", "stage", "reason", "last"]);
-        for (stage, reason, group) in self.sorted() {
+        shown.set_header(["letters", "stage", "column", "reason", "last"]);
+        for (key, group) in self.sorted() {
             let last = group.last_ms.map_or_else(String::new, when::shown);
-            shown.add_row([group.count.to_string(), cell(stage), cell(reason), last]);
+            shown.add_row([
+                group.count.to_string(),
+                cell(&key.stage),
+                cell(key.column.as_deref().unwrap_or_default()),
+                cell(&key.reason),
+                last,
+            ]);
         }
         if let Some(count) = shown.column_mut(0) {
             count.set_cell_alignment(CellAlignment::Right);
@@ -66,11 +85,12 @@ impl Groups {
     }
 
     pub(super) fn json(&self) -> Value {
-        let groups = self.sorted().into_iter().map(|(stage, reason, group)| {
+        let groups = self.sorted().into_iter().map(|(key, group)| {
             json!({
                 "letters": group.count,
-                "stage": stage,
-                "reason": reason,
+                "stage": key.stage,
+                "column": key.column,
+                "reason": key.reason,
                 "last": group.last_ms.map(when::shown),
             })
         });

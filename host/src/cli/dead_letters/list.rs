@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
 
-    /// Count them by stage and reason
+    /// Count them by stage, column and reason
     #[arg(long, conflicts_with = "limit")]
     count: bool,
 

@@ -64,10 +64,6 @@ pub(super) struct Args {
     #[arg(long, short)]
     yes: bool,
 
-    /// Each to the partition that it was read from, which is the default
-    #[arg(long, conflicts_with = "by_key")]
-    same_partition: bool,
-
     /// Each to the partition that its key has now, as these clients choose it: for a topic that has
     /// other partitions than it had
     #[arg(long, value_name = "CLIENTS")]

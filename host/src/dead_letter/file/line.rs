@@ -89,9 +89,9 @@ pub(super) fn parse_line(line: &[u8]) -> Option<StoredLetter> {
         column: line.column.map(Cow::into_owned),
         reason: line.reason.into_owned(),
         timestamp_ms: line.timestamp,
-        key: bytes_of(line.key.map(Cow::into_owned), line.key_base64)?,
+        key: bytes_of(line.key.map(Cow::into_owned), line.key_base64).ok()?,
         headers: of_json(line.headers)?,
-        value: bytes_of(line.value.map(Cow::into_owned), line.value_base64)?,
+        value: bytes_of(line.value.map(Cow::into_owned), line.value_base64).ok()?,
         left_out_bytes: None,
         epoch: None,
         written_ms: written

@@ -22,7 +22,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tracing::{info, warn};
 
 use self::line::write_line;
-use super::DeadLetterSink;
+use super::{DeadLetterSink, in_order};
 use crate::record::DeadLetter;
 use crate::sink::SinkError;
 
@@ -204,7 +204,7 @@ impl DeadLetterSink for DeadLetterFile {
     async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError> {
         let written_at = line::now();
         let mut lines = Vec::new();
-        for letter in letters {
+        for letter in in_order(letters) {
             write_line(letter, &self.topic, &written_at, &mut lines);
         }
         let path = self.path.clone();

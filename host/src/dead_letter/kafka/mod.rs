@@ -22,8 +22,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tracing::warn;
 
 use self::message::{Body, headers};
-use super::DeadLetterSink;
 use super::stored::stable_key;
+use super::{DeadLetterSink, in_order};
 use crate::record::DeadLetter;
 use crate::sink::SinkError;
 
@@ -187,7 +187,7 @@ impl DeadLetterTopic {
         Ok(())
     }
 
-    async fn write_all(&self, letters: &[DeadLetter]) -> Result<(), SinkError> {
+    async fn write_all(&self, letters: &[&DeadLetter]) -> Result<(), SinkError> {
         let all: Vec<usize> = (0..letters.len()).collect();
         for index in self.send_all(letters, &all, Body::Whole).await? {
             // Kafka counts what is sent together, so it may have been its neighbours' fault.
@@ -207,7 +207,7 @@ impl DeadLetterTopic {
     /// the topic come back.
     async fn send_all(
         &self,
-        letters: &[DeadLetter],
+        letters: &[&DeadLetter],
         indices: &[usize],
         body: Body,
     ) -> Result<Vec<usize>, SinkError> {
@@ -218,8 +218,7 @@ impl DeadLetterTopic {
                 index,
                 reports: reports.clone(),
             });
-            self.enqueue(producer, &letters[index], ticket, body)
-                .await?;
+            self.enqueue(producer, letters[index], ticket, body).await?;
         }
         drop(reports);
         let mut too_large = Vec::new();
@@ -283,7 +282,7 @@ impl DeadLetterSink for DeadLetterTopic {
             return Ok(None);
         }
         self.connect().await?;
-        let written = self.write_all(letters).await;
+        let written = self.write_all(&in_order(letters)).await;
         if written.is_err() {
             self.producer = None;
         }

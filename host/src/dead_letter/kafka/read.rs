@@ -9,6 +9,8 @@ use indexmap::IndexMap;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tracing::warn;
 
@@ -104,7 +106,7 @@ impl LetterTopic {
     ) -> Result<(BTreeMap<i32, i64>, TopicPartitionList), KafkaError> {
         let metadata = consumer.fetch_metadata(Some(&self.topic), ANSWER_WAIT)?;
         let found = metadata.topics().iter();
-        let found = found.flat_map(|topic| topic.partitions());
+        let found = found.flat_map(MetadataTopic::partitions);
         let (mut ends, mut begins) = (BTreeMap::new(), TopicPartitionList::new());
         for partition in found {
             let id = partition.id();
@@ -147,7 +149,11 @@ impl LetterTopic {
         if ends.is_empty() {
             return Err(self.missing());
         }
-        let mut left: Vec<i32> = begins.elements().iter().map(|e| e.partition()).collect();
+        let begun = begins.elements();
+        let mut left: Vec<i32> = begun
+            .iter()
+            .map(TopicPartitionListElem::partition)
+            .collect();
         consumer.assign(&begins).map_err(failed)?;
         let (mut heard, mut trouble, mut strange) = (Instant::now(), None, 0_u64);
         while !left.is_empty() {

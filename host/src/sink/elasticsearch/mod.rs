@@ -24,6 +24,7 @@ mod target;
 mod template;
 mod waiting;
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -309,9 +310,11 @@ fn document_name(index: &str, id: &str) -> String {
     if id.len() <= ID_BYTES_MAX {
         return format!("{index}/{id}");
     }
-    let digest = Sha256::digest(id);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{index}/sha256:{hex}")
+    let mut name = format!("{index}/sha256:");
+    for byte in Sha256::digest(id) {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
 }
 
 fn encoded(name: &str) -> String {
