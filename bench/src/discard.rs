@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use wasmill::epoch::{EpochId, EpochOutput, JournalEntry};
+use wasmill::record::DeadLetter;
 use wasmill::sink::{Claim, Durable, Ledger, Sink, SinkError};
 
 /// Forgets what it is given.
@@ -61,6 +62,7 @@ impl Ledger for Discard {
         &mut self,
         _sink: &str,
         _epoch: EpochId,
+        _refused: &[DeadLetter],
         _dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError> {
         Ok(())

@@ -8,11 +8,15 @@
 //!
 //! Turning bytes into columns: [`crate::decode`]. Where dead letters go: [`crate::dead_letter`].
 
+mod headers;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
+
+pub use self::headers::{HeaderBuffer, RawHeaders, RecordHeader};
 
 /// A partition of the source: a Kafka partition, or the index of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +35,20 @@ pub struct Origin {
     pub partition: Partition,
     /// its offset there
     pub offset: i64,
+}
+
+impl Origin {
+    /// Where a row comes from that comes from no single record: that of an aggregate.
+    pub const NO_RECORD: Self = Self {
+        partition: Partition(0),
+        offset: -1,
+    };
+
+    /// Whether there is a record there.
+    #[must_use]
+    pub fn is_record(self) -> bool {
+        self.offset >= 0
+    }
 }
 
 /// The next offset to read in each partition. A partition that is absent has no position yet.
@@ -85,6 +103,8 @@ pub struct RawRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// the payload; `None` is a tombstone
     pub value: Option<&'a [u8]>,
+    /// Kafka's headers
+    pub headers: RawHeaders<'a>,
 }
 
 #[derive(Debug)]
@@ -93,6 +113,8 @@ struct Entry {
     timestamp_ms: Option<i64>,
     key: Option<Range<u32>>,
     value: Option<Range<u32>>,
+    /// empty: there are none
+    headers: Range<u32>,
 }
 
 /// Records as they were read, of any partitions, in order within each: bytes back to back in one
@@ -112,11 +134,13 @@ impl RawBatch {
     pub fn push(&mut self, record: RawRecord<'_>) {
         let key = record.key.map(|key| self.store(key));
         let value = record.value.map(|value| self.store(value));
+        let headers = self.store(record.headers.0);
         self.entries.push(Entry {
             origin: record.origin,
             timestamp_ms: record.timestamp_ms,
             key,
             value,
+            headers,
         });
     }
 
@@ -139,7 +163,7 @@ impl RawBatch {
         self.entries.is_empty()
     }
 
-    /// Bytes of keys and values.
+    /// Bytes of keys, values and headers.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
@@ -159,6 +183,7 @@ impl RawBatch {
             timestamp_ms: entry.timestamp_ms,
             key: entry.key.as_ref().map(slice),
             value: entry.value.as_ref().map(slice),
+            headers: RawHeaders(slice(&entry.headers)),
         }
     }
 
@@ -250,8 +275,10 @@ pub struct Rejection {
 /// A record that was left out, with why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// where it was read
+    /// where it was read; [`Origin::NO_RECORD`] for the row of an aggregate
     pub origin: Origin,
+    /// The document that a sink refused, as `index/id`: there may be several of one record.
+    pub document: Option<String>,
     /// which stage left it out: `decode`, or the name of a transform, aggregate or sink
     pub stage: String,
     /// the component that rejected it, where it was one
@@ -266,6 +293,9 @@ pub struct DeadLetter {
     pub timestamp_ms: Option<i64>,
     /// Kafka's key as it was read
     pub key: Option<Vec<u8>>,
-    /// the payload as it was read; `None` is a tombstone
+    /// Kafka's headers as they were read
+    pub headers: Vec<RecordHeader>,
+    /// The payload as it was read; `None` is a tombstone. Where a sink refused a document, this is
+    /// the document.
     pub value: Option<Vec<u8>>,
 }

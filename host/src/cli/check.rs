@@ -160,6 +160,7 @@ fn dead_letters(pipeline: &Pipeline) -> String {
     match &pipeline.dead_letters {
         DeadLetters::Kafka { topic, .. } => format!("topic {topic}"),
         DeadLetters::File { path } => format!("file {}", path.display()),
+        DeadLetters::Table { table } => format!("table {table}"),
     }
 }
 

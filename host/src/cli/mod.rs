@@ -4,6 +4,7 @@
 //! else, a faulty pipeline included.
 
 mod check;
+mod dead_letters;
 mod demo;
 mod generate;
 mod run;
@@ -59,6 +60,8 @@ enum Action {
     Demo(demo::Args),
     /// Ask a running pipeline how it is
     Status(status::Args),
+    /// Look at records that were left out, and send them again
+    DeadLetters(dead_letters::Args),
     /// Make a guest to start from
     New(new::Args),
     /// Build the guests of a folder
@@ -97,6 +100,7 @@ impl Command {
             Action::Check(args) => check::run(&args),
             Action::Demo(args) => demo::run(&args),
             Action::Status(args) => status::run(&args),
+            Action::DeadLetters(args) => dead_letters::run(args),
             Action::New(args) => new::run(&args),
             Action::Build(args) => build::run(&args),
             Action::Test(args) => test::run(args),

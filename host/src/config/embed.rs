@@ -69,17 +69,40 @@ pub fn embed(
         embedding,
         &mut replaced,
     );
-    if matches!(pipeline.dead_letters, DeadLetters::Kafka { .. }) {
-        let path = embedding
-            .data
-            .join(format!("{}.dead.ndjson", pipeline.name));
-        replaced.push(format!(
-            "dead letters: the file {} in place of a topic",
-            path.display()
-        ));
-        pipeline.dead_letters = DeadLetters::File { path };
-    }
+    dead_letters(&mut pipeline, embedding, &mut replaced);
     Some(Embedded { pipeline, replaced })
+}
+
+/// A topic becomes a file; a table goes along with the journal, to the SQLite file.
+fn dead_letters(pipeline: &mut Pipeline, embedding: &Embedding, replaced: &mut Vec<String>) {
+    match &mut pipeline.dead_letters {
+        DeadLetters::Kafka { .. } => {
+            let path = embedding
+                .data
+                .join(format!("{}.dead.ndjson", pipeline.name));
+            replaced.push(format!(
+                "dead letters: the file {} in place of a topic",
+                path.display()
+            ));
+            pipeline.dead_letters = DeadLetters::File { path };
+        }
+        DeadLetters::Table { table } => {
+            if let Some((_, plain)) = table.rsplit_once('.') {
+                let tables = pipeline.sinks.iter().flat_map(|sink| sink.kind.tables());
+                let taken = |other: &Table| other.table.eq_ignore_ascii_case(plain);
+                let name = if tables.into_iter().any(taken) {
+                    table.replace('.', "_")
+                } else {
+                    plain.to_owned()
+                };
+                replaced.push(format!(
+                    "dead letters: the table `{table}` is called `{name}`"
+                ));
+                *table = name;
+            }
+        }
+        DeadLetters::File { .. } => {}
+    }
 }
 
 /// Puts a generator in Kafka's place, and does what `embedding` says to one that is there already.
@@ -427,6 +450,28 @@ mod tests {
         assert_eq!(path, ours);
         let line = "checkpoints: the folder data/shop.checkpoints in place of the bucket `bucket`";
         assert_eq!(replaced, [line]);
+    }
+
+    #[test]
+    fn a_table_of_dead_letters_goes_along_to_the_file() {
+        let kafka = "type = \"kafka\"\nbrokers = \"x:1\"\ntopic = \"t\"";
+        let table =
+            |name: &str| format!("{{ from = \"source\", table = \"{name}\", key = [\"id\"] }}");
+        let embedded_table = |tables: &[&str], letters: &str| {
+            let tables: Vec<String> = tables.iter().map(|name| table(name)).collect();
+            let tables = tables.join(", ");
+            let sink = format!("type = \"postgres\"\nurl = \"postgres://x\"\ntables = [{tables}]");
+            let letters = format!("type = \"postgres\"\n{letters}");
+            let embedded = embedded(parsed(kafka, &sink, &letters), &embedding());
+            match embedded.pipeline.dead_letters {
+                DeadLetters::Table { table } => table,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(embedded_table(&["t"], ""), "wasmill_dead_letters");
+        assert_eq!(embedded_table(&["t"], "table = \"ops.letters\""), "letters");
+        let taken = embedded_table(&["public.letters"], "table = \"ops.letters\"");
+        assert_eq!(taken, "ops_letters");
     }
 
     #[test]

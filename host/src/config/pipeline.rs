@@ -451,6 +451,17 @@ pub enum DeadLetters {
         /// created when it is missing
         path: PathBuf,
     },
+    /// `type = "postgres"` or `"sqlite"`: a table beside those of the sink that keeps the journal,
+    /// written in its transactions
+    Table {
+        /// its name, in PostgreSQL perhaps with a schema; created when it is missing
+        table: String,
+    },
+}
+
+impl DeadLetters {
+    /// The table of `type = "postgres"` and `"sqlite"` where nobody names another one.
+    pub const TABLE: &'static str = "wasmill_dead_letters";
 }
 
 impl fmt::Debug for DeadLetters {
@@ -467,6 +478,7 @@ impl fmt::Debug for DeadLetters {
                 .field("properties", &PropertyNames(properties))
                 .finish(),
             Self::File { path } => f.debug_struct("File").field("path", path).finish(),
+            Self::Table { table } => f.debug_struct("Table").field("table", table).finish(),
         }
     }
 }

@@ -10,7 +10,7 @@ use arrow_array::types::{
 use arrow_array::{Array, RecordBatch};
 
 use super::*;
-use crate::record::Partition;
+use crate::record::{Partition, RawHeaders};
 
 fn column(name: &str, from: &str, ty: &str) -> SourceColumn {
     let (ty, nullable) = match ty.strip_suffix('?') {
@@ -46,6 +46,7 @@ fn batch(values: &[&[u8]]) -> RawBatch {
             timestamp_ms: Some(1_700_000_000_123),
             key: Some(b"key"),
             value: Some(value),
+            headers: RawHeaders::default(),
         });
     }
     batch
@@ -298,6 +299,7 @@ fn a_tombstone_is_rejected() {
         timestamp_ms: None,
         key: None,
         value: None,
+        headers: RawHeaders::default(),
     });
     let mut rejected = Vec::new();
     let rows = Decoder::new(&[]).decode(&batch, &BTreeSet::new(), &mut rejected);
@@ -341,6 +343,7 @@ fn a_records_envelope_can_be_columns() {
         timestamp_ms,
         key,
         value: Some(b"{}"),
+        headers: RawHeaders::default(),
     };
     let mut batch = RawBatch::default();
     batch.push(record(41, Some(&b"\xc3\xa9"[..]), Some(1_700_000_000_123)));

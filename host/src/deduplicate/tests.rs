@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 
 use super::*;
-use crate::record::RawRecord;
+use crate::record::{RawHeaders, RawRecord};
 use crate::schema::DataType;
 
 fn schema() -> Schema {
@@ -33,6 +33,7 @@ fn batch(of: &[(u32, Option<&str>, i64)]) -> (RawBatch, Rows) {
             offset,
         };
         raw.push(RawRecord {
+            headers: RawHeaders::default(),
             origin,
             timestamp_ms: None,
             key: None,

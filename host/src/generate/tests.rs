@@ -12,7 +12,7 @@ use super::plan::{Plan, Stop};
 use super::*;
 use crate::decode::Decoder;
 use crate::decode::tests::sales_columns;
-use crate::record::{Partition, RawBatch, RawRecord, Rejection, Rows};
+use crate::record::{Partition, RawBatch, RawHeaders, RawRecord, Rejection, Rows};
 
 fn generator(bad_share: f64) -> Generator {
     Generator::new(Settings {
@@ -41,6 +41,7 @@ fn decode(records: &[Generated<'_>]) -> (Rows, Vec<Rejection>) {
             timestamp_ms: None,
             key: None,
             value: rendered(record).as_deref(),
+            headers: RawHeaders::default(),
         });
     }
     let mut rejected = Vec::new();

@@ -195,7 +195,7 @@ impl LedgerTask {
         self.monitor.add_dead_letters(&refused);
         let mut patience = Patience::new(self.monitor.waits(), self.ledger.name()).on_epoch(epoch);
         while let Err(error) = patience
-            .watch(self.ledger.confirm(&sink, epoch, bytes))
+            .watch(self.ledger.confirm(&sink, epoch, &refused, bytes))
             .await
         {
             self.monitor.sink_retried(0);

@@ -2,7 +2,7 @@
 
 use super::{PipelineError, Plan};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::config::{Pipeline, SinkKind, SourceKind};
+use crate::config::{DeadLetters, Pipeline, SinkKind};
 use crate::dead_letter::{self, DeadLetterSink};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresLedger;
@@ -50,10 +50,7 @@ impl Endpoints {
         };
         let source =
             source::open(&pipeline.source, &pipeline.name).map_err(PipelineError::Source)?;
-        let topic = match &pipeline.source.kind {
-            SourceKind::Kafka(kafka) => kafka.topic.as_str(),
-            SourceKind::File { .. } | SourceKind::Generator(_) => "",
-        };
+        let topic = dead_letter::source_topic(pipeline);
         let dead_letters =
             dead_letter::open(&pipeline.dead_letters, topic).map_err(sink_error("dead letters"))?;
         let mut ledger: Option<Box<dyn Ledger>> = None;
@@ -62,14 +59,22 @@ impl Endpoints {
             match &sink.kind {
                 SinkKind::Postgres { url, .. } => {
                     let tables = plan.tables().to_vec();
-                    let opened = PostgresLedger::new(&sink.name, &pipeline.name, url, tables)
+                    let mut opened = PostgresLedger::new(&sink.name, &pipeline.name, url, tables)
                         .map_err(sink_error(&sink.name))?;
+                    if let DeadLetters::Table { table } = &pipeline.dead_letters {
+                        let keeping = opened.keeping_letters(table, topic);
+                        opened = keeping.map_err(sink_error("dead letters"))?;
+                    }
                     ledger = Some(Box::new(opened));
                 }
                 SinkKind::Sqlite { path, .. } => {
                     let tables = plan.tables().to_vec();
-                    let opened = SqliteLedger::new(&sink.name, &pipeline.name, path, tables)
+                    let mut opened = SqliteLedger::new(&sink.name, &pipeline.name, path, tables)
                         .map_err(sink_error(&sink.name))?;
+                    if let DeadLetters::Table { table } = &pipeline.dead_letters {
+                        let keeping = opened.keeping_letters(table, topic);
+                        opened = keeping.map_err(sink_error("dead letters"))?;
+                    }
                     ledger = Some(Box::new(opened));
                 }
                 SinkKind::Elasticsearch { url, .. } => {

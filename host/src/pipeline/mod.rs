@@ -166,21 +166,27 @@ pub async fn run(
     }
     let mut refused = Refusals::default();
     loop {
-        match run_once(pipeline, plan, connect, options, &refused).await {
-            // What follows them was made with them: from the last commit on, all is made again.
-            Err(PipelineError::Sink {
+        let ended = run_once(pipeline, plan, connect, options, &refused).await;
+        let Err(PipelineError::Sink {
+            sink,
+            source: SinkError::Refused(records),
+        }) = ended
+        else {
+            return ended;
+        };
+        let known = refused.len();
+        let new = records.iter().map(|r| (r.origin, r.reason.clone()));
+        Arc::make_mut(&mut refused).extend(new);
+        let error = SinkError::Refused(records);
+        // What is refused although it was left out is something else: its dead letter, perhaps.
+        if refused.len() == known || options.stop.is_cancelled() {
+            return Err(PipelineError::Sink {
                 sink,
-                source: error @ SinkError::Refused(_),
-            }) if !options.stop.is_cancelled() => {
-                tracing::warn!(sink, %error, "making the epoch again without them");
-                let SinkError::Refused(records) = error else {
-                    continue;
-                };
-                Arc::make_mut(&mut refused)
-                    .extend(records.into_iter().map(|r| (r.origin, r.reason)));
-            }
-            ended => return ended,
+                source: error,
+            });
         }
+        // What follows them was made with them: from the last checkpoint on, all is made again.
+        tracing::warn!(sink, %error, "making the epoch again without them");
     }
 }
 

@@ -408,6 +408,7 @@ impl Rejected {
             let record = raw.get(rejection.record as usize);
             left_out.push(DeadLetter {
                 origin: record.origin,
+                document: None,
                 stage: names.stage.to_string(),
                 component: names.component.as_ref().map(ToString::to_string),
                 column: rejection.column,
@@ -415,6 +416,7 @@ impl Rejected {
                 reason: rejection.reason,
                 timestamp_ms: record.timestamp_ms,
                 key: record.key.map(<[u8]>::to_vec),
+                headers: record.headers.to_owned(),
                 value: record.value.map(<[u8]>::to_vec),
             });
         }

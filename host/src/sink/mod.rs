@@ -15,6 +15,7 @@ pub mod latest;
 
 mod definition;
 mod journal;
+mod letters;
 mod times;
 
 pub mod elasticsearch;
@@ -197,8 +198,10 @@ pub trait Ledger: Sink {
     /// [`SinkError`].
     async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError>;
 
-    /// Notes that another sink has made `epoch` durable, and with it how long the dead-letter file
-    /// is that has the rows which the sink refused.
+    /// Notes that another sink has made `epoch` durable but for the rows that it `refused`. A ledger
+    /// that keeps the dead letters writes these in the same transaction, once however often this is
+    /// called. Else they are in the dead letters already, and if that is a file, it has
+    /// `dead_letter_bytes` now.
     ///
     /// # Errors
     ///
@@ -207,6 +210,7 @@ pub trait Ledger: Sink {
         &mut self,
         sink: &str,
         epoch: EpochId,
+        refused: &[DeadLetter],
         dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError>;
 

@@ -24,7 +24,9 @@ impl Budget {
     /// record is taken whatever its size (and then alone), so that a large one cannot hold up its
     /// partition.
     pub(super) fn take(&mut self, record: RawRecord<'_>, into: &mut RawBatch) -> bool {
-        let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let size = record.key.map_or(0, <[u8]>::len)
+            + record.value.map_or(0, <[u8]>::len)
+            + record.headers.byte_len();
         if self.records == 0 || (size > self.bytes && !self.is_untouched) {
             return false;
         }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
-use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
+use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
 
 /// Bytes read at once.
 const CHUNK: usize = 256 << 10;
@@ -248,6 +248,7 @@ impl Tail {
                 timestamp_ms: None,
                 key: None,
                 value: Some(line),
+                headers: RawHeaders::default(),
             };
             if !line.is_empty() && !budget.take(record, into) {
                 return Stop::Full;

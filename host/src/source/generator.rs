@@ -31,7 +31,7 @@ use super::budget::Budget;
 use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
 use crate::config;
 use crate::generate::{Generator, Settings};
-use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
+use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
 
 /// Records of each partition that differ from all others of their seed.
 const OFFSETS_MAX: i64 = 1 << 44;
@@ -143,6 +143,7 @@ impl GeneratorSource {
                 timestamp_ms: Some(record.transaction().transaction_date_micros / 1_000),
                 key: Some(record.transaction().transaction_id.as_bytes()),
                 value: has_value.then_some(&self.value[..]),
+                headers: RawHeaders::default(),
             };
             is_full = !budget.take(raw, into);
             offset += i64::from(!is_full);

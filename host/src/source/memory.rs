@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::budget::Budget;
 use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
-use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
+use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
 
 /// One record to append.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -159,6 +159,7 @@ impl Log {
                 timestamp_ms: record.timestamp_ms,
                 key: record.key.as_deref(),
                 value: record.value.as_deref(),
+                headers: RawHeaders::default(),
             };
             if *offset >= bound || !budget.take(raw, into) {
                 return position.max(bound.min(*offset));

@@ -63,7 +63,7 @@ pub struct PartitionRange {
 pub struct PollLimit {
     /// records
     pub records_max: usize,
-    /// bytes of keys and values; a single larger record is still delivered, alone
+    /// bytes of keys, values and headers; a single larger record is still delivered, alone
     pub bytes_max: usize,
     /// returns at the latest after this, with what there is
     pub wait_max: Duration,

@@ -1,4 +1,4 @@
-//! Dead letters in a real Kafka.
+//! Dead letters in a real Kafka, and in the tables of ledgers: what their contract does not ask of all.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,10 +12,16 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use wasmill::config::DeadLetters;
 use wasmill::dead_letter::{self, DeadLetterSink};
-use wasmill::record::{Cause, DeadLetter, Origin, Partition};
-use wasmill::sink::SinkError;
+use wasmill::epoch::EpochOutput;
+use wasmill::record::{Cause, DeadLetter, Origin, Partition, RecordHeader};
+use wasmill::sink::postgres::PostgresLedger;
+use wasmill::sink::sqlite::SqliteLedger;
+use wasmill::sink::table::TableTarget;
+use wasmill::sink::{Ledger, Sink, SinkError};
 
 use crate::support;
+use crate::support::postgres::Database;
+use crate::support::rows::{self, batch_from, row};
 
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -49,6 +55,8 @@ fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
             partition: Partition(3),
             offset,
         },
+        document: None,
+        headers: Vec::new(),
         stage: "decode".into(),
         component: None,
         cause: Cause::Malformed,
@@ -56,6 +64,13 @@ fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
         reason: "not JSON".into(),
         timestamp_ms: None,
         key: None,
+        value: value.map(<[u8]>::to_vec),
+    }
+}
+
+fn header(name: &str, value: Option<&[u8]>) -> RecordHeader {
+    RecordHeader {
+        name: name.to_owned(),
         value: value.map(<[u8]>::to_vec),
     }
 }
@@ -118,6 +133,10 @@ async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() 
         column: Some("währung".into()),
         timestamp_ms: Some(1_767_132_194_299),
         key: Some(vec![0, 0xff]),
+        headers: vec![
+            header("trace", Some(b"7")),
+            header("wasmill-stage", Some(b"forged")),
+        ],
         ..letter(7, Some(b"\xff not UTF-8"))
     };
     let written = sink.write(&[full, letter(8, None)]).await.unwrap();
@@ -131,12 +150,16 @@ async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() 
             .map(|(name, value)| (format!("wasmill-{name}"), value.to_vec()))
             .collect()
     };
+    let with_trace = |mut headers: BTreeMap<String, Vec<u8>>| {
+        headers.insert("trace".into(), b"7".to_vec());
+        headers
+    };
     assert_eq!(
         letters[0],
         Letter {
             key: "sales/3/7/decode".into(),
             value: Some(b"\xff not UTF-8".to_vec()),
-            headers: headers(&[
+            headers: with_trace(headers(&[
                 ("reason", b"not JSON"),
                 ("stage", b"decode"),
                 ("component", b"currency"),
@@ -146,7 +169,7 @@ async fn a_letter_is_a_message_with_the_records_bytes_and_the_rest_in_headers() 
                 ("offset", b"7"),
                 ("timestamp", b"1767132194299"),
                 ("key", &[0, 0xff]),
-            ]),
+            ])),
         }
     );
     assert_eq!(
@@ -226,4 +249,105 @@ async fn a_topic_name_that_kafka_does_not_take_is_refused() {
         .await
         .unwrap_err();
     assert!(matches!(error, SinkError::Permanent(_)), "{error}");
+}
+
+/// An epoch with a row of this count, and a letter.
+fn epoch(number: u64, count: i64) -> EpochOutput {
+    let rows = [row("a", count)];
+    EpochOutput {
+        dead_letters: vec![letter(number.cast_signed(), Some(b"x"))],
+        ..rows::epoch(number, vec![batch_from(0, &rows)])
+    }
+}
+
+fn sales() -> Vec<TableTarget> {
+    vec![TableTarget::new(&rows::table("sales"), &rows::schema()).unwrap()]
+}
+
+/// Writes epochs to a ledger that is prepared and whose table takes no count of 100.
+async fn rolled_back_and_written_again(
+    ledger: &mut dyn Ledger,
+    mend: impl AsyncFn(),
+    letters: impl AsyncFn() -> i64,
+) {
+    ledger.claim(&serde_json::json!({}), &[]).await.unwrap();
+    let _ = ledger.write(&epoch(1, 1)).await.unwrap();
+    let error = ledger.write(&epoch(2, 100)).await.unwrap_err();
+    assert!(matches!(error, SinkError::Permanent(_)), "{error}");
+    assert_eq!(letters().await, 1);
+    mend().await;
+    let _ = ledger.write(&epoch(2, 100)).await.unwrap();
+    let _ = ledger.write(&epoch(2, 100)).await.unwrap();
+    assert_eq!(letters().await, 2);
+}
+
+#[tokio::test]
+async fn letters_are_rolled_back_with_their_epoch_in_postgres() {
+    let database = Database::fresh().await;
+    let ledger = PostgresLedger::new("db", "shop", &database.secret(), sales()).unwrap();
+    let mut ledger = ledger.keeping_letters("letters", "sales").unwrap();
+    ledger.prepare().await.unwrap();
+    let sql = "ALTER TABLE sales ADD CONSTRAINT small CHECK (count < 100)";
+    database.rows(sql).await;
+    rolled_back_and_written_again(
+        &mut ledger,
+        async || {
+            database
+                .rows("ALTER TABLE sales DROP CONSTRAINT small")
+                .await;
+        },
+        async || {
+            let count = database.value("SELECT count(*) FROM letters").await;
+            count.parse().unwrap()
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn letters_are_rolled_back_with_their_epoch_in_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.sqlite3");
+    let ledger = SqliteLedger::new("db", "shop", &path, sales()).unwrap();
+    let mut ledger = ledger.keeping_letters("letters", "sales").unwrap();
+    ledger.prepare().await.unwrap();
+    let file = || rusqlite::Connection::open(&path).unwrap();
+    // The letters are written after the rows, so it is they that meet the refusal.
+    let refuse = "CREATE TRIGGER small BEFORE INSERT ON letters WHEN NEW.record_offset = 2
+                  BEGIN SELECT RAISE(ABORT, 'no'); END";
+    file().execute_batch(refuse).unwrap();
+    rolled_back_and_written_again(
+        &mut ledger,
+        async || file().execute_batch("DROP TRIGGER small").unwrap(),
+        async || {
+            let sql = "SELECT count(*) FROM letters";
+            file().query_row(sql, [], |row| row.get(0)).unwrap()
+        },
+    )
+    .await;
+    let sql = "SELECT count FROM sales";
+    let count: i64 = file().query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 100);
+}
+
+#[tokio::test]
+async fn another_table_of_that_name_is_refused_with_every_difference() {
+    let database = Database::fresh().await;
+    database
+        .rows("CREATE TABLE letters (pipeline text PRIMARY KEY, reason bytea NOT NULL)")
+        .await;
+    let ledger = PostgresLedger::new("db", "shop", &database.secret(), Vec::new()).unwrap();
+    let mut ledger = ledger.keeping_letters("letters", "sales").unwrap();
+    for error in [ledger.check().await, ledger.prepare().await] {
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("table `letters` does not fit stream `dead letters`"),
+            "{error}"
+        );
+        assert!(
+            error.contains("column `record_offset` is missing"),
+            "{error}"
+        );
+        assert!(error.contains("column `reason` is bytea"), "{error}");
+    }
 }

@@ -134,6 +134,16 @@ async fn a_document_that_is_refused_becomes_a_dead_letter_and_its_neighbours_are
     );
     let value: Value = serde_json::from_slice(letter.value.as_ref().unwrap()).unwrap();
     assert_eq!(value, json!({ "id": "nan", "count": 2, "ratio": "NaN" }));
+    let documents: Vec<_> = refused
+        .iter()
+        .map(|letter| letter.document.as_deref().unwrap())
+        .collect();
+    assert_eq!(documents[0], format!("{}/nan", index.name));
+    assert!(
+        documents[1].starts_with(&format!("{}/sha256:", index.name)),
+        "{}",
+        documents[1]
+    );
     assert!(refused[1].reason.contains("513 bytes"));
     assert!(refused[2].reason.contains("failed to parse date field"));
     index.remove().await;

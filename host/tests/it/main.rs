@@ -19,8 +19,10 @@ mod postgres;
 mod sink_contract;
 mod sqlite;
 
+mod dead_letter_commands;
 mod dead_letters;
 mod deduplicate;
+mod letter_contract;
 
 mod generator;
 

@@ -198,7 +198,10 @@ async fn a_host_that_was_overtaken_writes_nothing_more(harness: &impl LedgerHarn
         .await
         .unwrap_err();
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
-    let error = old.confirm("search", EpochId(1), None).await.unwrap_err();
+    let error = old
+        .confirm("search", EpochId(1), &[], None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
 
     assert_eq!(harness.rows().await, stored(&[row("a", 1)]));
@@ -256,7 +259,7 @@ async fn confirmations_of_other_sinks_are_kept(harness: &impl LedgerHarness) {
         write(&mut *ledger, &epoch(number, vec![])).await;
     }
     ledger
-        .confirm("search", EpochId(1), Some(47))
+        .confirm("search", EpochId(1), &[], Some(47))
         .await
         .unwrap();
     let found = claim(&mut *harness.open_ledger().await).await;
@@ -320,11 +323,17 @@ async fn the_journal_forgets_what_checkpoints_and_sinks_no_longer_need(
         let journal = ledger.journal(EpochId(0)).await.unwrap();
         journal.iter().map(|entry| entry.epoch.0).collect()
     };
-    ledger.confirm("search", EpochId(4), None).await.unwrap();
+    ledger
+        .confirm("search", EpochId(4), &[], None)
+        .await
+        .unwrap();
     ledger.checkpointed(EpochId(7)).await.unwrap();
     // The first one says where everything began, and the sink goes on after epoch 4.
     assert_eq!(numbers(&mut *ledger).await, [1, 4, 5, 6, 7, 8, 9]);
-    ledger.confirm("search", EpochId(9), None).await.unwrap();
+    ledger
+        .confirm("search", EpochId(9), &[], None)
+        .await
+        .unwrap();
     ledger.checkpointed(EpochId(7)).await.unwrap();
     assert_eq!(numbers(&mut *ledger).await, [1, 7, 8, 9]);
     assert_eq!(claim(&mut *ledger).await.epoch, EpochId(9));
@@ -338,7 +347,7 @@ async fn a_host_that_was_overtaken_forgets_nothing(harness: &impl LedgerHarness)
     }
     let mut new = harness.open_ledger().await;
     claim(&mut *new).await;
-    new.confirm("search", EpochId(3), None).await.unwrap();
+    new.confirm("search", EpochId(3), &[], None).await.unwrap();
     let error = old.checkpointed(EpochId(3)).await.unwrap_err();
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
     assert_eq!(new.journal(EpochId(0)).await.unwrap().len(), 3);

@@ -231,8 +231,14 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
     let ids = |journal: Vec<JournalEntry>| -> Vec<u64> {
         journal.iter().map(|entry| entry.epoch.0).collect()
     };
-    ledger.confirm("search", EpochId(2), None).await.unwrap();
-    ledger.confirm("search", EpochId(1), None).await.unwrap();
+    ledger
+        .confirm("search", EpochId(2), &[], None)
+        .await
+        .unwrap();
+    ledger
+        .confirm("search", EpochId(1), &[], None)
+        .await
+        .unwrap();
     write(&mut ledger, &epoch(4, vec![])).await;
     ledger.checkpointed(EpochId(4)).await.unwrap();
     assert_eq!(ids(ledger.journal(EpochId(0)).await.unwrap()), [1, 2, 3, 4]);

@@ -14,7 +14,7 @@ use arrow_select::filter::filter_record_batch;
 
 use crate::config::SourceColumn;
 use crate::decode::Decoder;
-use crate::record::{Origin, Partition, RawBatch, RawRecord, Rows};
+use crate::record::{Origin, Partition, RawBatch, RawHeaders, RawRecord, Rows};
 use crate::sink::elasticsearch::Documents;
 
 /// A file of rows beyond this is a mistake.
@@ -67,6 +67,7 @@ impl RowsFile {
                 timestamp_ms: None,
                 key: None,
                 value: Some(line),
+                headers: RawHeaders::default(),
             });
         }
         Ok(Self {

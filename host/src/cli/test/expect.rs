@@ -17,7 +17,7 @@ use crate::cli::subject::columns::as_json_fields;
 use crate::cli::subject::rows::{self, RowsFile};
 use crate::cli::terminal;
 use crate::decode::Decoder;
-use crate::record::{Origin, Partition, RawBatch, RawRecord};
+use crate::record::{Origin, Partition, RawBatch, RawHeaders, RawRecord};
 use crate::schema::{DataType, Field, Schema};
 
 /// Lines around a difference.
@@ -94,6 +94,7 @@ fn canonical(file: &RowsFile, output: &Schema) -> Vec<String> {
                 timestamp_ms: None,
                 key: None,
                 value: Some(text),
+                headers: RawHeaders::default(),
             });
         }
         lines.push(String::from_utf8_lossy(text).trim().to_owned());

@@ -342,6 +342,12 @@ impl<'a> Section<'a> {
             .collect()
     }
 
+    /// Where the value of a key stands, or else the table. Does not count as asking for it.
+    pub(super) fn span_of(&self, key: &str) -> Span {
+        let value = self.table.get(key);
+        value.map_or_else(|| self.span.clone(), Spanned::span)
+    }
+
     /// Whether there is such a key. Does not count as asking for it.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

@@ -2,7 +2,8 @@
 
 use insta::assert_snapshot;
 
-use super::refused;
+use super::{accepted, refused, with};
+use crate::config::DeadLetters;
 
 const KAFKA: &str = "type = \"kafka\"\nbrokers = \"localhost:9092\"\ntopic = \"sales\"\n";
 const FILE: &str = "type = \"file\"\npaths = [\"a.ndjson\"]\n";
@@ -13,6 +14,13 @@ const DEAD: (&str, &str) = (
     "type = \"kafka\"\ntopic = \"sales.dead\"",
     "type = \"file\"\npath = \"dead\"",
 );
+/// The dead letters of the right pipeline.
+const LETTERS: &str = "type = \"kafka\"\ntopic = \"sales.dead\"";
+
+fn refused_letters(settings: &str) -> String {
+    refused(&[(LETTERS, settings)])
+}
+
 /// Columns that generated sales have.
 const SALES: [(&str, &str); 3] = [
     (
@@ -32,11 +40,65 @@ fn refused_generator(settings: &str) -> String {
 }
 
 #[test]
-fn dead_letters_of_a_later_version_are_told_apart_from_unknown_ones() {
-    assert_snapshot!(refused(&[(
-        "type = \"kafka\"\ntopic = \"sales.dead\"",
-        "type = \"postgres\""
-    )]));
+fn dead_letters_of_an_unknown_type_are_refused() {
+    assert_snapshot!(refused_letters("type = \"postgresql\""));
+}
+
+#[test]
+fn a_table_of_dead_letters_is_where_the_journal_is() {
+    assert_snapshot!(refused_letters("type = \"sqlite\""));
+}
+
+#[test]
+fn a_table_of_dead_letters_has_no_rows() {
+    assert_snapshot!(refused_letters("type = \"postgres\"\ntable = \"sales\""));
+}
+
+#[test]
+fn a_table_of_dead_letters_is_none_of_the_journal() {
+    assert_snapshot!(refused_letters(
+        "type = \"postgres\"\ntable = \"wasmill_state\""
+    ));
+}
+
+#[test]
+fn a_table_of_dead_letters_in_a_file_has_no_schema() {
+    let file = "type = \"sqlite\"\npath = \"sales.sqlite3\"";
+    assert_snapshot!(refused(&[
+        (
+            "type = \"postgres\"\nurl = \"postgres://me:hunter2@db/shop\"",
+            file
+        ),
+        (LETTERS, "type = \"sqlite\"\ntable = \"ops.letters\""),
+    ]));
+}
+
+#[test]
+fn keys_of_other_dead_letters_are_told_apart_from_unknown_ones() {
+    assert_snapshot!(refused_letters(
+        "type = \"postgres\"\ntopic = \"dead\"\npath = \"dead\"\ntabel = \"dead\""
+    ));
+}
+
+#[test]
+fn dead_letters_are_in_a_table_of_the_journals_database() {
+    for (settings, expected) in [
+        ("type = \"postgres\"", "wasmill_dead_letters"),
+        (
+            "type = \"postgres\"\ntable = \"wasmill_dead_letters\"",
+            "wasmill_dead_letters",
+        ),
+        (
+            "type = \"postgres\"\ntable = \"ops.letters\"",
+            "ops.letters",
+        ),
+    ] {
+        let pipeline = accepted(&with(&[(LETTERS, settings)]));
+        let DeadLetters::Table { table } = &pipeline.dead_letters else {
+            panic!("{:?}", pipeline.dead_letters);
+        };
+        assert_eq!(table, expected);
+    }
 }
 
 #[test]

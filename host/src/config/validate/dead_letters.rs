@@ -1,11 +1,16 @@
 //! `[dead_letters]`: where records go that could not be used.
+//!
+//! A table of dead letters belongs to the sink that keeps the journal, so it is looked at again when
+//! the sinks are known.
 
 use std::path::Path;
 
 use super::names;
 use super::source::properties;
-use crate::config::reader::{Section, Text};
-use crate::config::{DeadLetters, Diagnostic, KafkaSource, Source, SourceKind};
+use crate::config::reader::{Reader, Section, Text};
+use crate::config::{
+    DeadLetters, Diagnostic, KafkaSource, Sink, SinkKind, Source, SourceKind, Span, Table,
+};
 
 /// Properties of a producer that the host sets: others would lose letters.
 const OWN_PROPERTIES: [(&str, &str); 5] = [
@@ -23,6 +28,29 @@ const OWN_PROPERTIES: [(&str, &str); 5] = [
 enum Type {
     Kafka,
     File,
+    Postgres,
+    Sqlite,
+}
+
+impl Type {
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Kafka => "type = \"kafka\"",
+            Self::File => "type = \"file\"",
+            Self::Postgres => "type = \"postgres\"",
+            Self::Sqlite => "type = \"sqlite\"",
+        }
+    }
+}
+
+/// Valid dead letters, and where they stand.
+pub(super) struct Read {
+    pub(super) settings: DeadLetters,
+    ty: Type,
+    /// of their type
+    span: Span,
+    /// of their table, if it is named
+    table: Option<Span>,
 }
 
 /// `source` is `None` when it is faulty itself.
@@ -30,30 +58,84 @@ pub(super) fn dead_letters(
     mut section: Section<'_>,
     source: Option<&Source>,
     base: &Path,
-) -> Option<DeadLetters> {
-    let ty = section.required_choice(
-        "type",
-        &[
-            ("kafka", Some(Type::Kafka)),
-            ("file", Some(Type::File)),
-            ("postgres", None),
-        ],
-    );
-    match ty? {
-        Type::Kafka => {
-            let letters = kafka(&mut section, source);
-            section.finish_knowing(&[("path", "type = \"file\"")]);
-            letters
+) -> Option<Read> {
+    let choices = [
+        ("postgres", Some(Type::Postgres)),
+        ("sqlite", Some(Type::Sqlite)),
+        ("kafka", Some(Type::Kafka)),
+        ("file", Some(Type::File)),
+    ];
+    let ty = section.required_choice("type", &choices)?;
+    let span = section.span_of("type");
+    let mut table = None;
+    let settings = match ty {
+        Type::Kafka => kafka(&mut section, source),
+        Type::File => section.required_text("path").map(|path| DeadLetters::File {
+            path: base.join(path.value),
+        }),
+        Type::Postgres | Type::Sqlite => {
+            table = section.has("table").then(|| section.span_of("table"));
+            self::table(&mut section)
         }
-        Type::File => {
-            let path = section.required_text("path");
-            let kafka = "type = \"kafka\"";
-            let elsewhere = ["brokers", "topic", "properties"].map(|key| (key, kafka));
-            section.finish_knowing(&elsewhere);
-            Some(DeadLetters::File {
-                path: base.join(path?.value),
-            })
-        }
+    };
+    let in_table = "type = \"postgres\" or \"sqlite\"";
+    let elsewhere = ["brokers", "topic", "properties"].map(|key| (key, Type::Kafka.shown()));
+    let others = [("path", Type::File.shown()), ("table", in_table)];
+    section.finish_knowing(&[&elsewhere[..], &others].concat());
+    Some(Read {
+        settings: settings?,
+        ty,
+        span,
+        table,
+    })
+}
+
+fn table(section: &mut Section<'_>) -> Option<DeadLetters> {
+    let table = match section.text("table") {
+        Some(text) => names::table(section, "table", text, &[DeadLetters::TABLE])?.value,
+        None if section.has("table") => return None,
+        None => DeadLetters::TABLE.to_owned(),
+    };
+    Some(DeadLetters::Table { table })
+}
+
+/// Reports a table that no sink can have, given all sinks without fault.
+pub(super) fn fits_the_sinks(reader: &Reader<'_>, letters: &Read, sinks: &[Sink]) {
+    let DeadLetters::Table { table } = &letters.settings else {
+        return;
+    };
+    let keeps = |sink: &&Sink| !matches!(sink.kind, SinkKind::Elasticsearch { .. });
+    let Some(ledger) = sinks.iter().find(keeps) else {
+        return;
+    };
+    let theirs = match ledger.kind {
+        SinkKind::Postgres { .. } => Type::Postgres,
+        SinkKind::Sqlite { .. } | SinkKind::Elasticsearch { .. } => Type::Sqlite,
+    };
+    if letters.ty.shown() != theirs.shown() {
+        let message = format!(
+            "dead letters of `{}` need a sink of that type, which keeps the journal",
+            letters.ty.shown()
+        );
+        reader.push(
+            Diagnostic::error(message)
+                .at(&letters.span)
+                .also(&ledger.span, "the journal is kept here")
+                .help(format!("write `{}`", theirs.shown())),
+        );
+    }
+    let place = letters.table.as_ref().unwrap_or(&letters.span);
+    if matches!(theirs, Type::Sqlite) && table.contains('.') {
+        let message = format!("the table `{table}` has a schema, and SQLite has none");
+        let help = "leave the schema out, or join it to the name with `_`";
+        reader.push(Diagnostic::error(message).at(place).help(help));
+    }
+    let same = |filled: &&Table| filled.table.eq_ignore_ascii_case(table);
+    if let Some(filled) = ledger.kind.tables().iter().find(same) {
+        let message =
+            format!("the table `{table}` is filled with rows, and cannot have dead letters");
+        let diagnostic = Diagnostic::error(message).at(place);
+        reader.push(diagnostic.also(&filled.span, "the rows are said here"));
     }
 }
 

@@ -66,6 +66,9 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         aggregates,
     } = stages::chain(transforms, aggregates, &streams, &components);
     let sinks = sinks::sinks(reader, sinks, &streams, base);
+    if let Some(letters) = &dead_letters {
+        dead_letters::fits_the_sinks(reader, letters, &sinks);
+    }
 
     if reader.has_errors() {
         return None;
@@ -81,7 +84,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         transforms,
         aggregates,
         sinks,
-        dead_letters: dead_letters?,
+        dead_letters: dead_letters?.settings,
         admin,
         places: Places::of(root),
     };

@@ -41,13 +41,13 @@ pub(super) fn column(section: &Section<'_>, key: &str, text: Text) -> Option<Tex
     )
 }
 
-/// A table of PostgreSQL, perhaps with its schema.
-pub(super) fn table(section: &Section<'_>, key: &str, text: Text) -> Option<Text> {
+/// A table of PostgreSQL, perhaps with its schema. Only those in `own` may have a name of ours.
+pub(super) fn table(section: &Section<'_>, key: &str, text: Text, own: &[&str]) -> Option<Text> {
     let (schema, table) = match text.value.split_once('.') {
         Some((schema, table)) => (Some(schema), table),
         None => (None, text.value.as_str()),
     };
-    if table.starts_with("wasmill_") {
+    if !own.contains(&table) && table.starts_with("wasmill_") {
         let message = format!("`{key}` begins with `wasmill_`: those tables are the journal's");
         section
             .reader

@@ -218,7 +218,7 @@ fn url(section: &mut Section<'_>, schemes: &[&str]) -> Option<Secret> {
 fn table(mut section: Section<'_>, streams: &Streams, names: &mut Vec<Text>) -> Option<Table> {
     let from = streams.from(&mut section, By::Sink);
     let table = section.required_text("table");
-    let table = table.and_then(|text| names::table(&section, "table", text));
+    let table = table.and_then(|text| names::table(&section, "table", text, &[]));
     names.extend(table.clone());
     let key = section.required_texts("key").and_then(|key| {
         if key.is_empty() {

@@ -32,8 +32,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::epochs::EpochLog;
 use self::meters::{
-    CheckpointMeter, Counter, Gauge, KeyMeter, PartitionMeter, RejectionMeter, SinkMeter, StageMeter,
-    StateMeter, Which, tell,
+    CheckpointMeter, Counter, Gauge, KeyMeter, PartitionMeter, RejectionMeter, SinkMeter,
+    StageMeter, StateMeter, Which, tell,
 };
 pub(super) use self::meters::{Pulse, Queue};
 use super::start::Beginning;

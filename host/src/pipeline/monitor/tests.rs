@@ -56,6 +56,8 @@ fn letter(offset: i64, stage: &str, cause: Cause) -> DeadLetter {
             partition: Partition(0),
             offset,
         },
+        document: None,
+        headers: Vec::new(),
         stage: stage.into(),
         component: None,
         column: None,

@@ -193,13 +193,16 @@ impl Ledger for SimulatedLedger {
         &mut self,
         sink: &str,
         epoch: EpochId,
+        refused: &[DeadLetter],
         dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError> {
         let too_much = self.bug == Some(Bug::ConfirmedTooMuch);
         let epoch = if too_much { epoch.next() } else { epoch };
         attempt!(
             self.dice,
-            self.ledger.confirm(sink, epoch, dead_letter_bytes).await
+            self.ledger
+                .confirm(sink, epoch, refused, dead_letter_bytes)
+                .await
         )
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{ColumnFrom, Deduplicate, OnConflict, SourceColumn, Table};
 use crate::epoch::EpochId;
-use crate::record::{Partition, Positions, RawRecord};
+use crate::record::{Partition, Positions, RawHeaders, RawRecord};
 use crate::schema::DataType;
 use crate::sink::postgres;
 use crate::sink::table::TableTarget;
@@ -101,6 +101,7 @@ fn push(batch: &mut RawBatch, origin: Origin, sent: &Sent) {
         Kind::Malformed => format!(r#"{{"id": "{}""#, sent.key),
     };
     batch.push(RawRecord {
+        headers: RawHeaders::default(),
         origin,
         timestamp_ms: None,
         key: None,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::bulk::Request;
+use super::bulk::{Request, Unusable};
 use super::client::{NoAnswer, Reply};
 use super::outcome::{self, Outcome, Verdict};
-use super::{ElasticsearchSink, lock};
+use super::{Destination, ElasticsearchSink, lock};
 use crate::backoff::Backoff;
 use crate::record::DeadLetter;
 use crate::sink::SinkError;
@@ -16,7 +16,7 @@ use crate::sink::SinkError;
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl ElasticsearchSink {
-    /// Sends `request` to `path` and returns when every document is stored or in `refused`.
+    /// Sends `request` to its index and returns when every document is stored or in `refused`.
     ///
     /// Documents that the server is too busy for, or that a block keeps out, are sent again for as
     /// long as it takes; the caller may drop the future.
@@ -27,7 +27,7 @@ impl ElasticsearchSink {
     /// [`SinkError::Permanent`] when no document would be taken.
     pub(super) async fn deliver(
         &self,
-        path: &str,
+        to: Destination<'_>,
         request: Request,
         refused: &mut Vec<DeadLetter>,
     ) -> Result<(), SinkError> {
@@ -37,7 +37,7 @@ impl ElasticsearchSink {
         // More than one after a request was too large and was halved.
         let mut pending = vec![request];
         while let Some(request) = pending.pop() {
-            let reason = match self.send(path, &request).await {
+            let reason = match self.send(to.path, &request).await {
                 Verdict::Stored => {
                     self.recycle(request);
                     answered = Instant::now();
@@ -45,7 +45,7 @@ impl ElasticsearchSink {
                     continue;
                 }
                 Verdict::TooLarge => {
-                    pending.extend(self.halved(&request, refused));
+                    pending.extend(self.halved(to, &request, refused));
                     continue;
                 }
                 Verdict::Stop(reason) => return Err(self.stopped(&reason)),
@@ -58,7 +58,7 @@ impl ElasticsearchSink {
                 }
                 Verdict::Items(outcomes) => {
                     answered = Instant::now();
-                    let (again, reason) = self.sort(&request, outcomes, refused)?;
+                    let (again, reason) = self.sort(to, &request, outcomes, refused)?;
                     if again.len() < request.len() {
                         backoff = Backoff::up_to(WAIT_MAX);
                     }
@@ -100,6 +100,7 @@ impl ElasticsearchSink {
     /// The documents to send again, with the reason of one; the refused ones go to `refused`.
     fn sort(
         &self,
+        to: Destination<'_>,
         request: &Request,
         outcomes: Vec<Outcome>,
         refused: &mut Vec<DeadLetter>,
@@ -113,11 +114,9 @@ impl ElasticsearchSink {
                     again.push(index);
                     why = reason;
                 }
-                Outcome::Refused(reason) => refused.push(self.dead_letter(
-                    request.origin(index),
-                    reason,
-                    request.document(index).to_vec(),
-                )),
+                Outcome::Refused(reason) => {
+                    refused.push(self.refusal(to, request, index, reason));
+                }
                 Outcome::Stop(reason) => return Err(self.stopped(&reason)),
             }
         }
@@ -125,19 +124,41 @@ impl ElasticsearchSink {
     }
 
     /// Two halves of a request that is too large; a single document goes to `refused` instead.
-    fn halved(&self, request: &Request, refused: &mut Vec<DeadLetter>) -> Vec<Request> {
+    fn halved(
+        &self,
+        to: Destination<'_>,
+        request: &Request,
+        refused: &mut Vec<DeadLetter>,
+    ) -> Vec<Request> {
         let count = request.len();
         if count > 1 {
             let middle = count / 2;
             return vec![request.only(middle..count), request.only(0..middle)];
         }
-        let document = request.document(0).to_vec();
         let reason = format!(
             "the document has {} bytes, more than Elasticsearch takes in a request",
-            document.len()
+            request.document(0).len()
         );
-        refused.push(self.dead_letter(request.origin(0), reason, document));
+        refused.push(self.refusal(to, request, 0, reason));
         Vec::new()
+    }
+
+    fn refusal(
+        &self,
+        to: Destination<'_>,
+        request: &Request,
+        index: usize,
+        reason: String,
+    ) -> DeadLetter {
+        self.dead_letter(
+            to.index,
+            Unusable {
+                reason,
+                origin: request.origin(index),
+                id: request.id(index),
+                document: request.document(index).to_vec(),
+            },
+        )
     }
 
     fn stopped(&self, reason: &str) -> SinkError {

@@ -24,22 +24,24 @@ mod target;
 mod template;
 mod waiting;
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-use self::bulk::{RequestLimit, Requests, Unusable};
+use self::bulk::{ID_BYTES_MAX, RequestLimit, Requests, Unusable};
 use self::client::{Client, NoAnswer, Reply};
 use self::waiting::Waiting;
 use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
 use crate::config::Secret;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
-use crate::record::{Cause, DeadLetter, Origin, Partition};
+use crate::record::{Cause, DeadLetter, Origin};
 use crate::waiting::Waits;
 
 pub(crate) use self::render::Documents;
@@ -53,11 +55,13 @@ const BYTES_MAX: usize = 5 * 1024 * 1024;
 /// How long a server may give no usable answer before the caller is told.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The origin in a dead letter for an aggregate's row, which comes from no single record.
-const NO_RECORD: Origin = Origin {
-    partition: Partition(0),
-    offset: -1,
-};
+/// Where documents go.
+#[derive(Debug, Clone, Copy)]
+struct Destination<'a> {
+    index: &'a str,
+    /// of the bulk requests
+    path: &'a str,
+}
 
 /// A [`Sink`] that writes to the indices of one Elasticsearch.
 #[derive(Debug)]
@@ -192,29 +196,27 @@ impl ElasticsearchSink {
             encoded(&target.index),
             outcome::FILTER
         );
+        let to = Destination {
+            index: &target.index,
+            path: &path,
+        };
         // As many as there are lanes.
         let (mut refused, more) = tokio::try_join!(
-            self.deliver_all(&path, &requests),
-            self.deliver_all(&path, &requests)
+            self.deliver_all(to, &requests),
+            self.deliver_all(to, &requests)
         )?;
         refused.extend(more);
         let requests = requests
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        refused.extend(requests.into_unusable().into_iter().map(|unusable| {
-            let Unusable {
-                reason,
-                origin,
-                document,
-            } = unusable;
-            self.dead_letter(origin, reason, document)
-        }));
+        let unusable = requests.into_unusable().into_iter();
+        refused.extend(unusable.map(|unusable| self.dead_letter(to.index, unusable)));
         Ok(refused)
     }
 
     async fn deliver_all(
         &self,
-        path: &str,
+        to: Destination<'_>,
         requests: &Mutex<Requests<'_>>,
     ) -> Result<Vec<DeadLetter>, SinkError> {
         let mut refused = Vec::new();
@@ -223,13 +225,20 @@ impl ElasticsearchSink {
             let Some(request) = lock(requests).next(buffer) else {
                 return Ok(refused);
             };
-            self.deliver(path, request, &mut refused).await?;
+            self.deliver(to, request, &mut refused).await?;
         }
     }
 
-    fn dead_letter(&self, origin: Option<Origin>, reason: String, document: Vec<u8>) -> DeadLetter {
+    fn dead_letter(&self, index: &str, unusable: Unusable) -> DeadLetter {
+        let Unusable {
+            reason,
+            origin,
+            id,
+            document,
+        } = unusable;
         DeadLetter {
-            origin: origin.unwrap_or(NO_RECORD),
+            origin: origin.unwrap_or(Origin::NO_RECORD),
+            document: Some(document_name(index, &id)),
             stage: self.name.clone(),
             component: None,
             column: None,
@@ -237,6 +246,7 @@ impl ElasticsearchSink {
             reason,
             timestamp_ms: None,
             key: None,
+            headers: Vec::new(),
             value: Some(document),
         }
     }
@@ -292,6 +302,19 @@ impl Sink for ElasticsearchSink {
         }
         Ok(Durable { refused })
     }
+}
+
+/// What a document is called in its dead letter. An `_id` that is longer than any index takes is in the
+/// document itself.
+fn document_name(index: &str, id: &str) -> String {
+    if id.len() <= ID_BYTES_MAX {
+        return format!("{index}/{id}");
+    }
+    let mut name = format!("{index}/sha256:");
+    for byte in Sha256::digest(id) {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
 }
 
 fn encoded(name: &str) -> String {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Contents, MemorySink, MemoryTable};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::record::Positions;
+use crate::record::{DeadLetter, Positions};
 use crate::sink::journal::new_life;
 use crate::sink::{Claim, Durable, Ledger, Sink, SinkError};
 
@@ -203,6 +203,7 @@ impl Ledger for MemoryLedger {
         &mut self,
         sink: &str,
         epoch: EpochId,
+        _refused: &[DeadLetter],
         dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError> {
         self.as_owner(|books, _| {

@@ -20,6 +20,7 @@ mod catalog;
 mod claim;
 mod encode;
 mod failure;
+mod letters;
 mod numeric;
 mod progress;
 mod refused;
@@ -40,11 +41,15 @@ use self::progress::Owner;
 use self::refused::Suspects;
 use self::session::{Server, Session, stage_name};
 use self::write::{TableRows, TableWrite, write_epoch};
+use super::letters::{LetterTable, batches_for};
 use super::screen::Bounds;
 use super::table::TableTarget;
 use super::{CHECK_TIME_MAX, Claim, Durable, Ledger, Sink, SinkError};
 use crate::config::Secret;
-use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::epoch::{EpochId, EpochOutput, JournalEntry, OutputBatch};
+use crate::record::DeadLetter;
+
+pub use self::letters::PostgresLetters;
 
 /// What its tables hold: from 4714-11-24 BC on; its last timestamp, in the year 294276, is later than
 /// all of ours. A row of an index takes 2,704 bytes.
@@ -68,7 +73,9 @@ pub struct PostgresLedger {
     name: String,
     pipeline: String,
     server: Server,
+    /// that of the dead letters last, where they are kept here
     targets: Vec<TableTarget>,
+    letters: Option<LetterTable>,
     /// one for each table, kept for their allocations
     buffers: Vec<BytesMut>,
     /// `None` while a call uses it, and after an error
@@ -94,9 +101,29 @@ impl PostgresLedger {
             server: Server::new(name, pipeline, url)?,
             buffers: tables.iter().map(|_| BytesMut::new()).collect(),
             targets: tables,
+            letters: None,
             session: None,
             owner: None,
         })
+    }
+
+    /// The same keeping dead letters in this table, for records of `topic`.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] when the name is none for a table.
+    pub fn keeping_letters(mut self, table: &str, topic: &str) -> Result<Self, SinkError> {
+        let letters = LetterTable::new(table, &self.pipeline, topic)?;
+        self.targets.push(letters.target().clone());
+        self.buffers.push(BytesMut::new());
+        self.letters = Some(letters);
+        Ok(self)
+    }
+
+    /// Letters as rows; none where they are kept elsewhere.
+    fn letter_rows(&self, epoch: EpochId, letters: &[DeadLetter]) -> Vec<OutputBatch> {
+        let table = self.letters.as_ref();
+        table.map_or_else(Vec::new, |table| table.batches(epoch, letters, &BOUNDS))
     }
 
     /// The session of the last call, or a new one.
@@ -172,10 +199,11 @@ impl PostgresLedger {
 
     async fn write_on(&mut self, session: &Session, epoch: &EpochOutput) -> Result<(), Failure> {
         let owner = self.owner.as_ref().expect(CLAIMED);
+        let letters = self.letter_rows(epoch.epoch, &epoch.dead_letters);
         let rows: Vec<TableRows<'_>> = self
             .targets
             .iter()
-            .map(|target| TableRows::new(target, epoch))
+            .map(|target| TableRows::new(target, batches_for(target, epoch, &letters)))
             .collect();
         let mut tables = Vec::with_capacity(rows.len());
         let staged = &session.statements().tables;
@@ -215,6 +243,31 @@ impl PostgresLedger {
             })),
             records => Err(Failure::Sink(SinkError::Refused(records))),
         }
+    }
+
+    async fn confirm_on(
+        &mut self,
+        session: &Session,
+        confirmed: (&str, EpochId, Option<u64>),
+        refused: &[DeadLetter],
+    ) -> Result<(), Failure> {
+        let letters = self.letter_rows(confirmed.1, refused);
+        let owner = self.owner.as_ref().expect(CLAIMED);
+        let statements = session.statements();
+        let table = self.targets.last().filter(|_| !letters.is_empty());
+        let rows = table.map(|target| TableRows::new(target, &letters));
+        let write = match (&rows, statements.tables.last(), self.buffers.last_mut()) {
+            (Some(rows), Some(staged), Some(buffer)) => Some(TableWrite {
+                rows,
+                encoders: rows.encoders().map_err(Failure::Sink)?,
+                staged,
+                buffer,
+            }),
+            _ => None,
+        };
+        owner
+            .confirm(session.client(), &statements.progress, confirmed, write)
+            .await
     }
 
     /// Ends a session after a failure, which may lie in what the server said last.
@@ -319,13 +372,12 @@ impl Ledger for PostgresLedger {
         &mut self,
         sink: &str,
         epoch: EpochId,
+        refused: &[DeadLetter],
         dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError> {
         let session = self.session().await?;
-        let statements = &session.statements().progress;
-        let owner = self.owner.as_ref().expect(CLAIMED);
         let confirmed = (sink, epoch, dead_letter_bytes);
-        let work = owner.confirm(session.client(), statements, confirmed);
+        let work = self.confirm_on(&session, confirmed, refused);
         let outcome = within(CALL_TIME_MAX, work).await;
         self.settle(session, "write to wasmill_progress", outcome)
             .await

@@ -12,6 +12,7 @@ use tokio_postgres::{Client, Error, Statement};
 
 use super::failure::Failure;
 use super::session::{column, unsigned};
+use super::write::TableWrite;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::sink::SinkError;
 use crate::sink::journal::{excluded_json, offsets_json, parse_excluded, parse_offsets};
@@ -136,13 +137,15 @@ impl Owner {
         )))
     }
 
-    /// Notes that `sink` has made `epoch` durable. Losing this at a crash of the server costs a
-    /// repeated write, so the transaction does not wait for the disk.
+    /// Notes that `sink` has made `epoch` durable but for what is in `letters`, which become dead
+    /// letters. Losing a confirmation without any at a crash of the server costs a repeated write, so
+    /// the transaction does not wait for the disk.
     pub(super) async fn confirm(
         &self,
         client: &Client,
         statements: &Statements,
         (sink, epoch, dead_letter_bytes): (&str, EpochId, Option<u64>),
+        letters: Option<TableWrite<'_>>,
     ) -> Result<(), Failure> {
         let failed = || Failure::to("write to wasmill_progress");
         let (epoch, generation) = (epoch.0.cast_signed(), self.generation.cast_signed());
@@ -154,6 +157,16 @@ impl Owner {
             &generation,
             &dead_letter_bytes,
         ];
+        if let Some(letters) = letters {
+            client.batch_execute("BEGIN").await.map_err(failed())?;
+            let updated = client.execute(&statements.confirm, &values).await;
+            if updated.map_err(failed())? == 0 {
+                client.batch_execute("ROLLBACK").await.map_err(failed())?;
+                return self.stored(client, sink).await.map(drop);
+            }
+            letters.run(client).await?;
+            return client.batch_execute("COMMIT").await.map_err(failed());
+        }
         let opening = match dead_letter_bytes {
             // Letters in a file must not outlive the confirmation that they belong to.
             Some(_) => "BEGIN",

@@ -70,8 +70,7 @@ pub(super) struct TableRows<'a> {
 }
 
 impl<'a> TableRows<'a> {
-    pub(super) fn new(target: &'a TableTarget, epoch: &'a EpochOutput) -> Self {
-        let sources: &[OutputBatch] = epoch.streams.get(target.from()).map_or(&[], Vec::as_slice);
+    pub(super) fn new(target: &'a TableTarget, sources: &'a [OutputBatch]) -> Self {
         let winner = target.on_conflict().into();
         let batches = survivors(target.projector(), sources, target.key(), winner);
         Self { target, batches }
@@ -112,7 +111,8 @@ pub(super) struct TableWrite<'a> {
 }
 
 impl TableWrite<'_> {
-    async fn run(self, client: &Client) -> Result<(), Failure> {
+    /// Writes them in the transaction that `client` is in.
+    pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
         if self.encoders.iter().all(|encoder| encoder.len() == 0) {
             return Ok(());
         }

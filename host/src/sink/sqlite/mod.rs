@@ -19,6 +19,7 @@ mod catalog;
 mod claim;
 mod failure;
 mod file;
+mod letters;
 mod progress;
 mod setup;
 mod table;
@@ -35,12 +36,17 @@ use self::failure::Failure;
 use self::file::{DatabaseFile, Session};
 use self::progress::Owner;
 use self::table::{FileTable, refuse_equal_names};
+use self::write::TableRows;
+use super::letters::LetterTable;
 use super::screen::Bounds;
 use super::table::TableTarget;
 use super::{Claim, Durable, Ledger, Sink, SinkError};
 use crate::blocking::off_the_runtime;
 use crate::calendar::{PRINTABLE, day_of};
-use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::epoch::{EpochId, EpochOutput, JournalEntry, OutputBatch};
+use crate::record::DeadLetter;
+
+pub use self::letters::SqliteLetters;
 
 /// What its tables hold: the times that its own functions read, and that sort as text. It would store
 /// NaN as null.
@@ -61,7 +67,9 @@ pub struct SqliteLedger {
     name: String,
     pipeline: String,
     file: DatabaseFile,
+    /// that of the dead letters last, where they are kept here
     tables: Vec<FileTable>,
+    letters: Option<LetterTable>,
     /// `None` while a call uses it, and after an error
     session: Option<Session>,
     owner: Option<Owner>,
@@ -89,9 +97,29 @@ impl SqliteLedger {
             pipeline: pipeline.to_owned(),
             file: DatabaseFile::new(path),
             tables,
+            letters: None,
             session: None,
             owner: None,
         })
+    }
+
+    /// The same keeping dead letters in this table, for records of `topic`.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] when the name is none for a table, or that of another one.
+    pub fn keeping_letters(mut self, table: &str, topic: &str) -> Result<Self, SinkError> {
+        let letters = LetterTable::new(table, &self.pipeline, topic)?;
+        self.tables.push(FileTable::new(letters.target().clone())?);
+        refuse_equal_names(&self.tables)?;
+        self.letters = Some(letters);
+        Ok(self)
+    }
+
+    /// Letters as rows; none where they are kept elsewhere.
+    fn letter_rows(&self, epoch: EpochId, letters: &[DeadLetter]) -> Vec<OutputBatch> {
+        let table = self.letters.as_ref();
+        table.map_or_else(Vec::new, |table| table.batches(epoch, letters, &BOUNDS))
     }
 
     /// Does work on the session of the last call, or on a new one, and keeps it if all goes well.
@@ -106,6 +134,7 @@ impl SqliteLedger {
             tables,
             session,
             owner,
+            letters: _,
         } = self;
         let work_on = Work {
             claimant: Claimant {
@@ -172,9 +201,10 @@ impl Sink for SqliteLedger {
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        let letters = self.letter_rows(epoch.epoch, &epoch.dead_letters);
         self.with_session(|connection, on| {
             let owner = on.owner.expect(CLAIMED);
-            write::write_epoch(connection, owner, on.tables, epoch)
+            write::write_epoch(connection, owner, on.tables, epoch, &letters)
         })?;
         Ok(Durable::default())
     }
@@ -217,10 +247,19 @@ impl Ledger for SqliteLedger {
         &mut self,
         sink: &str,
         epoch: EpochId,
+        refused: &[DeadLetter],
         dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError> {
         let confirmed = (sink, epoch, dead_letter_bytes);
-        self.with_session(|connection, on| on.owner.expect(CLAIMED).confirm(connection, confirmed))
+        let letters = self.letter_rows(epoch, refused);
+        self.with_session(|connection, on| {
+            let table = on.tables.last().filter(|_| !letters.is_empty());
+            let rows = table
+                .map(|table| TableRows::new(table, &letters))
+                .transpose()?;
+            let owner = on.owner.expect(CLAIMED);
+            owner.confirm(connection, confirmed, rows.as_ref())
+        })
     }
 
     async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError> {

@@ -10,6 +10,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
 use super::failure::Failure;
+use super::write::TableRows;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::sink::SinkError;
 use crate::sink::journal::{excluded_json, offsets_json, parse_excluded, parse_offsets};
@@ -106,11 +107,13 @@ impl Owner {
         )))
     }
 
-    /// Notes that `sink` has made `epoch` durable.
+    /// Notes that `sink` has made `epoch` durable but for what is in `letters`, which become dead
+    /// letters.
     pub(super) fn confirm(
         &self,
         connection: &mut Connection,
         (sink, epoch, dead_letter_bytes): (&str, EpochId, Option<u64>),
+        letters: Option<&TableRows<'_>>,
     ) -> Result<(), Failure> {
         let failed = || Failure::to("write to wasmill_progress");
         let transaction = connection
@@ -124,6 +127,12 @@ impl Owner {
         if updated == 0 {
             // Where this does not fail, the sink was further already.
             self.stored(&transaction, sink)?;
+        } else if let Some(letters) = letters {
+            let mut refused = Vec::new();
+            letters.write(&transaction, &mut refused)?;
+            if let Some(refused) = refused.pop() {
+                return Err(Failure::permanent(refused.reason));
+            }
         } else if let Some(bytes) = dead_letter_bytes {
             transaction
                 .prepare_cached(LETTERS)

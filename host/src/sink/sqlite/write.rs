@@ -16,6 +16,7 @@ use super::table::FileTable;
 use crate::epoch::{EpochOutput, OutputBatch};
 use crate::schema::DataType;
 use crate::sink::latest::{Survivors, survivors};
+use crate::sink::letters::batches_for;
 use crate::sink::screen::find_refusal;
 use crate::sink::times::{write_day, write_timestamp};
 use crate::sink::{Refused, SinkError};
@@ -26,10 +27,11 @@ pub(super) fn write_epoch(
     owner: &Owner,
     tables: &[FileTable],
     epoch: &EpochOutput,
+    letters: &[OutputBatch],
 ) -> Result<(), Failure> {
     let rows: Vec<TableRows<'_>> = tables
         .iter()
-        .map(|table| TableRows::new(table, epoch))
+        .map(|table| TableRows::new(table, batches_for(table.target(), epoch, letters)))
         .collect::<Result<_, _>>()?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -59,7 +61,7 @@ pub(super) fn write_epoch(
 }
 
 /// The rows of one epoch for one table, at most one of each key.
-struct TableRows<'a> {
+pub(super) struct TableRows<'a> {
     table: &'a FileTable,
     batches: Vec<Survivors<'a>>,
 }
@@ -68,9 +70,8 @@ impl<'a> TableRows<'a> {
     /// # Errors
     ///
     /// The first value that SQLite cannot hold, and its record.
-    fn new(table: &'a FileTable, epoch: &'a EpochOutput) -> Result<Self, Failure> {
+    pub(super) fn new(table: &'a FileTable, sources: &'a [OutputBatch]) -> Result<Self, Failure> {
         let target = table.target();
-        let sources: &[OutputBatch] = epoch.streams.get(target.from()).map_or(&[], Vec::as_slice);
         let winner = target.on_conflict().into();
         let batches = survivors(target.projector(), sources, target.key(), winner);
         for batch in &batches {
@@ -83,8 +84,13 @@ impl<'a> TableRows<'a> {
         Ok(Self { table, batches })
     }
 
-    /// Writes the rows but for those that break a constraint of the user's, which are noted.
-    fn write(&self, connection: &Connection, refused: &mut Vec<Refused>) -> Result<(), Failure> {
+    /// Writes the rows, in the transaction that is under way, but for those that break a constraint of
+    /// the user's, which are noted.
+    pub(super) fn write(
+        &self,
+        connection: &Connection,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Failure> {
         let failed = || Failure::to(format!("write to table `{}`", self.table.base()));
         let target = self.table.target();
         let mut upsert = connection

@@ -35,7 +35,7 @@ use self::reading::{Reading, Verdict};
 use super::budget::Budget;
 use super::{PartitionRange, PollLimit, Source, SourceError, Survey, check_positions};
 use crate::config;
-use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord};
+use crate::record::{HeaderBuffer, Origin, Partition, Positions, RawBatch, RawRecord};
 
 /// Bytes that may be held back beyond bounds, all partitions together; what librdkafka has handed
 /// over in one batch comes on top.
@@ -84,6 +84,8 @@ pub struct KafkaSource {
     readings: Vec<Option<Reading>>,
     /// the positions of `readings`, as of the end of the last poll
     positions: Positions,
+    /// those of the message in hand
+    headers: HeaderBuffer,
     /// librdkafka may have lost its place: assign again before reading on
     is_astray: bool,
     warned: Option<Instant>,
@@ -112,6 +114,7 @@ impl KafkaSource {
             consumer: BatchConsumer::new(&config).map_err(settings::refused)?,
             readings: Vec::new(),
             positions: Positions::default(),
+            headers: HeaderBuffer::default(),
             is_astray: false,
             warned: None,
         })
@@ -131,7 +134,9 @@ impl KafkaSource {
                     timestamp_ms,
                     key,
                     value,
+                    headers,
                 } => {
+                    headers.write(&mut self.headers);
                     let record = RawRecord {
                         origin: Origin {
                             partition: Partition(partition),
@@ -140,6 +145,7 @@ impl KafkaSource {
                         timestamp_ms,
                         key,
                         value,
+                        headers: self.headers.headers(),
                     };
                     if let Some(Some(reading)) = self.readings.get_mut(partition as usize) {
                         match reading.verdict(offset) {

@@ -140,7 +140,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::{Origin, Partition};
+    use crate::record::{Origin, Partition, RawHeaders};
     use crate::source::PollLimit;
 
     fn record(offset: i64) -> RawRecord<'static> {
@@ -152,6 +152,7 @@ mod tests {
             timestamp_ms: None,
             key: None,
             value: Some(b"value"),
+            headers: RawHeaders::default(),
         }
     }
 

@@ -52,7 +52,7 @@ async fn the_older_host_is_fenced() {
     };
     let second = epoch(2, vec![batch(&[("a", 200, 1)])]);
     fenced(old.write(&second).await.map(drop));
-    fenced(old.confirm("postgres", EpochId(2), None).await);
+    fenced(old.confirm("postgres", EpochId(2), &[], None).await);
     // Even what is committed already is no longer the old host's to confirm.
     write(&mut new, &second).await;
     fenced(old.write(&second).await.map(drop));
@@ -120,8 +120,14 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
     assert_eq!(ids(&journal), [1, 2, 3]);
     assert_eq!(journal[2].positions, positions(&[(0, 30)]));
     assert_eq!(journal[2].excluded, excluded);
-    ledger.confirm("search", EpochId(2), None).await.unwrap();
-    ledger.confirm("search", EpochId(1), None).await.unwrap();
+    ledger
+        .confirm("search", EpochId(2), &[], None)
+        .await
+        .unwrap();
+    ledger
+        .confirm("search", EpochId(1), &[], None)
+        .await
+        .unwrap();
     write(&mut ledger, &epoch(4, vec![])).await;
     ledger.checkpointed(EpochId(4)).await.unwrap();
     assert_eq!(

@@ -34,11 +34,16 @@ pub(crate) const TOTALS: [(&str, &[&str]); 7] = [
 
 /// All tables, and the dead letters.
 pub(crate) async fn found(job: &Job) -> Outcome {
-    let database = job.database().await;
-    let mut outcome = Outcome {
+    Outcome {
         dead: dead_letters(job),
-        ..Outcome::default()
-    };
+        ..totals_and_rows(job).await
+    }
+}
+
+/// All tables.
+pub(crate) async fn totals_and_rows(job: &Job) -> Outcome {
+    let database = job.database().await;
+    let mut outcome = Outcome::default();
     let sql = "SELECT transaction_id, product_id, product_name, product_category, \
                product_price::text, product_quantity::text, product_brand, currency, customer_id, \
                (extract(epoch FROM transaction_date) * 1000000)::bigint::text, payment_method, \

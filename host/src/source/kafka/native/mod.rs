@@ -19,6 +19,7 @@
 //! What a message means for the position of its partition: [`super::reading`].
 
 mod callbacks;
+mod headers;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -34,6 +35,7 @@ use rdkafka::error::{IsError, KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::{RDKafkaRespErr, RDKafkaType};
 
 use self::callbacks::Heard;
+use self::headers::Headers;
 
 /// Messages taken in one call.
 const BATCH_MAX: usize = 4096;
@@ -66,6 +68,7 @@ pub(super) enum Event<'a> {
         timestamp_ms: Option<i64>,
         key: Option<&'a [u8]>,
         value: Option<&'a [u8]>,
+        headers: Headers<'a>,
     },
     /// the end of a partition: nothing is there (yet) at this offset and beyond
     End { partition: u32, offset: i64 },
@@ -299,6 +302,7 @@ unsafe fn event<'a>(message: *const sys::rd_kafka_message_t) -> Event<'a> {
                 timestamp_ms: timestamp(message),
                 key: bytes((*message).key.cast(), (*message).key_len),
                 value: bytes((*message).payload.cast(), (*message).len),
+                headers: Headers::of(message),
             },
             RDKafkaErrorCode::PartitionEOF => Event::End { partition, offset },
             code => Event::Error {

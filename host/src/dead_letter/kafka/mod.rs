@@ -1,11 +1,12 @@
 //! Dead letters in a Kafka topic, at least once.
 //!
-//! A message has the record's own bytes as its value, and the rest in headers: `wasmill-reason`,
-//! `-stage`, `-component`, `-column`, `-topic`, `-partition`, `-offset`, `-timestamp` and `-key` (the
-//! record's own key). Its key is `topic/partition/offset/stage`, the same whenever the letter is
-//! repeated, so whoever reads the topic (or a compacted one) can tell.
-//!
-//! The message has the time of its writing, not the record's: a topic's retention goes by it.
+//! How a letter is a message: [`message`]. The message has the time of its writing, not the record's:
+//! a topic's retention goes by it.
+
+mod connection;
+mod message;
+pub(super) mod read;
+pub(super) mod replay;
 
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tracing::warn;
 
-use super::DeadLetterSink;
+use self::message::{Body, headers};
+use super::stored::stable_key;
+use super::{DeadLetterSink, in_order};
 use crate::record::DeadLetter;
 use crate::sink::SinkError;
 
@@ -184,7 +187,7 @@ impl DeadLetterTopic {
         Ok(())
     }
 
-    async fn write_all(&self, letters: &[DeadLetter]) -> Result<(), SinkError> {
+    async fn write_all(&self, letters: &[&DeadLetter]) -> Result<(), SinkError> {
         let all: Vec<usize> = (0..letters.len()).collect();
         for index in self.send_all(letters, &all, Body::Whole).await? {
             // Kafka counts what is sent together, so it may have been its neighbours' fault.
@@ -204,7 +207,7 @@ impl DeadLetterTopic {
     /// the topic come back.
     async fn send_all(
         &self,
-        letters: &[DeadLetter],
+        letters: &[&DeadLetter],
         indices: &[usize],
         body: Body,
     ) -> Result<Vec<usize>, SinkError> {
@@ -215,8 +218,7 @@ impl DeadLetterTopic {
                 index,
                 reports: reports.clone(),
             });
-            self.enqueue(producer, &letters[index], ticket, body)
-                .await?;
+            self.enqueue(producer, letters[index], ticket, body).await?;
         }
         drop(reports);
         let mut too_large = Vec::new();
@@ -241,7 +243,8 @@ impl DeadLetterTopic {
         ticket: Box<Ticket>,
         body: Body,
     ) -> Result<(), SinkError> {
-        let key = stable_key(letter, &self.source_topic);
+        let (topic, document) = (&self.source_topic, letter.document.as_deref());
+        let key = stable_key(topic, letter.origin, &letter.stage, document);
         let mut record = BaseRecord::with_opaque_to(&self.topic, ticket)
             .key(&key)
             .headers(headers(letter, &self.source_topic, body));
@@ -267,54 +270,6 @@ impl DeadLetterTopic {
     }
 }
 
-/// How much of a record goes into its letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Body {
-    Whole,
-    /// The record is larger than the topic takes: it can only be told where it is.
-    LeftOut,
-}
-
-fn stable_key(letter: &DeadLetter, source_topic: &str) -> String {
-    format!(
-        "{source_topic}/{}/{}/{}",
-        letter.origin.partition, letter.origin.offset, letter.stage
-    )
-}
-
-fn headers(letter: &DeadLetter, source_topic: &str, body: Body) -> OwnedHeaders {
-    let partition = letter.origin.partition.to_string();
-    let offset = letter.origin.offset.to_string();
-    let timestamp = letter.timestamp_ms.map(|timestamp| timestamp.to_string());
-    let left_out =
-        (body == Body::LeftOut).then(|| letter.value.as_ref().map_or(0, Vec::len).to_string());
-    let key = match body {
-        Body::Whole => letter.key.as_deref(),
-        Body::LeftOut => None,
-    };
-    let text = |text: Option<&'_ String>| text.map(String::as_bytes).map(<[u8]>::to_vec);
-    [
-        ("wasmill-reason", text(Some(&letter.reason))),
-        ("wasmill-stage", text(Some(&letter.stage))),
-        ("wasmill-component", text(letter.component.as_ref())),
-        ("wasmill-column", text(letter.column.as_ref())),
-        ("wasmill-topic", Some(source_topic.as_bytes().to_vec())),
-        ("wasmill-partition", text(Some(&partition))),
-        ("wasmill-offset", text(Some(&offset))),
-        ("wasmill-timestamp", text(timestamp.as_ref())),
-        ("wasmill-key", key.map(<[u8]>::to_vec)),
-        ("wasmill-value-bytes-left-out", text(left_out.as_ref())),
-    ]
-    .iter()
-    .filter_map(|(key, value)| value.as_ref().map(|value| (*key, value)))
-    .fold(OwnedHeaders::new(), |headers, (key, value)| {
-        headers.insert(Header {
-            key,
-            value: Some(value),
-        })
-    })
-}
-
 #[async_trait]
 impl DeadLetterSink for DeadLetterTopic {
     async fn recover(&mut self, _committed: Option<u64>) -> Result<Option<u64>, SinkError> {
@@ -327,7 +282,7 @@ impl DeadLetterSink for DeadLetterTopic {
             return Ok(None);
         }
         self.connect().await?;
-        let written = self.write_all(letters).await;
+        let written = self.write_all(&in_order(letters)).await;
         if written.is_err() {
             self.producer = None;
         }

@@ -6,76 +6,25 @@
 //!    then goes into the journal with the epoch's commit.
 //! 2. What stands beyond the length in the journal belongs to no committed epoch, and is cut off
 //!    before anything is appended.
+//! 3. Whoever writes to the file holds its lock, from before it looks at it until it is dropped: two
+//!    hosts that share a file do so one after the other.
 
-use std::io::SeekFrom;
+mod line;
+pub(super) mod read;
+
+use std::fs::TryLockError;
+use std::io::{ErrorKind, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Serialize;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tracing::info;
+use tracing::{info, warn};
 
-use super::DeadLetterSink;
+use self::line::write_line;
+use super::{DeadLetterSink, in_order};
 use crate::record::DeadLetter;
 use crate::sink::SinkError;
-
-/// One letter. What is text stands there as text; other bytes in base64, under a name of their own.
-/// A tombstone has no value.
-#[derive(Serialize)]
-struct Line<'a> {
-    reason: &'a str,
-    stage: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    component: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<&'a str>,
-    topic: &'a str,
-    partition: u32,
-    offset: i64,
-    /// the record's own, ms since 1970 UTC
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_base64: Option<String>,
-}
-
-fn text_or_base64(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => (None, None),
-        Some((_, Ok(text))) => (Some(text), None),
-        Some((bytes, Err(_))) => (None, Some(BASE64.encode(bytes))),
-    }
-}
-
-fn write_line(letter: &DeadLetter, topic: &str, out: &mut Vec<u8>) {
-    let (key, key_base64) = text_or_base64(letter.key.as_deref());
-    let (value, value_base64) = text_or_base64(letter.value.as_deref());
-    let line = Line {
-        reason: &letter.reason,
-        stage: &letter.stage,
-        component: letter.component.as_deref(),
-        column: letter.column.as_deref(),
-        topic,
-        partition: letter.origin.partition.0,
-        offset: letter.origin.offset,
-        timestamp: letter.timestamp_ms,
-        key,
-        key_base64,
-        value,
-        value_base64,
-    };
-    serde_json::to_writer(&mut *out, &line).expect("a Vec takes every byte");
-    out.push(b'\n');
-}
 
 /// A file of dead letters.
 pub(super) struct DeadLetterFile {
@@ -109,6 +58,20 @@ impl DeadLetterFile {
         ))
     }
 
+    fn not_opened(&self, error: &std::io::Error) -> SinkError {
+        if error.kind() != ErrorKind::WouldBlock {
+            return Self::failed(&self.path, "open", error);
+        }
+        // A host that was fenced off notices it at its next commit, and ends.
+        SinkError::Unavailable {
+            what: format!("the dead-letter file {}", self.path.display()),
+            reason:
+                "another process writes to it: a host of this pipeline that is about to stop, or \
+                     another pipeline, which needs a file of its own"
+                    .to_owned(),
+        }
+    }
+
     /// Opens the file, creating it and its folder where they are missing.
     async fn open(&self) -> std::io::Result<Open> {
         let folder = match self.path.parent() {
@@ -123,6 +86,9 @@ impl DeadLetterFile {
             .truncate(false)
             .open(&self.path)
             .await?;
+        let file = file.into_std().await;
+        self.lock(&file)?;
+        let file = File::from_std(file);
         // The name of a new file is durable once its folder is.
         File::open(folder).await?.sync_all().await?;
         let durable = file.metadata().await?.len();
@@ -133,13 +99,23 @@ impl DeadLetterFile {
         })
     }
 
+    /// Takes the lock, which is given back when the file is closed, whatever ends the process.
+    fn lock(&self, file: &std::fs::File) -> std::io::Result<()> {
+        match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                warn!(path = %self.path.display(), "this file system has no locks: see that no other host writes to the dead-letter file");
+                Ok(())
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     async fn opened(&mut self) -> Result<&mut Open, SinkError> {
         let open = match self.open.take() {
             Some(open) => open,
-            None => self
-                .open()
-                .await
-                .map_err(|error| Self::failed(&self.path, "open", &error))?,
+            None => self.open().await.map_err(|error| self.not_opened(&error))?,
         };
         Ok(self.open.insert(open))
     }
@@ -226,9 +202,10 @@ impl DeadLetterSink for DeadLetterFile {
     }
 
     async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError> {
+        let written_at = line::now();
         let mut lines = Vec::new();
-        for letter in letters {
-            write_line(letter, &self.topic, &mut lines);
+        for letter in in_order(letters) {
+            write_line(letter, &self.topic, &written_at, &mut lines);
         }
         let path = self.path.clone();
         let open = self.opened().await?;
@@ -251,7 +228,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::record::{Cause, Origin, Partition};
+    use crate::record::{Cause, Origin, Partition, RecordHeader};
 
     fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
         DeadLetter {
@@ -259,6 +236,7 @@ mod tests {
                 partition: Partition(2),
                 offset,
             },
+            document: None,
             stage: "decode".into(),
             component: None,
             cause: Cause::Value,
@@ -266,16 +244,21 @@ mod tests {
             reason: "a \"reason\"\nof two lines".into(),
             timestamp_ms: None,
             key: None,
+            headers: Vec::new(),
             value: value.map(<[u8]>::to_vec),
         }
     }
 
+    /// The lines without the time of their writing.
     fn lines(path: &Path) -> Vec<Value> {
-        std::fs::read_to_string(path)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            let written = line.as_object_mut().unwrap().remove("written_at").unwrap();
+            chrono::DateTime::parse_from_rfc3339(written.as_str().unwrap()).unwrap();
+            line
+        });
+        lines.collect()
     }
 
     fn file(folder: &TempDir) -> (PathBuf, DeadLetterFile) {
@@ -292,6 +275,10 @@ mod tests {
             component: Some("currency".into()),
             timestamp_ms: Some(1_767_132_194_299),
             key: Some(vec![0xff]),
+            headers: vec![RecordHeader {
+                name: "trace".into(),
+                value: Some(b"7".to_vec()),
+            }],
             ..letter(5, Some("{\"é\n".as_bytes()))
         };
         let length = file.write(&[full, letter(6, None)]).await.unwrap();
@@ -303,7 +290,8 @@ mod tests {
                     "reason": "a \"reason\"\nof two lines", "stage": "decode",
                     "component": "currency", "column": "amount", "topic": "sales",
                     "partition": 2, "offset": 5, "timestamp": 1_767_132_194_299_i64,
-                    "key_base64": "/w==", "value": "{\"é\n",
+                    "key_base64": "/w==", "headers": [{ "name": "trace", "value": "7" }],
+                    "value": "{\"é\n",
                 }),
                 json!({
                     "reason": "a \"reason\"\nof two lines", "stage": "decode",
@@ -321,6 +309,7 @@ mod tests {
         let committed = first.write(&[letter(1, Some(b"a"))]).await.unwrap();
         let more = first.write(&[letter(2, Some(b"b"))]).await.unwrap();
         assert!(more > committed);
+        drop(first);
 
         let (_, mut second) = file(&folder);
         second.recover(committed).await.unwrap();
@@ -335,10 +324,32 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let (path, mut first) = file(&folder);
         let length = first.write(&[letter(1, Some(b"a"))]).await.unwrap();
+        drop(first);
 
         let (_, mut second) = file(&folder);
         assert_eq!(second.recover(None).await.unwrap(), length);
         assert_eq!(lines(&path).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_second_host_waits_for_the_file_and_cuts_nothing_off_until_it_has_it() {
+        let folder = TempDir::new().unwrap();
+        let (path, mut first) = file(&folder);
+        first.recover(Some(0)).await.unwrap();
+        first.write(&[letter(1, Some(b"a"))]).await.unwrap();
+
+        let (_, mut second) = file(&folder);
+        let error = second.recover(Some(0)).await.unwrap_err();
+        assert_eq!(error.remedy(), crate::sink::Remedy::Retry);
+        assert!(
+            error.to_string().contains("another process writes to it"),
+            "{error}"
+        );
+        assert_eq!(lines(&path).len(), 1);
+        first.write(&[letter(2, Some(b"b"))]).await.unwrap();
+        drop(first);
+        second.recover(Some(0)).await.unwrap();
+        assert!(lines(&path).is_empty());
     }
 
     #[tokio::test]
@@ -347,12 +358,14 @@ mod tests {
         let (path, mut other) = file(&folder);
         other.write(&[letter(1, Some(b"a"))]).await.unwrap();
         other.write(&[letter(2, Some(b"b"))]).await.unwrap();
+        drop(other);
         let before = std::fs::read(&path).unwrap();
         let first_line = before.iter().position(|byte| *byte == b'\n').unwrap() as u64 + 1;
 
         let mut in_a_line = DeadLetterFile::new(&path, "sales");
         let error = in_a_line.recover(Some(first_line - 2)).await.unwrap_err();
         assert!(error.to_string().contains("is not the one"), "{error}");
+        drop(in_a_line);
         let mut of_another_topic = DeadLetterFile::new(&path, "returns");
         let error = of_another_topic.recover(Some(first_line)).await;
         assert!(error.is_err());
