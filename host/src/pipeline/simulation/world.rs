@@ -32,6 +32,10 @@ use crate::source::{MemoryPartitions, MemoryRecord};
 /// A world that does not come to an end within so many steps is stuck.
 const STEPS_MAX: u64 = 400_000;
 
+/// So many hosts die at most: where each dies before it has read again what the ones before it had
+/// done, nobody ever gets further.
+const HOSTS_DYING_MAX: u64 = 60;
+
 /// Everything of one seed.
 pub(super) struct World {
     dice: Dice,
@@ -140,6 +144,9 @@ impl World {
     /// A host from its start to its end.
     async fn live(&mut self, refused: &Refusals) -> Result<End, String> {
         self.hosts += 1;
+        if self.hosts > HOSTS_DYING_MAX {
+            self.dying = 0.0;
+        }
         let monitor = Arc::new(Monitor::simulated(
             self.settings.workers,
             SUMS,
