@@ -267,8 +267,8 @@ impl CheckpointTask {
     /// Tells the ledger, then deletes what nobody needs any more.
     async fn forget(&mut self, epoch: EpochId) -> Result<Result<(), LedgerGone>, CheckpointError> {
         let published = self.persist(epoch, || self.store.list()).await?;
-        let oldest = published.into_iter().take(self.keep).last();
-        let oldest = oldest.unwrap_or(epoch);
+        let kept = &published[..self.keep.min(published.len())];
+        let oldest = kept.last().copied().unwrap_or(epoch);
         let (noted, answer) = oneshot::channel();
         let told = self.published.send(Published { oldest, noted }).await;
         if told.is_err() || answer.await.is_err() {

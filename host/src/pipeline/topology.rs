@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{CheckpointClock, CheckpointTask};
-use super::commit::{Checkpoints, LedgerTask, Outlet, SinkTask};
+use super::commit::{Checkpoints, Confirmed, LedgerTask, Outlet, SinkTask};
 use super::monitor::{Monitor, Stage};
 use super::parts::Parts;
 use super::patience::{Patience, SOURCE};
 use super::reader::{Lane, Reader, worker_of};
-use super::start::Ready;
+use super::start::{Beginning, Ready};
 use super::worker::{Chain, Worker};
 use super::{
     EPOCH_BYTES_MAX, OUTLET_QUEUE, PipelineError, Plan, Refusals, RunOptions, WORKER_QUEUE,
@@ -29,6 +29,8 @@ use crate::deduplicate::Seen;
 use crate::epoch::{Completed, Coordinator, EpochCutter, EpochId, EpochPart, ToWorker};
 use crate::guest::ConfigureError;
 use crate::record::RawBatch;
+use crate::sink::{Claim, Sink};
+use crate::source::Source;
 
 /// How long the reader may take to notice that it should stop.
 const POLL_WAIT: Duration = Duration::from_millis(100);
@@ -129,31 +131,7 @@ impl Topology {
         refused: &Refusals,
     ) -> Result<Self, PipelineError> {
         let monitor = &options.monitor;
-        let mut progress =
-            BTreeMap::from([(ready.ledger.name().to_owned(), ready.beginning.epoch)]);
-        // Room for all that can be under way: so a sink never waits for the ledger's task to listen
-        // while that task waits for the sink's queue.
-        let (confirm_out, confirm_in) = mpsc::channel(ready.sinks.len() * (OUTLET_QUEUE + 2) + 1);
-        let mut outlets = Vec::with_capacity(ready.sinks.len());
-        let mut sinks = Vec::with_capacity(ready.sinks.len());
-        for (index, sink) in ready.sinks.into_iter().enumerate() {
-            let (outbox, inbox) = mpsc::channel(OUTLET_QUEUE);
-            let confirmed = ready.claim.confirmed.get(sink.name()).copied();
-            let confirmed = confirmed.unwrap_or_default();
-            progress.insert(sink.name().to_owned(), confirmed);
-            outlets.push(Outlet {
-                outbox,
-                queue: Arc::clone(monitor.outlet_queue(index)),
-                confirmed,
-            });
-            sinks.push(SinkTask {
-                sink,
-                index: index + 1,
-                inbox,
-                confirmations: confirm_out.clone(),
-                monitor: Arc::clone(monitor),
-            });
-        }
+        let (outlets, sinks, confirmations) = outlets(ready.sinks, &ready.claim, monitor);
         let busy = Arc::new(AtomicBool::new(false));
         // Room for the last one, at a stop, behind the one that is being written.
         let (snapshot_out, snapshot_in) = mpsc::channel(2);
@@ -174,13 +152,15 @@ impl Topology {
             busy: Arc::clone(&busy),
             monitor: Arc::clone(monitor),
         };
+        let mut progress = ready.claim.confirmed;
+        progress.insert(ready.ledger.name().to_owned(), ready.beginning.epoch);
         let (epochs, epoch_in) = mpsc::channel(settings.epochs_waiting());
         let ledger = LedgerTask {
             ledger: ready.ledger,
             dead_letters: ready.dead_letters,
             inbox: epoch_in,
             outlets,
-            confirmations: confirm_in,
+            confirmations,
             checkpoints: Checkpoints {
                 outbox: Some(snapshot_out),
                 confirmed: confirmed_out,
@@ -193,47 +173,17 @@ impl Topology {
             coordinator: Coordinator::new(settings.workers, ready.recovered.tables),
             monitor: Arc::clone(monitor),
         };
-        let (mut workers, mut lanes) = (Vec::new(), Vec::new());
-        for index in 0..settings.workers {
-            let (outbox, inbox) = sync_channel(WORKER_QUEUE);
-            lanes.push(Lane {
-                batch: RawBatch::default(),
-                outbox,
-                queue: Arc::clone(monitor.worker_queue(index)),
-            });
-            let mut worker = Worker::new(
-                stages.chain()?,
-                &of_worker(&ready.recovered.seen, index, settings.workers),
-                index,
-                Arc::clone(monitor),
-            );
-            worker.leave_out(Arc::clone(refused), stages.ledger());
-            workers.push((worker, inbox));
-        }
-        let beginning = ready.beginning;
-        let reader = Reader {
-            source: ready.source,
-            lanes,
-            cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait),
-            checkpoints: CheckpointClock::new(
-                settings.checkpoint_interval,
-                busy,
-                beginning.rebuild.is_some() || !beginning.replay.is_empty(),
-            ),
-            epoch: beginning.epoch,
-            rebuild: beginning.rebuild,
-            replay: beginning.replay,
-            excluded: None,
-            confirmed: beginning.confirmed,
-            cut_at: beginning.live,
-            until: options.once.then_some(beginning.ends),
-            stop: reading.clone(),
-            monitor: Arc::clone(monitor),
-            pulse: Arc::clone(monitor.reader_pulse()),
-            patience: Patience::new(monitor.waits(), SOURCE),
-            barriers: 0,
-            poll_wait: settings.poll_wait,
-        };
+        let seen = ready.recovered.seen;
+        let (workers, lanes) = workers(settings, stages, (&seen, refused), monitor)?;
+        let clock = CheckpointClock::new(
+            settings.checkpoint_interval,
+            busy,
+            ready.beginning.rebuild.is_some() || !ready.beginning.replay.is_empty(),
+        );
+        let until = options.once.then(|| ready.beginning.ends.clone());
+        let source = (ready.source, ready.beginning);
+        let mut reader = reader(settings, source, lanes, clock, (monitor, reading));
+        reader.until = until;
         Ok(Self {
             reader,
             workers,
@@ -266,6 +216,90 @@ impl Topology {
         let reader = self.reader;
         parts.thread("reader", move || reader.run());
         parts
+    }
+}
+
+/// The ways to the sinks behind the ledger, their tasks, and what these tell.
+fn outlets(
+    others: Vec<Box<dyn Sink>>,
+    claim: &Claim,
+    monitor: &Arc<Monitor>,
+) -> (Vec<Outlet>, Vec<SinkTask>, mpsc::Receiver<Confirmed>) {
+    // Room for all that can be under way: so a sink never waits for the ledger's task to listen
+    // while that task waits for the sink's queue.
+    let (told, confirmations) = mpsc::channel(others.len() * (OUTLET_QUEUE + 2) + 1);
+    let (mut outlets, mut sinks) = (Vec::new(), Vec::new());
+    for (index, sink) in others.into_iter().enumerate() {
+        let (outbox, inbox) = mpsc::channel(OUTLET_QUEUE);
+        let confirmed = claim.confirmed.get(sink.name()).copied();
+        outlets.push(Outlet {
+            outbox,
+            queue: Arc::clone(monitor.outlet_queue(index)),
+            confirmed: confirmed.unwrap_or_default(),
+        });
+        sinks.push(SinkTask {
+            sink,
+            index: index + 1,
+            inbox,
+            confirmations: told.clone(),
+            monitor: Arc::clone(monitor),
+        });
+    }
+    (outlets, sinks, confirmations)
+}
+
+/// A worker and its queue.
+type QueuedWorker = (Worker, Receiver<ToWorker>);
+
+/// The workers, and the ways to them.
+fn workers(
+    settings: &Settings,
+    stages: &dyn Stages,
+    (seen, refused): (&Seen, &Refusals),
+    monitor: &Arc<Monitor>,
+) -> Result<(Vec<QueuedWorker>, Vec<Lane>), PipelineError> {
+    let (mut workers, mut lanes) = (Vec::new(), Vec::new());
+    for index in 0..settings.workers {
+        let (outbox, inbox) = sync_channel(WORKER_QUEUE);
+        lanes.push(Lane {
+            batch: RawBatch::default(),
+            outbox,
+            queue: Arc::clone(monitor.worker_queue(index)),
+        });
+        let seen = of_worker(seen, index, settings.workers);
+        let mut worker = Worker::new(stages.chain()?, &seen, index, Arc::clone(monitor));
+        worker.leave_out(Arc::clone(refused), stages.ledger());
+        workers.push((worker, inbox));
+    }
+    Ok((workers, lanes))
+}
+
+/// A reader that begins where the run does, and has no end.
+fn reader(
+    settings: &Settings,
+    (source, beginning): (Box<dyn Source>, Beginning),
+    lanes: Vec<Lane>,
+    checkpoints: CheckpointClock,
+    (monitor, reading): (&Arc<Monitor>, &CancellationToken),
+) -> Reader {
+    Reader {
+        source,
+        lanes,
+        cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait),
+        checkpoints,
+        epoch: beginning.epoch,
+        rebuild: beginning.rebuild,
+        replay: beginning.replay,
+        excluded: None,
+        confirmed: beginning.confirmed,
+        cut_at: beginning.live,
+        until: None,
+        stop: reading.clone(),
+        monitor: Arc::clone(monitor),
+        pulse: Arc::clone(monitor.reader_pulse()),
+        patience: Patience::new(monitor.waits(), SOURCE),
+        barriers: 0,
+        poll_wait: settings.poll_wait,
     }
 }
 

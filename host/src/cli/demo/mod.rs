@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     } else {
         None
     };
-    let job = Job::start(&prepared, &runtime, stop)?;
+    let job = Job::start(&prepared, &runtime, stop);
     let path = args.picture.as_deref();
     let mut picture = path.map(|path| Picture::new(path, &prepared.kind));
     let shown = match screen {
@@ -155,7 +155,7 @@ struct Job {
 }
 
 impl Job {
-    fn start(prepared: &Prepared, runtime: &Runtime, stop: Stop) -> Result<Self, PipelineError> {
+    fn start(prepared: &Prepared, runtime: &Runtime, stop: Stop) -> Self {
         let (pipeline, plan) = (Arc::clone(&prepared.pipeline), Arc::clone(&prepared.plan));
         let monitor = Monitor::new(&pipeline, &plan);
         let options = RunOptions {
@@ -165,12 +165,12 @@ impl Job {
         };
         let handle = runtime.handle().clone();
         let run = thread::spawn(move || handle.block_on(run_pipeline(&pipeline, &plan, &options)));
-        Ok(Self {
+        Self {
             run,
             monitor,
             looker: Looker::start(prepared.tables.clone()),
             stop,
-        })
+        }
     }
 
     /// Whether there is nothing more to show: the run has ended, or is given up.

@@ -101,7 +101,7 @@ impl Host {
             1 => self.merge(),
             2 => {
                 if dice.chance(0.2) {
-                    tokio::time::advance(Duration::from_secs(120)).await;
+                    tokio::time::advance(Duration::from_mins(2)).await;
                 }
                 Ok(())
             }

@@ -15,8 +15,8 @@
 //!
 //! # Source
 //!
-//! The method is that of FoundationDB (Zhou et al., "FoundationDB: A Distributed Unbundled
-//! Transactional Key Value Store", SIGMOD 2021, section 4).
+//! The method is that of Zhou et al., "`FoundationDB`: A Distributed Unbundled Transactional Key Value
+//! Store", SIGMOD 2021, section 4.
 
 mod bugs;
 mod dice;

@@ -77,7 +77,7 @@ impl SimulatedLedger {
     }
 
     /// Records with rows that it does not take.
-    fn refused(&self, epoch: &EpochOutput) -> Vec<Refused> {
+    fn refused(epoch: &EpochOutput) -> Vec<Refused> {
         let mut refused = Vec::new();
         for batch in epoch.streams.get(ROWS).into_iter().flatten() {
             let amounts = batch.columns.column(2).as_primitive::<Int64Type>().values();
@@ -94,7 +94,7 @@ impl SimulatedLedger {
     }
 
     fn check_refused(&self, epoch: &EpochOutput) -> Result<(), SinkError> {
-        let mut refused = self.refused(epoch);
+        let mut refused = Self::refused(epoch);
         if self.bug == Some(Bug::RefusalForgotten) {
             let mut known = lock(&self.refused_once);
             refused.retain(|refused| !known.contains(&refused.origin));

@@ -61,7 +61,7 @@ impl ObjectStore for SimulatedStore {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        let lost = self.bug == Some(Bug::FileLost) && location.as_ref().ends_with(".arrow");
+        let lost = self.bug == Some(Bug::FileLost) && location.extension() == Some("arrow");
         if lost && self.dice.chance(0.05) {
             let payload = PutPayload::from_static(b"");
             return self.objects.put_opts(location, payload, opts).await;

@@ -222,7 +222,7 @@ impl World {
             }
             self.wake_somebody().await?;
             if self.dice.chance(0.05) {
-                tokio::time::advance(Duration::from_secs(120)).await;
+                tokio::time::advance(Duration::from_mins(2)).await;
             }
             if self.dice.chance(self.dying) {
                 return Ok(None);

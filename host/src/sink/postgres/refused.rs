@@ -79,7 +79,7 @@ impl Suspects<'_> {
             .flat_map(|(batch, encoder)| encoder.rows().map(move |row| (batch, row)))
             .collect();
         // Taken from the end, so that rows are tried in their order: one may stand in another's way.
-        let mut ranges = vec![0..places.len()];
+        let mut ranges: Vec<_> = std::iter::once(0..places.len()).collect();
         while let Some(range) = ranges.pop() {
             if range.is_empty() {
                 continue;
