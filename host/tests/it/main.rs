@@ -38,3 +38,4 @@ mod observability;
 mod queries;
 mod recovery;
 mod restart;
+mod takeover;
