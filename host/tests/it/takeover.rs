@@ -9,7 +9,7 @@ use super::end_to_end::{Watch, compare};
 use super::support::job::{Job, free_address, send_signal, wait_for_exit};
 use super::support::truth;
 
-const RECORDS: u64 = 40_000;
+const RECORDS: u64 = 20_000;
 const PARTITIONS: u32 = 3;
 
 fn settings() -> Settings {
@@ -62,7 +62,7 @@ async fn wait_for_epoch(job: &Job, epoch: i64) {
 }
 
 fn assert_taken_over(job: &Job, first: &mut Child) {
-    let status = wait_for_exit(first, Duration::from_mins(1));
+    let status = wait_for_exit(first, Duration::from_mins(2));
     let log = log(job, "first.log");
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("another host has taken over"), "{log}");
@@ -76,7 +76,7 @@ async fn a_second_host_takes_over_and_the_first_one_stops() {
     let watch = Watch::start(&job).await;
     let mut second = start(&job, "second.log", true);
     assert_taken_over(&job, &mut first);
-    let status = wait_for_exit(&mut second, Duration::from_mins(2));
+    let status = wait_for_exit(&mut second, Duration::from_mins(5));
     assert!(status.success(), "{}", log(&job, "second.log"));
     watch.end().await;
     compare(&job, &truth::expected(&settings(), PARTITIONS, RECORDS)).await;
@@ -92,7 +92,7 @@ async fn a_host_that_stood_still_while_another_took_over_changes_nothing_when_it
     send_signal(&first, "STOP");
     let watch = Watch::start(&job).await;
     let mut second = start(&job, "second.log", true);
-    let status = wait_for_exit(&mut second, Duration::from_mins(3));
+    let status = wait_for_exit(&mut second, Duration::from_mins(5));
     assert!(status.success(), "{}", log(&job, "second.log"));
     compare(&job, &expected).await;
     send_signal(&first, "CONT");
