@@ -81,6 +81,7 @@ fn main() -> anyhow::Result<()> {
             let Some(plan) = Plan::build(&pipeline, &engine, &mut diagnostics) else {
                 bail!("{}", diagnostics.render(config::Look::Plain));
             };
+            let plan = Arc::new(plan);
             let connect = |waits: &Waits| {
                 let mut endpoints = Endpoints::open(&pipeline, &plan, waits)?;
                 if args.stage == Stage::Aggregates {

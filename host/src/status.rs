@@ -73,7 +73,8 @@ impl Status {
     /// Whether records flow and nobody is waited for.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.phase == Phase::Running && self.waiting_for.is_empty()
+        let held_up = self.waiting_for.iter().any(|waiting| waiting.holds_up);
+        self.phase == Phase::Running && !held_up
     }
 }
 
@@ -99,6 +100,8 @@ pub struct Waiting {
     pub reason: String,
     /// for how long
     pub since: Duration,
+    /// whether the stream waits, too; else it goes on without that part
+    pub holds_up: bool,
 }
 
 /// A partition of the source.
@@ -132,6 +135,8 @@ pub struct SinkStatus {
     pub name: String,
     /// the last epoch that it confirmed
     pub epoch: u64,
+    /// whether the stream goes on without it: it gets the epochs that it lacks later
+    pub lags: bool,
     /// how long its last write took
     pub last_write: Option<Duration>,
 }

@@ -68,6 +68,7 @@ impl Waits {
                     part: note.part.to_string(),
                     reason: note.reason.clone(),
                     since: now.saturating_duration_since(note.since),
+                    holds_up: true,
                 });
             }
         }

@@ -44,6 +44,7 @@ pub use self::error::CheckpointError;
 pub use self::manifest::{FileRef, Manifest};
 pub use self::name::{FileKind, FileName};
 pub use self::store::CheckpointStore;
+pub(crate) use self::retention::oldest_kept;
 pub(crate) use self::store::off_thread;
 use crate::aggregate::TableSnapshot;
 use crate::deduplicate::Seen;

@@ -7,7 +7,7 @@
 //! 2. Only manifests that can be read count as kept; and as long as one is there that cannot, nothing
 //!    is swept, since what it names is not known.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path as FilePath, PathBuf};
 
@@ -28,32 +28,57 @@ struct Found {
     manifest: Option<Manifest>,
 }
 
+/// Of these, newest first, the newest `keep` (at least one), and the newest `keep` of those that are
+/// not later than `needed`.
+fn kept(epochs: &[EpochId], keep: usize, needed: EpochId) -> BTreeSet<EpochId> {
+    let keep = keep.max(1);
+    let newest = epochs.iter().take(keep);
+    let usable = epochs.iter().filter(|epoch| **epoch <= needed).take(keep);
+    newest.chain(usable).copied().collect()
+}
+
+/// The oldest one that [`prune`](CheckpointStore::prune) keeps of these, newest first; `None` when
+/// all of them are later than `needed`.
+#[must_use]
+pub(crate) fn oldest_kept(epochs: &[EpochId], keep: usize, needed: EpochId) -> Option<EpochId> {
+    let oldest = kept(epochs, keep, needed).first().copied();
+    oldest.filter(|oldest| *oldest <= needed)
+}
+
 impl CheckpointStore {
-    /// Keeps the newest `keep` checkpoints (at least one) whose manifests can be read, and deletes what
-    /// is older. Returns the oldest one that was kept. Only for the pipeline's present owner.
+    /// Keeps the newest `keep` checkpoints (at least one) whose manifests can be read, and as many of
+    /// those not later than `needed`; deletes the others. Returns the oldest one that was kept. Only
+    /// for the pipeline's present owner.
     ///
     /// # Errors
     ///
     /// What was not deleted then is deleted by a later call, or by [`sweep`](Self::sweep).
-    pub async fn prune(&self, keep: usize) -> Result<Option<EpochId>, CheckpointError> {
+    pub async fn prune(
+        &self,
+        keep: usize,
+        needed: EpochId,
+    ) -> Result<Option<EpochId>, CheckpointError> {
         let found = self.survey().await?;
-        let usable = |found: &&Found| !found.is_set_aside && found.manifest.is_some();
-        let keep = keep.max(1);
-        let Some(oldest) = found.iter().filter(usable).take(keep).last() else {
+        let usable = |found: &Found| !found.is_set_aside && found.manifest.is_some();
+        let epochs = found.iter().filter(|f| usable(f)).map(|f| f.epoch);
+        let epochs: Vec<EpochId> = epochs.collect();
+        let kept = kept(&epochs, keep, needed);
+        let newest = &epochs[..keep.max(1).min(epochs.len())];
+        let Some(&oldest) = newest.last() else {
             return Ok(None);
         };
-        let oldest = oldest.epoch;
-        if found.iter().filter(usable).count() < keep {
-            return Ok(Some(oldest));
+        if newest.len() < keep {
+            return Ok(kept.first().copied());
         }
-        let (gone, kept): (Vec<_>, Vec<_>) = found.into_iter().partition(|f| f.epoch < oldest);
-        let named = files(&kept);
+        let goes = |f: &Found| f.epoch < oldest && !(usable(f) && kept.contains(&f.epoch));
+        let (gone, stays): (Vec<_>, Vec<_>) = found.into_iter().partition(goes);
+        let named = files(&stays);
         let mut unnamed: Vec<&str> = files(&gone).difference(&named).copied().collect();
         unnamed.sort_unstable();
         let manifests = gone.iter().map(|found| found.path.as_str());
         self.delete(manifests).await?;
         self.delete(unnamed.into_iter()).await?;
-        Ok(Some(oldest))
+        Ok(kept.first().copied())
     }
 
     /// Deletes files that no manifest names and that a host before `generation` wrote: what a crash

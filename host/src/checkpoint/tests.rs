@@ -180,7 +180,7 @@ fn no_runtime_is_needed() {
         let tables = BTreeMap::from([("daily".to_owned(), vec![file.clone()])]);
         store.publish(&manifest(1, 1, &tables)).await.unwrap();
         assert_eq!(store.read(&file).await.unwrap().num_rows(), 100_000);
-        assert_eq!(store.prune(1).await.unwrap(), Some(EpochId(1)));
+        assert_eq!(store.prune(1, EpochId(u64::MAX)).await.unwrap(), Some(EpochId(1)));
         assert_eq!(store.sweep(2).await.unwrap(), 0);
     }));
 }
@@ -198,6 +198,7 @@ enum Step {
         tables: BTreeSet<u8>,
     },
     Prune {
+        needed: u64,
         keep: usize,
     },
     Sweep,
@@ -215,7 +216,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop_oneof![
             6 => (tables(), 0..3usize).prop_map(|(tables, dropped)| Step::Checkpoint { tables, dropped }),
             2 => tables().prop_map(|tables| Step::Crash { tables }),
-            3 => (0..4usize).prop_map(|keep| Step::Prune { keep }),
+            3 => (0..4usize, 0..40u64).prop_map(|(keep, needed)| Step::Prune { keep, needed }),
             2 => Just(Step::Sweep),
             1 => Just(Step::SetAside),
             1 => (0..3usize).prop_map(|newest| Step::Damage { newest }),
@@ -275,7 +276,7 @@ impl Life {
                 self.write(&tables).await;
                 self.restart().await;
             }
-            Step::Prune { keep } => self.prune(keep).await,
+            Step::Prune { keep, needed } => self.prune(keep, EpochId(needed)).await,
             Step::Sweep => self.sweep().await,
             Step::SetAside => {
                 if let Some(&newest) = self.store.list().await.unwrap().first() {
@@ -307,10 +308,17 @@ impl Life {
             .collect()
     }
 
-    async fn prune(&self, keep: usize) {
+    async fn prune(&self, keep: usize, needed: EpochId) {
         let before = self.usable().await;
-        let kept = self.store.prune(keep).await.unwrap();
-        let expected: Vec<_> = before.into_iter().take(keep.max(1)).collect();
+        let kept = self.store.prune(keep, needed).await.unwrap();
+        let keep = keep.max(1);
+        let is_kept = |(index, epoch): &(usize, EpochId)| {
+            let newer = before[..*index].iter().filter(|newer| **newer <= needed);
+            *index < keep || (*epoch <= needed && newer.count() < keep)
+        };
+        let expected = before.iter().copied().enumerate().filter(is_kept);
+        let expected: Vec<_> = expected.map(|(_, epoch)| epoch).collect();
+        let expected = if before.len() < keep { before } else { expected };
         assert_eq!(kept, expected.last().copied());
         assert_eq!(self.usable().await, expected);
     }
@@ -340,7 +348,7 @@ impl Life {
             dropped: 0,
         };
         self.step(step).await;
-        self.prune(1).await;
+        self.prune(1, EpochId(u64::MAX)).await;
         self.restart().await;
         self.sweep().await;
         let listed = self.store.list().await.unwrap();

@@ -96,7 +96,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     };
     super::print(&diagnostics);
     let runtime = super::runtime()?;
-    let outcome = runtime.block_on(run_until_told(&pipeline, &plan, once));
+    let outcome = runtime.block_on(run_until_told(&pipeline, &Arc::new(plan), once));
     // Tasks that hang on a server do not hold up the exit.
     runtime.shutdown_background();
     match outcome? {
@@ -114,7 +114,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 
 async fn run_until_told(
     pipeline: &Pipeline,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     once: bool,
 ) -> Result<Result<pipeline::Summary, PipelineError>, AdminError> {
     let stop = CancellationToken::new();

@@ -317,10 +317,34 @@ pub enum SinkKind {
         url: Secret,
         /// the indices it fills
         indices: Vec<Index>,
+        /// what the stream does while it does not answer
+        on_unavailable: OnUnavailable,
     },
 }
 
+/// `sink.on_unavailable`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnUnavailable {
+    /// it waits, and the source with it
+    #[default]
+    Wait,
+    /// it goes on without the sink, which is brought up to it later, from the records
+    Continue,
+}
+
 impl SinkKind {
+    /// Whether the stream goes on while it does not answer.
+    #[must_use]
+    pub fn may_lag(&self) -> bool {
+        matches!(
+            self,
+            Self::Elasticsearch {
+                on_unavailable: OnUnavailable::Continue,
+                ..
+            }
+        )
+    }
+
     /// Whether it keeps the journal.
     #[must_use]
     pub fn is_ledger(&self) -> bool {

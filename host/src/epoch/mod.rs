@@ -24,6 +24,9 @@ use crate::record::{DeadLetter, Origin, Positions};
 pub struct EpochId(pub u64);
 
 impl EpochId {
+    /// The epoch that a pipeline begins with: it has no records, and the positions to begin at.
+    pub const FIRST: Self = Self(1);
+
     /// The epoch after this one.
     #[must_use]
     pub fn next(self) -> Self {

@@ -60,11 +60,13 @@ pub(super) fn status(seconds: u64) -> Status {
             SinkStatus {
                 name: "sqlite".into(),
                 epoch: seconds,
+                lags: false,
                 last_write: Some(Duration::from_millis(61)),
             },
             SinkStatus {
                 name: "search".into(),
                 epoch: seconds.saturating_sub(2),
+                lags: false,
                 last_write: None,
             },
         ],
@@ -123,6 +125,7 @@ pub(super) fn waiting_model() -> Model {
         part: "postgres".into(),
         reason: "connection refused (localhost:5432); tried again every 5 s".into(),
         since: Duration::from_secs(23),
+        holds_up: true,
     }];
     model.observe(status);
     model
@@ -200,18 +203,19 @@ pub(super) fn any_status() -> impl Strategy<Value = Status> {
             committed,
             end,
         });
-    let sink =
-        (text(), any::<u64>(), prop::option::of(time())).prop_map(|(name, epoch, last_write)| {
-            SinkStatus {
-                name,
-                epoch,
-                last_write,
-            }
-        });
-    let waiting = (text(), text(), time()).prop_map(|(part, reason, since)| Waiting {
+    let sink = (text(), any::<u64>(), any::<bool>(), prop::option::of(time()));
+    let sink = sink.prop_map(|(name, epoch, lags, last_write)| SinkStatus {
+        name,
+        epoch,
+        lags,
+        last_write,
+    });
+    let waiting = (text(), text(), time(), any::<bool>());
+    let waiting = waiting.prop_map(|(part, reason, since, holds_up)| Waiting {
         part,
         reason,
         since,
+        holds_up,
     });
     let component = (text(), text(), text(), prop::collection::vec(text(), 0..3)).prop_map(
         |(name, version, digest, stages)| ComponentStatus {

@@ -8,8 +8,9 @@
 //!
 //! # Invariants
 //!
-//! 1. A checkpoint of epoch N is published once the ledger and every other sink have confirmed N: no
-//!    replay from it misses an epoch that some sink lacks.
+//! 1. A checkpoint of epoch N is published once the ledger and every other sink have confirmed N, but
+//!    for those that lag; and some are kept that are not later than what the last of these has. No
+//!    replay misses an epoch that some sink lacks.
 //! 2. The journal forgets an epoch, and files are deleted, only after the checkpoint that makes them
 //!    superfluous was published and the ledger has seen that this host still owns the pipeline.
 //! 3. A store that does not answer never holds up the stream.
@@ -29,7 +30,7 @@ use super::monitor::Monitor;
 use super::patience::{CHECKPOINTS, Patience};
 use crate::aggregate::{Segment, TableSnapshot};
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot, off_thread,
+    CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot, off_thread, oldest_kept,
 };
 use crate::epoch::EpochId;
 use crate::record::Partition;
@@ -112,6 +113,17 @@ pub(super) struct Published {
     pub(super) noted: oneshot::Sender<()>,
 }
 
+/// How far the sinks have come, the ledger included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// the last epoch that every sink has confirmed
+    pub(super) by_all: EpochId,
+    /// the last one that those have confirmed without which the stream does not go on now
+    pub(super) by_those_who_keep_up: EpochId,
+    /// whether something is restored from a checkpoint just now, so that none of them may go
+    pub(super) is_restoring: bool,
+}
+
 /// The task that writes checkpoints.
 pub(super) struct CheckpointTask {
     pub(super) store: CheckpointStore,
@@ -127,8 +139,7 @@ pub(super) struct CheckpointTask {
     pub(super) unsaved: BTreeMap<Partition, Vec<u128>>,
     /// of epochs that the ledger has committed
     pub(super) inbox: mpsc::Receiver<Snapshot>,
-    /// the last epoch that every sink has confirmed
-    pub(super) confirmed: watch::Receiver<EpochId>,
+    pub(super) reached: watch::Receiver<Reached>,
     pub(super) published: mpsc::Sender<Published>,
     pub(super) busy: Arc<AtomicBool>,
     pub(super) monitor: Arc<Monitor>,
@@ -199,7 +210,8 @@ impl CheckpointTask {
         }
         bytes += self.write_seen(epoch).await?;
         manifest.seen.clone_from(&self.seen_files);
-        if self.confirmed.wait_for(|c| *c >= epoch).await.is_err() {
+        let everybody_has = |r: &Reached| r.by_those_who_keep_up >= epoch;
+        if self.reached.wait_for(everybody_has).await.is_err() {
             return Ok(Err(LedgerGone));
         }
         let store = self.store.clone();
@@ -266,15 +278,24 @@ impl CheckpointTask {
 
     /// Tells the ledger, then deletes what nobody needs any more.
     async fn forget(&mut self, epoch: EpochId) -> Result<Result<(), LedgerGone>, CheckpointError> {
+        let Reached {
+            by_all: needed,
+            is_restoring,
+            ..
+        } = *self.reached.borrow();
+        if is_restoring {
+            // The next one does it.
+            return Ok(Ok(()));
+        }
         let published = self.persist(epoch, || self.store.list()).await?;
-        let kept = &published[..self.keep.min(published.len())];
-        let oldest = kept.last().copied().unwrap_or(epoch);
+        // A sink that lags behind all of them needs the journal from its first entry on.
+        let oldest = oldest_kept(&published, self.keep, needed).unwrap_or_default();
         let (noted, answer) = oneshot::channel();
         let told = self.published.send(Published { oldest, noted }).await;
         if told.is_err() || answer.await.is_err() {
             return Ok(Err(LedgerGone));
         }
-        if let Err(error) = self.store.prune(self.keep).await {
+        if let Err(error) = self.store.prune(self.keep, needed).await {
             // The next one tries again.
             tracing::warn!(%error, "old checkpoints could not be deleted");
         }

@@ -7,46 +7,44 @@
 //!    that it refused are in the dead letters.
 //! 3. A snapshot of the states is passed on only after its epoch was committed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
-use super::checkpoint::Published;
-use super::monitor::{Monitor, Queue};
-use super::patience::{DEAD_LETTERS, Patience};
+use super::catch_up::Order;
+use super::checkpoint::{Published, Reached};
+use super::monitor::Monitor;
+use super::outlet::{News, Outlet};
+use super::patience::{DEAD_LETTERS, Patience, until_done};
+use super::reader::{JournalRequest, More};
 use crate::checkpoint::Snapshot;
 use crate::dead_letter::DeadLetterSink;
-use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
+use crate::epoch::{Completed, EpochId, Mode};
 use crate::record::DeadLetter;
-use crate::sink::{Ledger, Sink};
-use crate::waiting::Waits;
+use crate::sink::Ledger;
 
-/// A sink has made an epoch durable.
-#[derive(Debug)]
-pub(super) struct Confirmed {
-    pub(super) sink: String,
-    pub(super) epoch: EpochId,
-    /// rows that the sink refused for good
-    pub(super) refused: Vec<DeadLetter>,
-}
-
-/// What one of the other sinks is sent to, and how far it was at the start.
-pub(super) struct Outlet {
-    pub(super) outbox: mpsc::Sender<Arc<EpochOutput>>,
-    pub(super) queue: Arc<Queue>,
-    pub(super) confirmed: EpochId,
-}
+/// Epochs of the journal that are handed out at a time.
+const ENTRIES_MAX: usize = 1_000;
+/// A sink that lags by so many epochs at most gets the next ones from the stream.
+const JOIN_WITHIN: usize = 2;
 
 /// The way to the task that writes checkpoints, and back.
 pub(super) struct Checkpoints {
     /// `None` once there are no more epochs
     pub(super) outbox: Option<mpsc::Sender<Snapshot>>,
-    /// told of the last epoch that everybody has
-    pub(super) confirmed: watch::Sender<EpochId>,
+    pub(super) reached: watch::Sender<Reached>,
     pub(super) published: mpsc::Receiver<Published>,
+}
+
+/// The way to those who bring up sinks that lag, and back.
+pub(super) struct Lagging {
+    pub(super) order: mpsc::Sender<Order>,
+    /// goes with each order
+    pub(super) ask: mpsc::Sender<JournalRequest>,
+    pub(super) asked: mpsc::Receiver<JournalRequest>,
 }
 
 /// The task that owns the ledger and the dead letters: what is appended to a file of dead letters
@@ -56,18 +54,23 @@ pub(super) struct LedgerTask {
     pub(super) dead_letters: Box<dyn DeadLetterSink>,
     pub(super) inbox: mpsc::Receiver<Completed>,
     pub(super) outlets: Vec<Outlet>,
-    pub(super) confirmations: mpsc::Receiver<Confirmed>,
+    pub(super) news: mpsc::Receiver<News>,
+    pub(super) lagging: Lagging,
     pub(super) checkpoints: Checkpoints,
-    /// how far everybody is: the ledger and the other sinks, by name
-    pub(super) progress: BTreeMap<String, EpochId>,
+    /// the last epoch that the ledger has
+    pub(super) committed: EpochId,
+    /// cancelled when the run is to end: nobody who lags is waited for
+    pub(super) stop: CancellationToken,
     pub(super) monitor: Arc<Monitor>,
 }
 
 enum Event {
-    Confirmed(Confirmed),
+    News(News),
     Published(Published),
+    Asked(JournalRequest),
     Completed(Box<Completed>),
     NoMoreEpochs,
+    Stop,
 }
 
 impl LedgerTask {
@@ -75,34 +78,44 @@ impl LedgerTask {
     /// checkpoint is written.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
         let mut more = true;
+        self.tell_reached();
         loop {
+            let open = self.outlets.iter().any(Outlet::is_open);
             let event = tokio::select! {
                 biased;
-                Some(confirmed) = self.confirmations.recv() => Event::Confirmed(confirmed),
+                Some(news) = self.news.recv() => Event::News(news),
                 Some(published) = self.checkpoints.published.recv() => Event::Published(published),
+                Some(asked) = self.lagging.asked.recv(), if open => Event::Asked(asked),
                 completed = self.inbox.recv(), if more => {
                     completed.map_or(Event::NoMoreEpochs, |c| Event::Completed(Box::new(c)))
                 }
+                () = self.stop.cancelled(), if open && !more => Event::Stop,
                 else => return Ok(()),
             };
             match event {
-                Event::Confirmed(confirmed) => self.confirm(confirmed).await?,
+                Event::News(news) => self.hear(news).await?,
                 Event::Published(published) => self.forget(published).await?,
+                Event::Asked(request) => self.answer(request).await?,
                 Event::Completed(completed) => {
                     if let Some(snapshot) = self.complete(*completed).await?
                         && let Some(outbox) = &self.checkpoints.outbox
                     {
-                        // The queue has room for one, and the next one comes when it is done. The
-                        // task is gone only if it has failed, and says why itself.
+                        // There is room for the one that is written and the last one. The task is
+                        // gone only if it has failed, and says why itself.
                         let _ = outbox.try_send(snapshot);
                     }
                 }
                 Event::NoMoreEpochs => {
-                    // The others' tasks end when these close, and hang up when they have.
-                    more = false;
+                    // Its task ends when this closes, and hangs up when it has.
                     self.checkpoints.outbox = None;
-                    self.outlets.clear();
+                    more = false;
                 }
+                Event::Stop => self.outlets.iter_mut().for_each(Outlet::close),
+            }
+            if !more {
+                // Their tasks end when these close, and hang up when they have.
+                let done = self.outlets.iter_mut().filter(|outlet| outlet.keeps_up());
+                done.for_each(Outlet::close);
             }
         }
     }
@@ -121,158 +134,153 @@ impl LedgerTask {
         }
         if mode == Mode::Live {
             let taken = Instant::now();
-            let waits = self.monitor.waits();
-            output.dead_letter_bytes =
-                write_dead_letters(&mut *self.dead_letters, &output.dead_letters, waits).await?;
+            output.dead_letter_bytes = self.write_dead_letters(&output.dead_letters).await?;
             let started = Instant::now();
-            let mut patience = Patience::new(waits, self.ledger.name()).on_epoch(output.epoch);
-            loop {
-                match patience.watch(self.ledger.write(&output)).await {
-                    Ok(durable) => {
-                        assert!(durable.refused.is_empty(), "a ledger takes all or nothing");
-                        break;
-                    }
-                    Err(error) => {
-                        self.monitor.sink_retried(0);
-                        patience.retry(error).await?;
-                    }
-                }
-            }
-            patience.over();
+            let durable = until_done!(
+                self.patience().on_epoch(output.epoch),
+                self.monitor.sink_retried(0),
+                self.ledger.write(&output)
+            );
+            assert!(durable.refused.is_empty(), "a ledger takes all or nothing");
             self.monitor.sink_wrote(0, &output, 0, started.elapsed());
             self.monitor.epoch_committed(&output, taken);
-            let ledger = self.ledger.name().to_owned();
-            self.reached(ledger, output.epoch);
+            self.committed = output.epoch;
+            self.tell_reached();
         }
         let output = Arc::new(output);
-        for outlet in &self.outlets {
-            if outlet.confirmed < output.epoch {
-                outlet.queue.entered();
-                // A sink's task that is gone has failed and says why itself.
-                let _ = outlet.outbox.send(Arc::clone(&output)).await;
-            }
+        for (index, outlet) in self.outlets.iter_mut().enumerate() {
+            outlet.send(&output).await;
+            self.monitor.sink_lags(index + 1, !outlet.keeps_up());
         }
+        self.bring_up();
         Ok(snapshot)
     }
 
-    /// Notes how far a sink has come.
-    fn reached(&mut self, sink: String, epoch: EpochId) {
-        self.progress.insert(sink, epoch);
-        let least = self.progress.values().copied().min().unwrap_or_default();
-        self.checkpoints
-            .confirmed
-            .send_if_modified(|known| std::mem::replace(known, least) != least);
+    /// Takes what the task of a sink tells.
+    async fn hear(&mut self, news: News) -> Result<(), PipelineError> {
+        match news {
+            News::Ready { sink } => self.outlets[sink].is_there(),
+            News::Confirmed {
+                sink,
+                epoch,
+                refused,
+            } => self.confirm(sink, epoch, &refused).await?,
+            News::GaveUp { sink } => self.outlets[sink].gave_up(self.committed),
+        }
+        self.tell_reached();
+        self.bring_up();
+        Ok(())
+    }
+
+    async fn confirm(
+        &mut self,
+        sink: usize,
+        epoch: EpochId,
+        refused: &[DeadLetter],
+    ) -> Result<(), PipelineError> {
+        let bytes = match refused {
+            [] => None,
+            refused => self.write_dead_letters(refused).await?,
+        };
+        self.monitor.add_dead_letters(refused);
+        let outlet = &mut self.outlets[sink];
+        until_done!(
+            Patience::new(self.monitor.waits(), self.ledger.name()).on_epoch(epoch),
+            self.monitor.sink_retried(0),
+            self.ledger.confirm(&outlet.name, epoch, refused, bytes)
+        );
+        outlet.reached(epoch);
+        Ok(())
+    }
+
+    /// Has sinks brought up that lag and answer again.
+    fn bring_up(&mut self) {
+        for sink in 0..self.outlets.len() {
+            if self.stop.is_cancelled() {
+                return;
+            }
+            let outlet = &mut self.outlets[sink];
+            if let Some((confirmed, feed)) = outlet.begin_to_catch_up() {
+                let name = outlet.name.clone();
+                // Before anybody looks for a checkpoint: from now on none of them goes.
+                self.tell_reached();
+                // There is room for one of each sink; the task is gone only if it has failed.
+                let _ = self.lagging.order.try_send(Order {
+                    sink,
+                    name,
+                    confirmed,
+                    feed,
+                    journal: self.lagging.ask.clone(),
+                });
+            }
+        }
+    }
+
+    /// Hands out more of the journal, for a sink that lags. The one that gets the last of it gets the
+    /// next epochs from the stream.
+    async fn answer(&mut self, request: JournalRequest) -> Result<(), PipelineError> {
+        let JournalRequest {
+            sink,
+            after,
+            answer,
+        } = request;
+        let entries = until_done!(
+            self.patience(),
+            self.monitor.sink_retried(0),
+            self.ledger.journal(after, ENTRIES_MAX)
+        );
+        let last = entries.len() <= JOIN_WITHIN;
+        let known = entries.last().map_or(after, |entry| entry.epoch);
+        self.outlets[sink].follows(known);
+        // Nobody listens any more where the run is to end.
+        if answer.send(More { entries, last }).is_ok() && last {
+            self.outlets[sink].join(self.committed);
+            self.monitor.sink_lags(sink + 1, false);
+        }
+        self.tell_reached();
+        Ok(())
+    }
+
+    /// Tells how far everybody has come.
+    fn tell_reached(&self) {
+        let least = |outlets: &mut dyn Iterator<Item = &Outlet>| {
+            let confirmed = outlets.map(|outlet| outlet.confirmed);
+            confirmed.fold(self.committed, EpochId::min)
+        };
+        let reached = Reached {
+            by_all: least(&mut self.outlets.iter()),
+            by_those_who_keep_up: least(&mut self.outlets.iter().filter(|o| o.keeps_up())),
+            is_restoring: self.outlets.iter().any(Outlet::restores),
+        };
+        let told = &self.checkpoints.reached;
+        told.send_if_modified(|known| std::mem::replace(known, reached) != reached);
     }
 
     async fn forget(&mut self, published: Published) -> Result<(), PipelineError> {
-        let mut patience = Patience::new(self.monitor.waits(), self.ledger.name());
-        while let Err(error) = patience
-            .watch(self.ledger.checkpointed(published.oldest))
-            .await
-        {
-            self.monitor.sink_retried(0);
-            patience.retry(error).await?;
-        }
-        patience.over();
+        until_done!(
+            self.patience(),
+            self.monitor.sink_retried(0),
+            self.ledger.checkpointed(published.oldest)
+        );
         // Its task may have been given up at a stop.
         let _ = published.noted.send(());
         Ok(())
     }
 
-    async fn confirm(&mut self, confirmed: Confirmed) -> Result<(), PipelineError> {
-        let Confirmed {
-            sink,
-            epoch,
-            refused,
-        } = confirmed;
-        let bytes = match refused.as_slice() {
-            [] => None,
-            refused => {
-                let waits = self.monitor.waits();
-                write_dead_letters(&mut *self.dead_letters, refused, waits).await?
-            }
-        };
-        self.monitor.add_dead_letters(&refused);
-        let mut patience = Patience::new(self.monitor.waits(), self.ledger.name()).on_epoch(epoch);
-        while let Err(error) = patience
-            .watch(self.ledger.confirm(&sink, epoch, &refused, bytes))
-            .await
-        {
-            self.monitor.sink_retried(0);
-            patience.retry(error).await?;
-        }
-        patience.over();
-        self.reached(sink, epoch);
-        Ok(())
+    /// What it takes to wait for the ledger.
+    fn patience(&self) -> Patience {
+        Patience::new(self.monitor.waits(), self.ledger.name())
     }
-}
 
-/// The task that owns a sink other than the ledger.
-pub(super) struct SinkTask {
-    pub(super) sink: Box<dyn Sink>,
-    /// 1 for the first sink after the ledger
-    pub(super) index: usize,
-    pub(super) inbox: mpsc::Receiver<Arc<EpochOutput>>,
-    pub(super) confirmations: mpsc::Sender<Confirmed>,
-    pub(super) monitor: Arc<Monitor>,
-}
-
-impl SinkTask {
-    /// Writes epochs until there are no more.
-    pub(super) async fn run(mut self) -> Result<(), PipelineError> {
-        let name = self.sink.name().to_owned();
-        while let Some(output) = self.inbox.recv().await {
-            self.monitor.outlet_queue(self.index - 1).left();
-            let started = Instant::now();
-            let mut patience = Patience::new(self.monitor.waits(), &name).on_epoch(output.epoch);
-            let durable = loop {
-                match patience.watch(self.sink.write(&output)).await {
-                    Ok(durable) => break durable,
-                    Err(error) => {
-                        self.monitor.sink_retried(self.index);
-                        patience.retry(error).await?;
-                    }
-                }
-            };
-            patience.over();
-            let refused = durable.refused.len();
-            self.monitor
-                .sink_wrote(self.index, &output, refused, started.elapsed());
-            let confirmed = Confirmed {
-                sink: name.clone(),
-                epoch: output.epoch,
-                refused: durable.refused,
-            };
-            if self.confirmations.send(confirmed).await.is_err() {
-                // The ledger's task has failed and says why itself.
-                return Ok(());
-            }
-        }
-        Ok(())
+    async fn write_dead_letters(
+        &mut self,
+        letters: &[DeadLetter],
+    ) -> Result<Option<u64>, PipelineError> {
+        let patience = Patience::new(self.monitor.waits(), DEAD_LETTERS);
+        Ok(until_done!(
+            patience,
+            (),
+            self.dead_letters.write(letters)
+        ))
     }
-}
-
-async fn write_dead_letters(
-    sink: &mut dyn DeadLetterSink,
-    letters: &[DeadLetter],
-    waits: &Waits,
-) -> Result<Option<u64>, PipelineError> {
-    let mut patience = Patience::new(waits, DEAD_LETTERS);
-    loop {
-        match patience.watch(sink.write(letters)).await {
-            Ok(bytes) => {
-                patience.over();
-                return Ok(bytes);
-            }
-            Err(error) => patience.retry(error).await?,
-        }
-    }
-}
-
-/// Which epochs the other sinks lack: the least epoch that all of them have confirmed.
-pub(super) fn least_confirmed(
-    confirmed: &BTreeMap<String, EpochId>,
-    committed: EpochId,
-) -> EpochId {
-    confirmed.values().copied().min().unwrap_or(committed)
 }

@@ -1,5 +1,7 @@
 //! The outside that a pipeline is run against.
 
+use std::sync::Arc;
+
 use super::{PipelineError, Plan};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::config::{DeadLetters, Pipeline, SinkKind};
@@ -8,14 +10,14 @@ use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresLedger;
 use crate::sink::sqlite::SqliteLedger;
 use crate::sink::{Ledger, Sink};
-use crate::source::{self, Source};
+use crate::source::{self, Source, SourceError};
 use crate::waiting::Waits;
 
 /// Source, sinks, dead letters and checkpoints of one run. [`open`](Self::open) makes those that the pipeline
 /// names; tests and measurements put others in their place.
 pub struct Endpoints {
-    /// where records come from
-    pub source: Box<dyn Source>,
+    /// opens the place that records come from, again for each reader
+    pub open_source: OpenSource,
     /// the sink that keeps the journal
     pub ledger: Box<dyn Ledger>,
     /// the other sinks
@@ -25,6 +27,9 @@ pub struct Endpoints {
     /// opens the store of checkpoints, of a life of the pipeline
     pub checkpoints: OpenCheckpoints,
 }
+
+/// Opens the source, once for each that reads it.
+pub type OpenSource = Arc<dyn Fn() -> Result<Box<dyn Source>, SourceError> + Send + Sync>;
 
 /// Opens the store of checkpoints: what it finds there belongs to this life of the pipeline, which
 /// the ledger tells.
@@ -48,8 +53,8 @@ impl Endpoints {
             let sink = sink.to_owned();
             move |source| PipelineError::Sink { sink, source }
         };
-        let source =
-            source::open(&pipeline.source, &pipeline.name).map_err(PipelineError::Source)?;
+        let (from, name) = (pipeline.source.clone(), pipeline.name.clone());
+        let open_source: OpenSource = Arc::new(move || source::open(&from, &name));
         let topic = dead_letter::source_topic(pipeline);
         let dead_letters =
             dead_letter::open(&pipeline.dead_letters, topic).map_err(sink_error("dead letters"))?;
@@ -86,7 +91,7 @@ impl Endpoints {
             }
         }
         Ok(Self {
-            source,
+            open_source,
             ledger: ledger.expect("a validated pipeline has one sink that keeps the journal"),
             sinks,
             dead_letters,

@@ -8,11 +8,15 @@
 //! All queues are bounded: a slow sink slows the source and never grows memory. When a part ends,
 //! for good or with an error, its queues close, and the parts before and behind it end by that.
 
+mod catch_up;
 mod checkpoint;
 mod commit;
 mod endpoints;
+mod line;
 mod monitor;
+mod outlet;
 mod parts;
+mod path;
 mod patience;
 mod plan;
 mod reader;
@@ -32,7 +36,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-pub use endpoints::{Connect, Endpoints, OpenCheckpoints};
+pub use endpoints::{Connect, Endpoints, OpenCheckpoints, OpenSource};
 pub use monitor::{Monitor, STUCK_AFTER};
 pub use plan::{Plan, Stream};
 pub use summary::{ProcessUsage, StageSummary, Summary};
@@ -47,7 +51,7 @@ use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
 use start::Waiter;
-use topology::{Settings, Topology};
+use topology::{Settings, Stages, Topology};
 
 /// Batches that wait for a worker at most.
 const WORKER_QUEUE: usize = 4;
@@ -100,6 +104,14 @@ pub enum PipelineError {
     /// The store of checkpoints cannot be used.
     #[error("checkpoints cannot be used")]
     Checkpoint(#[source] CheckpointError),
+    /// What a sink lacks cannot be made again.
+    #[error("sink `{sink}` lags, and what it lacks cannot be made again")]
+    CatchUp {
+        /// the sink's name
+        sink: String,
+        /// why not
+        source: Box<Self>,
+    },
     /// States cannot be merged or shown.
     #[error(transparent)]
     Aggregate(#[from] AggregateError),
@@ -156,7 +168,7 @@ pub enum PipelineError {
 /// [`PipelineError`]; then nothing is lost, and a later run goes on from the last committed epoch.
 pub async fn run(
     pipeline: &Pipeline,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     connect: &Connect<'_>,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
@@ -197,7 +209,7 @@ type Refusals = Arc<BTreeMap<Origin, String>>;
 /// Runs it until it ends for some reason.
 async fn run_once(
     pipeline: &Pipeline,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     connect: &Connect<'_>,
     options: &RunOptions,
     refused: &Refusals,
@@ -209,7 +221,8 @@ async fn run_once(
         stop: &options.stop,
         waits: monitor.waits(),
     };
-    let ready = start::make_ready(&settings, plan, endpoints, waiter).await?;
+    let stages: Arc<dyn Stages> = Arc::clone(plan) as Arc<dyn Stages>;
+    let ready = start::make_ready(&settings, &*stages, endpoints, waiter).await?;
     let others = ready.sinks.iter().map(|sink| sink.name());
     let others = others.map(|name| ready.claim.confirmed.get(name).copied());
     let others = others.map(Option::unwrap_or_default);
@@ -221,7 +234,7 @@ async fn run_once(
     tracing::info!(pipeline = pipeline.name, epoch = epoch.0, "running");
     let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
-    let topology = Topology::assemble(&settings, plan, ready, (options, &reading), refused)?;
+    let topology = Topology::assemble(&settings, &stages, ready, (options, &reading), refused)?;
     topology
         .start()
         .finish(&options.stop, &reading, STOP_DEADLINE, monitor)

@@ -72,6 +72,16 @@ impl Parts {
             .push(thread.expect("the system has room for a few threads"));
     }
 
+    /// Waits until every part has ended, without a limit. The first error is returned at once: the
+    /// others end by it.
+    pub(super) async fn ended(mut self) -> Result<(), PipelineError> {
+        for _ in 0..self.threads.len() {
+            // Every thread sends once, and so it is never closed before.
+            self.ends.recv().await.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+
     /// Waits until every part has ended. The first error stops the others, and is returned once
     /// they have ended or the deadline has passed.
     ///

@@ -45,6 +45,26 @@ pub(super) struct Patience {
     slow: Duration,
 }
 
+/// Tries `$step`, a call of a sink, until it is done; `$retried` comes before each other try. Where
+/// another one would not help, the function around it returns [`PipelineError::Sink`].
+macro_rules! until_done {
+    ($patience:expr, $retried:expr, $step:expr) => {{
+        let mut patience = $patience;
+        let done = loop {
+            match patience.watch($step).await {
+                Ok(done) => break done,
+                Err(error) => {
+                    $retried;
+                    patience.retry(error).await?;
+                }
+            }
+        };
+        patience.over();
+        done
+    }};
+}
+pub(super) use until_done;
+
 impl Patience {
     /// With the server of this part.
     pub(super) fn new(waits: &Waits, part: &str) -> Self {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use self::build::Builder;
 use super::monitor::StageGuest;
+use super::topology::Stages;
 use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
 use crate::config::{self, Diagnostics, Pipeline, SourceKind};
@@ -184,8 +185,9 @@ impl Plan {
         self.transforms.iter().chain(aggregates)
     }
 
-    /// A worker's stages, with guests of their own.
-    pub(super) fn chain(&self) -> Result<Chain, ConfigureError> {
+    /// A worker's stages, with guests of their own: for all sinks, or for one of those behind the
+    /// ledger.
+    fn chain_for(&self, sink: Option<&str>) -> Result<Chain, ConfigureError> {
         let mut transforms = Vec::with_capacity(self.transforms.len());
         for stage in &self.transforms {
             transforms.push(worker::Transform {
@@ -198,7 +200,7 @@ impl Plan {
             });
         }
         let mut aggregates = Vec::with_capacity(self.aggregates.len());
-        for (stage, aggregation) in &self.aggregates {
+        for (stage, aggregation) in self.aggregates_for(sink) {
             let guest = stage.aggregate(&self.streams[stage.from].schema)?;
             let needs = guest.contract().needs.clone();
             let call_bytes_max = guest.input_bytes_max();
@@ -214,17 +216,19 @@ impl Plan {
                 names: stage.names(),
             });
         }
-        let deduplicate = self.source.deduplicate.as_ref();
+        // For one of them, the journal says which records are left out.
+        let everything = sink.is_none();
+        let deduplicate = self.source.deduplicate.as_ref().filter(|_| everything);
         let row_streams = self.streams[..=self.transforms.len()].iter().enumerate();
         let shown = row_streams
-            .filter(|(_, stream)| self.shown.contains(&*stream.name))
+            .filter(|(_, stream)| self.shows(sink, &stream.name))
             .map(|(index, stream)| (index, Arc::clone(&stream.name)));
         Ok(Chain {
             decoder: Decoder::new(&self.source.columns),
             deduplicator: deduplicate.map(|d| Deduplicator::new(d, &self.source.schema)),
             transforms,
             aggregates,
-            screens: self.screens(),
+            screens: if everything { self.screens() } else { Vec::new() },
             shown: shown.collect(),
         })
     }
@@ -262,8 +266,22 @@ impl Plan {
             .collect()
     }
 
+    /// Whether some sink takes the rows of a stream, or a certain one of those behind the ledger.
+    fn shows(&self, sink: Option<&str>, stream: &str) -> bool {
+        match sink {
+            None => self.shown.contains(stream),
+            Some(sink) => self.indices(sink).iter().any(|index| index.from == stream),
+        }
+    }
+
+    /// The aggregates; for one sink, those whose rows it takes.
+    fn aggregates_for(&self, sink: Option<&str>) -> impl Iterator<Item = &(Stage, Aggregation)> {
+        let aggregates = self.aggregates.iter();
+        aggregates.filter(move |(stage, _)| sink.is_none() || self.shows(sink, &stage.name))
+    }
+
     /// The tables of states, with guests of their own, and whether a sink takes their rows.
-    pub(super) fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
+    fn states_for(&self, sink: Option<&str>) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
         let table = |(stage, aggregation): &(Stage, Aggregation)| {
             let guest = stage.aggregate(&self.streams[stage.from].schema)?;
             let call_bytes_max = guest.input_bytes_max();
@@ -273,9 +291,60 @@ impl Plan {
                 Box::new(guest),
                 call_bytes_max,
             );
-            Ok((table, self.shown.contains(&*stage.name)))
+            Ok((table, self.shows(sink, &stage.name)))
         };
-        self.aggregates.iter().map(table).collect()
+        self.aggregates_for(sink).map(table).collect()
+    }
+}
+
+impl Stages for Plan {
+    fn definition(&self) -> serde_json::Value {
+        self.definition()
+    }
+
+    fn ledger(&self) -> &str {
+        self.ledger()
+    }
+
+    fn chain(&self) -> Result<Chain, ConfigureError> {
+        self.chain_for(None)
+    }
+
+    fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
+        self.states_for(None)
+    }
+
+    fn of_sink(self: Arc<Self>, sink: &str) -> Arc<dyn Stages> {
+        let sink = sink.to_owned();
+        Arc::new(OfSink { plan: self, sink })
+    }
+}
+
+/// What one of the sinks behind the ledger needs of a plan.
+struct OfSink {
+    plan: Arc<Plan>,
+    sink: String,
+}
+
+impl Stages for OfSink {
+    fn definition(&self) -> serde_json::Value {
+        self.plan.definition()
+    }
+
+    fn ledger(&self) -> &str {
+        self.plan.ledger()
+    }
+
+    fn chain(&self) -> Result<Chain, ConfigureError> {
+        self.plan.chain_for(Some(&self.sink))
+    }
+
+    fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
+        self.plan.states_for(Some(&self.sink))
+    }
+
+    fn of_sink(self: Arc<Self>, sink: &str) -> Arc<dyn Stages> {
+        Arc::clone(&self.plan).of_sink(sink)
     }
 }
 

@@ -45,9 +45,27 @@ impl Recovered {
     }
 }
 
+/// Puts checkpoints aside of epochs after the last `committed` one: they are of a future that was
+/// lost when the database was set back.
+///
+/// # Errors
+///
+/// [`Trouble::Store`] when the store cannot be asked.
+pub(super) async fn set_aside(store: &CheckpointStore, committed: EpochId) -> Result<(), Trouble> {
+    for lost in store.list().await?.into_iter().filter(|e| *e > committed) {
+        let (epoch, committed) = (lost.0, committed.0);
+        tracing::warn!(
+            epoch,
+            committed,
+            "a checkpoint is newer than the ledger: it is set aside"
+        );
+        store.set_aside(lost).await?;
+    }
+    Ok(())
+}
+
 /// Loads the newest checkpoint that is not later than `latest` and can be used. One that is damaged
-/// is reported and set aside, and the one before it tried. So are those of epochs after the last
-/// `committed` one: they are of a future that was lost when the database was set back.
+/// is reported and set aside, and the one before it tried.
 ///
 /// # Errors
 ///
@@ -55,19 +73,9 @@ impl Recovered {
 pub(super) async fn recover(
     store: &CheckpointStore,
     stages: &dyn Stages,
-    committed: EpochId,
     latest: EpochId,
 ) -> Result<Recovered, Trouble> {
     let epochs = store.list().await?;
-    for epoch in epochs.iter().filter(|epoch| **epoch > committed) {
-        let (epoch, committed) = (epoch.0, committed.0);
-        tracing::warn!(
-            epoch,
-            committed,
-            "a checkpoint is newer than the ledger: it is set aside"
-        );
-        store.set_aside(EpochId(epoch)).await?;
-    }
     for epoch in epochs.into_iter().filter(|epoch| *epoch <= latest) {
         let reason = match load(store, stages, epoch).await {
             Ok(recovered) => {

@@ -1,17 +1,17 @@
 //! What happens before the first record: waiting for servers, claiming the pipeline, restoring the
 //! states, finding out where to read on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::commit::least_confirmed;
+use super::path::Path;
 use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
 use super::reader::Rebuild;
-use super::recover::{Recovered, Trouble, recover};
+use super::recover::{Recovered, Trouble, recover, set_aside};
 use super::topology::{Settings, Stages};
-use super::{Endpoints, PipelineError};
+use super::{Endpoints, OpenSource, PipelineError};
 use crate::blocking::off_the_runtime;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::dead_letter::DeadLetterSink;
@@ -77,7 +77,7 @@ pub(super) struct Beginning {
     pub(super) rebuild: Option<Rebuild>,
     /// committed epochs since the checkpoint, or since the rebuilt ones, in order
     pub(super) replay: VecDeque<JournalEntry>,
-    /// the last epoch that every sink has confirmed
+    /// the last epoch that every sink has confirmed, but for those that lag behind what is replayed
     pub(super) confirmed: EpochId,
     /// the positions that live epochs begin at
     pub(super) live: Positions,
@@ -90,6 +90,7 @@ pub(super) struct Beginning {
 /// Everybody is there, and the pipeline is ours.
 pub(super) struct Ready {
     pub(super) source: Box<dyn Source>,
+    pub(super) open_source: OpenSource,
     pub(super) ledger: Box<dyn Ledger>,
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) dead_letters: Box<dyn DeadLetterSink>,
@@ -107,26 +108,31 @@ pub(super) async fn make_ready(
     waiter: Waiter<'_>,
 ) -> Result<Ready, PipelineError> {
     let Endpoints {
-        mut source,
+        open_source,
         mut ledger,
         mut sinks,
         mut dead_letters,
         checkpoints,
     } = endpoints;
+    let mut source = open_source().map_err(PipelineError::Source)?;
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let claim = claim(&mut *ledger, &stages.definition(), &others, waiter).await?;
-    for sink in &mut sinks {
+    // Who may lag is not waited for: its task prepares it.
+    for sink in sinks.iter_mut().filter(|s| !settings.may_lag.contains(s.name())) {
         prepare(&mut **sink, waiter).await?;
     }
     let committed = claim.dead_letter_bytes;
     let bytes = wait_for!(waiter, DEAD_LETTERS, dead_letters.recover(committed));
     let checkpoints = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
-    let recovered = restore(&checkpoints, stages, &claim, waiter).await?;
+    let latest = latest_usable(&claim, &settings.may_lag);
+    set_aside_lost(&checkpoints, claim.epoch, waiter).await?;
+    let recovered = restore(&checkpoints, stages, latest, waiter).await?;
     let known = (&claim, recovered.checkpoint.as_ref());
     let at_end = settings.start_at_end;
     let beginning = begin(&mut *source, at_end, &mut *ledger, known, bytes, waiter).await?;
     Ok(Ready {
         source,
+        open_source,
         ledger,
         sinks,
         dead_letters,
@@ -137,25 +143,49 @@ pub(super) async fn make_ready(
     })
 }
 
-/// Restores the states from the newest checkpoint that every sink can go on from.
-async fn restore(
+/// The newest epoch whose checkpoint every sink can go on from; those that may lag need none.
+fn latest_usable(claim: &Claim, may_lag: &BTreeSet<String>) -> EpochId {
+    let waited_for = claim.confirmed.iter();
+    let waited_for = waited_for.filter(|(sink, _)| !may_lag.contains(*sink));
+    let least = waited_for.map(|(_, epoch)| *epoch).min();
+    least.unwrap_or(claim.epoch).min(claim.epoch)
+}
+
+/// Restores the states from the newest checkpoint of epochs up to `latest`.
+pub(super) async fn restore(
     store: &CheckpointStore,
     stages: &dyn Stages,
-    claim: &Claim,
+    latest: EpochId,
     waiter: Waiter<'_>,
 ) -> Result<Recovered, PipelineError> {
-    let latest = least_confirmed(&claim.confirmed, claim.epoch).min(claim.epoch);
+    with_store(waiter, || recover(store, stages, latest)).await
+}
+
+/// Puts checkpoints aside that are newer than the last committed epoch.
+async fn set_aside_lost(
+    store: &CheckpointStore,
+    committed: EpochId,
+    waiter: Waiter<'_>,
+) -> Result<(), PipelineError> {
+    with_store(waiter, || set_aside(store, committed)).await
+}
+
+/// Tries something with the store of checkpoints until it works.
+async fn with_store<T, F: Future<Output = Result<T, Trouble>>>(
+    waiter: Waiter<'_>,
+    work: impl Fn() -> F,
+) -> Result<T, PipelineError> {
     let mut patience = Patience::new(waiter.waits, CHECKPOINTS);
     loop {
         let tried = tokio::select! {
             biased;
             () = waiter.stop.cancelled() => return Err(stopped_while_waiting(CHECKPOINTS)),
-            tried = patience.watch(recover(store, stages, claim.epoch, latest)) => tried,
+            tried = patience.watch(work()) => tried,
         };
         match tried {
-            Ok(recovered) => {
+            Ok(done) => {
                 patience.over();
-                return Ok(recovered);
+                return Ok(done);
             }
             Err(error) if error.remedy() == Remedy::Retry => {
                 waiter.pause(CHECKPOINTS, patience.failed(&error)).await?;
@@ -217,108 +247,32 @@ async fn begin(
         let _ = wait_for!(waiter, &name, ledger.write(&beginning));
     }
     let after = checkpoint.map_or(EpochId(0), |(epoch, _)| *epoch);
-    let journal = wait_for!(waiter, &name, ledger.journal(after));
-    let path = Path::along(journal, checkpoint, epoch)?;
-    let from = path.from(&live, &ranges);
-    if path.reads() {
+    let journal = wait_for!(waiter, &name, ledger.journal(after, usize::MAX));
+    let path = Path::along(journal, checkpoint)?;
+    let end = path.end();
+    // What is repeated leads to the last committed epoch, whatever the first one was.
+    let reached = end.unwrap_or(after.max(EpochId::FIRST));
+    if reached != epoch {
+        return Err(PipelineError::JournalGap(reached.next()));
+    }
+    let mut from = live.clone();
+    if end.is_some() {
+        from = path.from(&ranges);
         check_positions(&from, &ranges).map_err(PipelineError::Source)?;
         path.announce(after);
     }
+    let keeping_up = claim.confirmed.values().filter(|c| **c >= after);
     let beginning = Beginning {
         epoch,
         rebuild: path.rebuild,
         replay: path.replay,
-        confirmed: least_confirmed(&claim.confirmed, epoch),
+        confirmed: keeping_up.min().copied().unwrap_or(epoch),
         live,
         ends: ranges.iter().map(|r| (r.partition, r.end)).collect(),
         ranges,
     };
     seek(source, &from, waiter).await?;
     Ok(beginning)
-}
-
-/// The way from the states that a run begins with to the last committed epoch.
-struct Path {
-    /// where the records begin
-    base: Positions,
-    rebuild: Option<Rebuild>,
-    replay: VecDeque<JournalEntry>,
-}
-
-impl Path {
-    /// The way from the checkpoint, or else from the first epoch, to `last`. `journal` has the epochs
-    /// after the checkpoint, or else all that it still has.
-    fn along(
-        journal: Vec<JournalEntry>,
-        checkpoint: Option<&(EpochId, Positions)>,
-        last: EpochId,
-    ) -> Result<Self, PipelineError> {
-        let mut replay = VecDeque::from(journal);
-        let mut rebuild = None;
-        let (mut before, base) = if let Some((epoch, positions)) = checkpoint {
-            (*epoch, positions.clone())
-        } else {
-            let first = replay.pop_front().filter(|entry| entry.epoch == EpochId(1));
-            let first = first.ok_or(PipelineError::JournalGap(EpochId(1)))?;
-            // What came between has been forgotten: its records have to be decided again.
-            let gap = replay.front().is_some_and(|entry| entry.epoch > EpochId(2));
-            if gap && let Some(oldest) = replay.pop_front() {
-                rebuild = Some(Rebuild {
-                    epoch: oldest.epoch,
-                    end: oldest.positions,
-                    rows: 0,
-                });
-            }
-            let before = rebuild.as_ref().map_or(EpochId(1), |rebuild| rebuild.epoch);
-            (before, first.positions)
-        };
-        for entry in &replay {
-            if entry.epoch != before.next() {
-                return Err(PipelineError::JournalGap(before.next()));
-            }
-            before = entry.epoch;
-        }
-        if before != last {
-            return Err(PipelineError::JournalGap(before.next()));
-        }
-        Ok(Self {
-            base,
-            rebuild,
-            replay,
-        })
-    }
-
-    /// Whether records are read again.
-    fn reads(&self) -> bool {
-        self.rebuild.is_some() || !self.replay.is_empty()
-    }
-
-    /// Where reading begins. Partitions that the base does not know began where they began.
-    fn from(&self, live: &Positions, ranges: &[PartitionRange]) -> Positions {
-        if !self.reads() {
-            return live.clone();
-        }
-        let begin = |range: &PartitionRange| {
-            let known = self.base.get(range.partition);
-            (range.partition, known.unwrap_or(range.begin))
-        };
-        ranges.iter().map(begin).collect()
-    }
-
-    fn announce(&self, checkpoint: EpochId) {
-        if let Some(rebuild) = &self.rebuild {
-            tracing::warn!(
-                up_to_epoch = rebuild.epoch.0,
-                "no checkpoint can be used: making the states anew from all records since the beginning; \
-                 nothing is written meanwhile, and which of these records are rejected is decided again"
-            );
-        }
-        tracing::info!(
-            checkpoint = checkpoint.0,
-            epochs = self.replay.len(),
-            "reading the epochs since the checkpoint again"
-        );
-    }
 }
 
 /// Where the live epochs begin: where the last one ended, or where the pipeline is to begin.
@@ -346,7 +300,7 @@ fn live_positions(
     }
 }
 
-async fn partitions(
+pub(super) async fn partitions(
     source: &mut dyn Source,
     waiter: Waiter<'_>,
 ) -> Result<Vec<PartitionRange>, PipelineError> {
@@ -362,7 +316,7 @@ async fn partitions(
     }
 }
 
-async fn seek(
+pub(super) async fn seek(
     source: &mut dyn Source,
     positions: &Positions,
     waiter: Waiter<'_>,

@@ -3,34 +3,30 @@
 //! A [`Topology`] is a run that has not begun: whoever has it may start its parts as threads and
 //! tasks, or take step by step what each of them does, in any order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{CheckpointClock, CheckpointTask};
-use super::commit::{Checkpoints, Confirmed, LedgerTask, Outlet, SinkTask};
-use super::monitor::{Monitor, Stage};
+use super::catch_up::{CatchUp, Order};
+use super::checkpoint::{CheckpointClock, CheckpointTask, Reached};
+use super::commit::{Checkpoints, Lagging, LedgerTask};
+use super::line::{Line, Making};
+use super::monitor::Monitor;
+use super::outlet::{News, Outlet, SinkTask};
 use super::parts::Parts;
-use super::patience::{Patience, SOURCE};
-use super::reader::{Lane, Reader, worker_of};
-use super::start::{Beginning, Ready};
-use super::worker::{Chain, Worker};
-use super::{
-    EPOCH_BYTES_MAX, OUTLET_QUEUE, PipelineError, Plan, Refusals, RunOptions, WORKER_QUEUE,
-};
+use super::reader::{Live, Replay, Then};
+use super::start::Ready;
+use super::worker::Chain;
+use super::{EPOCH_BYTES_MAX, OUTLET_QUEUE, PipelineError, Refusals, RunOptions};
 use crate::aggregate::StateTable;
 use crate::config::{Pipeline, SourceKind, Start};
-use crate::deduplicate::Seen;
-use crate::epoch::{Completed, Coordinator, EpochCutter, EpochId, EpochPart, ToWorker};
+use crate::epoch::{EpochCutter, EpochId};
 use crate::guest::ConfigureError;
-use crate::record::RawBatch;
 use crate::sink::{Claim, Sink};
-use crate::source::Source;
 
 /// How long the reader may take to notice that it should stop.
 const POLL_WAIT: Duration = Duration::from_millis(100);
@@ -50,12 +46,15 @@ pub(super) struct Settings {
     pub(super) poll_wait: Duration,
     /// keys of each partition that deduplication remembers
     pub(super) remembered: usize,
+    /// sinks without which the stream goes on when they do not answer
+    pub(super) may_lag: BTreeSet<String>,
 }
 
 impl Settings {
     pub(super) fn of(pipeline: &Pipeline) -> Self {
         let kind = &pipeline.source.kind;
         let deduplicate = pipeline.source.deduplicate.as_ref();
+        let may_lag = pipeline.sinks.iter().filter(|sink| sink.kind.may_lag());
         Self {
             workers: pipeline.workers,
             in_flight: pipeline.commit.in_flight,
@@ -66,6 +65,7 @@ impl Settings {
             start_at_end: matches!(kind, SourceKind::Kafka(k) if k.start == Start::Latest),
             poll_wait: POLL_WAIT,
             remembered: deduplicate.map_or(0, |deduplicate| deduplicate.last as usize),
+            may_lag: may_lag.map(|sink| sink.name.clone()).collect(),
         }
     }
 
@@ -76,7 +76,7 @@ impl Settings {
 }
 
 /// What a run needs of the plan: the logic.
-pub(super) trait Stages: Sync {
+pub(super) trait Stages: Send + Sync {
     /// What the states depend on.
     fn definition(&self) -> serde_json::Value;
 
@@ -88,57 +88,45 @@ pub(super) trait Stages: Sync {
 
     /// The tables of states, and whether a sink takes their rows.
     fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError>;
-}
 
-impl Stages for Plan {
-    fn definition(&self) -> serde_json::Value {
-        self.definition()
-    }
-
-    fn ledger(&self) -> &str {
-        self.ledger()
-    }
-
-    fn chain(&self) -> Result<Chain, ConfigureError> {
-        self.chain()
-    }
-
-    fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
-        self.states()
-    }
+    /// What of it one of the sinks behind the ledger needs, to get the epochs that it lacks: which
+    /// records are left out is in the journal.
+    fn of_sink(self: Arc<Self>, sink: &str) -> Arc<dyn Stages>;
 }
 
 /// All parts of a run, and the ends of the queues between them.
 pub(super) struct Topology {
-    pub(super) reader: Reader,
-    pub(super) workers: Vec<(Worker, Receiver<ToWorker>)>,
-    /// from the workers to the merger
-    pub(super) parts: (SyncSender<EpochPart>, Receiver<EpochPart>),
-    pub(super) merger: Merger,
-    /// from the merger to the ledger's task
-    pub(super) epochs: mpsc::Sender<Completed>,
+    /// from the source to the ledger
+    pub(super) line: Line,
     pub(super) ledger: LedgerTask,
     pub(super) sinks: Vec<SinkTask>,
     pub(super) checkpoints: CheckpointTask,
+    /// brings sinks that lag up to the stream
+    pub(super) catch_up: CatchUp,
+    /// what it is told to do
+    pub(super) orders: mpsc::Receiver<Order>,
 }
 
 impl Topology {
     pub(super) fn assemble(
         settings: &Settings,
-        stages: &dyn Stages,
+        stages: &Arc<dyn Stages>,
         ready: Ready,
         (options, reading): (&RunOptions, &CancellationToken),
         refused: &Refusals,
     ) -> Result<Self, PipelineError> {
         let monitor = &options.monitor;
-        let (outlets, sinks, confirmations) = outlets(ready.sinks, &ready.claim, monitor);
+        let store = ready.checkpoints;
+        let from = ready.recovered.checkpoint.map_or(EpochId(0), |c| c.0);
+        let stopping = (&options.stop, settings);
+        let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), stopping, monitor);
         let busy = Arc::new(AtomicBool::new(false));
         // Room for the last one, at a stop, behind the one that is being written.
         let (snapshot_out, snapshot_in) = mpsc::channel(2);
-        let (confirmed_out, confirmed_in) = watch::channel(EpochId::default());
+        let (reached_out, reached_in) = watch::channel(Reached::default());
         let (published_out, published_in) = mpsc::channel(1);
         let checkpoints = CheckpointTask {
-            store: ready.checkpoints,
+            store: store.clone(),
             keep: settings.checkpoints_kept,
             generation: ready.claim.generation,
             definition: stages.definition(),
@@ -147,52 +135,69 @@ impl Topology {
             remembered: settings.remembered,
             unsaved: BTreeMap::new(),
             inbox: snapshot_in,
-            confirmed: confirmed_in,
+            reached: reached_in,
             published: published_out,
             busy: Arc::clone(&busy),
             monitor: Arc::clone(monitor),
         };
-        let mut progress = ready.claim.confirmed;
-        progress.insert(ready.ledger.name().to_owned(), ready.beginning.epoch);
         let (epochs, epoch_in) = mpsc::channel(settings.epochs_waiting());
+        // Each sink has one order and one question at most that are not answered.
+        let (order, orders) = mpsc::channel(sinks.len().max(1));
+        let (ask, asked) = mpsc::channel(sinks.len().max(1));
         let ledger = LedgerTask {
             ledger: ready.ledger,
             dead_letters: ready.dead_letters,
             inbox: epoch_in,
             outlets,
-            confirmations,
+            news,
+            lagging: Lagging { order, ask, asked },
             checkpoints: Checkpoints {
                 outbox: Some(snapshot_out),
-                confirmed: confirmed_out,
+                reached: reached_out,
                 published: published_in,
             },
-            progress,
+            committed: ready.beginning.epoch,
+            stop: options.stop.clone(),
             monitor: Arc::clone(monitor),
         };
-        let merger = Merger {
-            coordinator: Coordinator::new(settings.workers, ready.recovered.tables),
+        let catch_up = CatchUp {
+            settings: settings.clone(),
+            stages: Arc::clone(stages),
+            open_source: ready.open_source,
+            store,
             monitor: Arc::clone(monitor),
+            stop: reading.clone(),
         };
-        let seen = ready.recovered.seen;
-        let (workers, lanes) = workers(settings, stages, (&seen, refused), monitor)?;
+        let beginning = ready.beginning;
         let clock = CheckpointClock::new(
             settings.checkpoint_interval,
             busy,
-            ready.beginning.rebuild.is_some() || !ready.beginning.replay.is_empty(),
+            beginning.rebuild.is_some() || !beginning.replay.is_empty(),
         );
-        let until = options.once.then(|| ready.beginning.ends.clone());
-        let source = (ready.source, ready.beginning);
-        let mut reader = reader(settings, source, lanes, clock, (monitor, reading));
-        reader.until = until;
+        let live = Live {
+            cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait),
+            checkpoints: clock,
+            epoch: beginning.epoch,
+            cut_at: beginning.live,
+            until: options.once.then_some(beginning.ends),
+        };
+        let replay = Replay::new(beginning.rebuild, beginning.replay, beginning.confirmed);
+        let making = Making {
+            settings,
+            stages: &**stages,
+            refused,
+            monitor,
+            stop: reading,
+        };
+        let states = (ready.recovered.tables, &ready.recovered.seen);
+        let reading = (ready.source, replay, Then::Live(live));
         Ok(Self {
-            reader,
-            workers,
-            parts: sync_channel(settings.workers),
-            merger,
-            epochs,
+            line: making.line(states, reading, epochs)?,
             ledger,
             sinks,
             checkpoints,
+            catch_up,
+            orders,
         })
     }
 
@@ -204,163 +209,48 @@ impl Topology {
         }
         parts.task(self.checkpoints.run());
         parts.task(self.ledger.run());
-        let (part_out, part_in) = self.parts;
-        let (merger, epochs) = (self.merger, self.epochs);
-        parts.thread("coordinator", move || merger.run(&part_in, &epochs));
-        for (index, (worker, inbox)) in self.workers.into_iter().enumerate() {
-            let part_out = part_out.clone();
-            parts.thread(&format!("worker {index}"), move || {
-                worker.run(&inbox, &part_out)
-            });
-        }
-        let reader = self.reader;
-        parts.thread("reader", move || reader.run());
+        parts.task(self.catch_up.run(self.orders));
+        self.line.start(&mut parts);
         parts
     }
 }
 
-/// The ways to the sinks behind the ledger, their tasks, and what these tell.
+/// The ways to the sinks behind the ledger, their tasks, and what these tell. What is repeated begins
+/// after epoch `from`.
 fn outlets(
     others: Vec<Box<dyn Sink>>,
-    claim: &Claim,
+    (claim, from): (&Claim, EpochId),
+    (stop, settings): (&CancellationToken, &Settings),
     monitor: &Arc<Monitor>,
-) -> (Vec<Outlet>, Vec<SinkTask>, mpsc::Receiver<Confirmed>) {
+) -> (Vec<Outlet>, Vec<SinkTask>, mpsc::Receiver<News>) {
     // Room for all that can be under way: so a sink never waits for the ledger's task to listen
     // while that task waits for the sink's queue.
-    let (told, confirmations) = mpsc::channel(others.len() * (OUTLET_QUEUE + 2) + 1);
+    let (told, news) = mpsc::channel(others.len() * (OUTLET_QUEUE + 4) + 1);
     let (mut outlets, mut sinks) = (Vec::new(), Vec::new());
     for (index, sink) in others.into_iter().enumerate() {
         let (outbox, inbox) = mpsc::channel(OUTLET_QUEUE);
-        let confirmed = claim.confirmed.get(sink.name()).copied();
-        outlets.push(Outlet {
-            outbox,
-            queue: Arc::clone(monitor.outlet_queue(index)),
-            confirmed: confirmed.unwrap_or_default(),
-        });
+        let (feed_out, feeds) = mpsc::channel(1);
+        let confirmed = claim.confirmed.get(sink.name()).copied().unwrap_or_default();
+        let may_lag = settings.may_lag.contains(sink.name());
+        let queue = Arc::clone(monitor.outlet_queue(index));
+        let lags = may_lag && confirmed < from;
+        outlets.push(Outlet::new(
+            sink.name(),
+            (outbox, feed_out, queue),
+            confirmed,
+            may_lag.then_some(lags),
+        ));
         sinks.push(SinkTask {
             sink,
-            index: index + 1,
+            index,
             inbox,
-            confirmations: told.clone(),
+            feeds,
+            feed: None,
+            written: confirmed.max(EpochId::FIRST),
+            lenient: may_lag.then(|| stop.clone()),
+            news: told.clone(),
             monitor: Arc::clone(monitor),
         });
     }
-    (outlets, sinks, confirmations)
-}
-
-/// A worker and its queue.
-type QueuedWorker = (Worker, Receiver<ToWorker>);
-
-/// The workers, and the ways to them.
-fn workers(
-    settings: &Settings,
-    stages: &dyn Stages,
-    (seen, refused): (&Seen, &Refusals),
-    monitor: &Arc<Monitor>,
-) -> Result<(Vec<QueuedWorker>, Vec<Lane>), PipelineError> {
-    let (mut workers, mut lanes) = (Vec::new(), Vec::new());
-    for index in 0..settings.workers {
-        let (outbox, inbox) = sync_channel(WORKER_QUEUE);
-        lanes.push(Lane {
-            batch: RawBatch::default(),
-            outbox,
-            queue: Arc::clone(monitor.worker_queue(index)),
-        });
-        let seen = of_worker(seen, index, settings.workers);
-        let mut worker = Worker::new(stages.chain()?, &seen, index, Arc::clone(monitor));
-        worker.leave_out(Arc::clone(refused), stages.ledger());
-        workers.push((worker, inbox));
-    }
-    Ok((workers, lanes))
-}
-
-/// A reader that begins where the run does, and has no end.
-fn reader(
-    settings: &Settings,
-    (source, beginning): (Box<dyn Source>, Beginning),
-    lanes: Vec<Lane>,
-    checkpoints: CheckpointClock,
-    (monitor, reading): (&Arc<Monitor>, &CancellationToken),
-) -> Reader {
-    Reader {
-        source,
-        lanes,
-        cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait),
-        checkpoints,
-        epoch: beginning.epoch,
-        rebuild: beginning.rebuild,
-        replay: beginning.replay,
-        excluded: None,
-        confirmed: beginning.confirmed,
-        cut_at: beginning.live,
-        until: None,
-        stop: reading.clone(),
-        monitor: Arc::clone(monitor),
-        pulse: Arc::clone(monitor.reader_pulse()),
-        patience: Patience::new(monitor.waits(), SOURCE),
-        barriers: 0,
-        poll_wait: settings.poll_wait,
-    }
-}
-
-/// What the partitions of one worker remember.
-fn of_worker(seen: &Seen, index: usize, workers: usize) -> Seen {
-    let mine = seen.iter().filter(|(p, _)| worker_of(*p, workers) == index);
-    mine.cloned().collect()
-}
-
-/// The part that merges the workers' shares into the states.
-pub(super) struct Merger {
-    coordinator: Coordinator,
-    monitor: Arc<Monitor>,
-}
-
-impl Merger {
-    /// Completes epochs until the workers hang up, or nobody commits any more.
-    fn run(
-        mut self,
-        inbox: &Receiver<EpochPart>,
-        outbox: &mpsc::Sender<Completed>,
-    ) -> Result<(), PipelineError> {
-        self.tell_states();
-        while let Ok(part) = inbox.recv() {
-            if let Some(completed) = self.take(part)?
-                && outbox.blocking_send(completed).is_err()
-            {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the share of one worker; the epoch, once all shares are there.
-    pub(super) fn take(&mut self, part: EpochPart) -> Result<Option<Completed>, PipelineError> {
-        let Self {
-            coordinator,
-            monitor,
-        } = self;
-        let gathered = Instant::now();
-        monitor.coordinator_queue().left();
-        let pulse = monitor.coordinator_pulse();
-        let completed =
-            pulse.busy(|| monitor.time(Stage::Merge, 0, || coordinator.accept(part)))?;
-        let Some(mut completed) = completed else {
-            return Ok(None);
-        };
-        if completed.checkpoint {
-            let began = Instant::now();
-            completed.snapshot = Some(coordinator.snapshot(&completed.output));
-            monitor.snapshot_taken(began.elapsed());
-        }
-        monitor.epoch_merged(completed.output.epoch, gathered);
-        self.tell_states();
-        self.monitor.ledger_queue().entered();
-        Ok(Some(completed))
-    }
-
-    fn tell_states(&self) {
-        for (aggregate, (groups, bytes)) in self.coordinator.states().enumerate() {
-            self.monitor.set_states(aggregate, groups, bytes);
-        }
-    }
+    (outlets, sinks, news)
 }

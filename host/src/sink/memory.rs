@@ -79,6 +79,14 @@ impl MemoryStore {
         books.map_or_else(Default::default, Books::progress)
     }
 
+    /// The last epoch of a pipeline that another sink has confirmed.
+    #[cfg(test)]
+    pub(crate) fn confirmed(&self, pipeline: &str, sink: &str) -> EpochId {
+        let contents = self.lock();
+        let books = contents.pipelines.get(pipeline);
+        books.map_or_else(Default::default, |books| books.confirmed(sink))
+    }
+
     /// The sum of a column of integers; 0 where there is no such table.
     #[cfg(test)]
     pub(crate) fn sum(&self, table: &str, column: usize) -> i64 {

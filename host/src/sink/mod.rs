@@ -191,12 +191,16 @@ pub trait Ledger: Sink {
         others: &[String],
     ) -> Result<(), SinkError>;
 
-    /// The committed epochs after `after`, in order.
+    /// The committed epochs after `after`, in order, and so many of them at most.
     ///
     /// # Errors
     ///
     /// [`SinkError`].
-    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError>;
+    async fn journal(
+        &mut self,
+        after: EpochId,
+        entries_max: usize,
+    ) -> Result<Vec<JournalEntry>, SinkError>;
 
     /// Notes that another sink has made `epoch` durable but for the rows that it `refused`. A ledger
     /// that keeps the dead letters writes these in the same transaction, once however often this is

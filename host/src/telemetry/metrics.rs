@@ -124,6 +124,8 @@ families! {
         "Calls to a sink that failed and were made again"
     SINK_EPOCH: Gauge "wasmill_sink_epoch" ["sink"]
         "The last epoch that a sink has confirmed"
+    SINK_LAGS: Gauge "wasmill_sink_lags" ["sink"]
+        "1 while the stream goes on without a sink that does not answer, or is being brought up, else 0"
     SINK_EPOCHS_BEHIND: Gauge "wasmill_sink_epochs_behind" ["sink"]
         "Committed epochs that a sink has not confirmed"
 

@@ -177,7 +177,7 @@ async fn a_new_pipeline_stands_before_the_first_epoch(harness: &impl LedgerHarne
     assert_eq!(confirmed(&found), EpochId(0));
     assert_eq!(found.dead_letter_bytes, None);
     assert!(!found.life.is_empty());
-    assert!(ledger.journal(EpochId(0)).await.unwrap().is_empty());
+    assert!(ledger.journal(EpochId(0), usize::MAX).await.unwrap().is_empty());
 }
 
 async fn each_claim_raises_the_generation(harness: &impl LedgerHarness) {
@@ -205,7 +205,7 @@ async fn a_host_that_was_overtaken_writes_nothing_more(harness: &impl LedgerHarn
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
 
     assert_eq!(harness.rows().await, stored(&[row("a", 1)]));
-    assert_eq!(new.journal(EpochId(0)).await.unwrap().len(), 1);
+    assert_eq!(new.journal(EpochId(0), usize::MAX).await.unwrap().len(), 1);
     write(&mut *new, &epoch(2, vec![batch(&[row("a", 3)])])).await;
     assert_eq!(harness.rows().await, stored(&[row("a", 3)]));
 }
@@ -238,7 +238,7 @@ async fn the_journal_has_every_epoch_after_the_one_asked_for(harness: &impl Ledg
         write(&mut *ledger, &output).await;
     }
     for after in [0, 5, 12] {
-        let journal = ledger.journal(EpochId(after)).await.unwrap();
+        let journal = ledger.journal(EpochId(after), usize::MAX).await.unwrap();
         let numbers: Vec<u64> = journal.iter().map(|entry| entry.epoch.0).collect();
         assert_eq!(numbers, (after + 1..=12).collect::<Vec<_>>());
         for entry in journal {
@@ -320,7 +320,7 @@ async fn the_journal_forgets_what_checkpoints_and_sinks_no_longer_need(
         write(&mut *ledger, &epoch(number, vec![])).await;
     }
     let numbers = async |ledger: &mut dyn Ledger| -> Vec<u64> {
-        let journal = ledger.journal(EpochId(0)).await.unwrap();
+        let journal = ledger.journal(EpochId(0), usize::MAX).await.unwrap();
         journal.iter().map(|entry| entry.epoch.0).collect()
     };
     ledger
@@ -350,7 +350,7 @@ async fn a_host_that_was_overtaken_forgets_nothing(harness: &impl LedgerHarness)
     new.confirm("search", EpochId(3), &[], None).await.unwrap();
     let error = old.checkpointed(EpochId(3)).await.unwrap_err();
     assert!(matches!(error, SinkError::Fenced { .. }), "{error}");
-    assert_eq!(new.journal(EpochId(0)).await.unwrap().len(), 3);
+    assert_eq!(new.journal(EpochId(0), usize::MAX).await.unwrap().len(), 3);
 }
 
 async fn an_epoch_whose_answer_was_lost_is_not_doubled(harness: &impl LedgerHarness) {
@@ -361,7 +361,7 @@ async fn an_epoch_whose_answer_was_lost_is_not_doubled(harness: &impl LedgerHarn
     // The caller did not hear of it, and writes again.
     write(&mut *ledger, &output).await;
     assert_eq!(harness.rows().await, stored(&[row("a", 1)]));
-    assert_eq!(ledger.journal(EpochId(0)).await.unwrap().len(), 1);
+    assert_eq!(ledger.journal(EpochId(0), usize::MAX).await.unwrap().len(), 1);
     write(&mut *ledger, &epoch(2, vec![batch(&[row("a", 2)])])).await;
     assert_eq!(harness.rows().await, stored(&[row("a", 2)]));
 }

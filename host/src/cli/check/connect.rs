@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::config::{Diagnostic, Diagnostics, Pipeline, Places, SinkKind, SourceKind};
-use crate::pipeline::{Endpoints, PipelineError, Plan};
+use crate::pipeline::{Endpoints, OpenSource, PipelineError, Plan};
 use crate::sink::{CHECK_TIME_MAX, Ledger, Remedy, Sink, SinkError};
-use crate::source::{Source, SourceError};
+use crate::source::SourceError;
 use crate::waiting::Waits;
 
 /// What the servers say of a pipeline.
@@ -77,14 +77,14 @@ pub(super) async fn check(
 
 async fn ask(endpoints: Endpoints, definition: &Value) -> Answers {
     let Endpoints {
-        source,
+        open_source,
         ledger,
         sinks,
         ..
     } = endpoints;
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let (source, ledger, mut sinks) = tokio::join!(
-        ask_source(source),
+        ask_source(open_source),
         ask_ledger(ledger, definition, &others),
         join_all(sinks.into_iter().map(ask_sink))
     );
@@ -93,8 +93,8 @@ async fn ask(endpoints: Endpoints, definition: &Value) -> Answers {
 }
 
 /// How many partitions the source has.
-async fn ask_source(mut source: Box<dyn Source>) -> Result<usize, PipelineError> {
-    let asking = tokio::task::spawn_blocking(move || source.partitions());
+async fn ask_source(open: OpenSource) -> Result<usize, PipelineError> {
+    let asking = tokio::task::spawn_blocking(move || open()?.partitions());
     match timeout(CHECK_TIME_MAX, asking).await {
         Ok(Ok(Ok(partitions))) => Ok(partitions.len()),
         Ok(Ok(Err(error))) => Err(PipelineError::Source(error)),

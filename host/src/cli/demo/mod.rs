@@ -207,7 +207,7 @@ impl Job {
 /// Runs the pipeline, with its admin server where it has one and the address is free.
 async fn run_pipeline(
     pipeline: &Pipeline,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
     let mut admin = None;

@@ -178,6 +178,7 @@ mod tests {
             part: "db".into(),
             reason: "refused".into(),
             since: Duration::from_secs(75),
+            holds_up: true,
         });
         assert_eq!(
             judged(&status).unwrap_err(),

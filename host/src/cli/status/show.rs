@@ -54,6 +54,9 @@ pub(super) fn text(status: &Status) -> String {
         if behind > 0 {
             let _ = write!(line, ", {behind} behind");
         }
+        if sink.lags {
+            line.push_str(", the stream goes on without it");
+        }
         if let Some(took) = sink.last_write {
             let _ = write!(line, ", last write took {}", time(took));
         }
@@ -188,6 +191,7 @@ mod tests {
         let sink = |name: &str, epoch| SinkStatus {
             name: name.into(),
             epoch,
+            lags: false,
             last_write: Some(Duration::from_millis(48)),
         };
         Status {
@@ -231,6 +235,7 @@ mod tests {
             part: part.into(),
             reason: format!("failed to reach {part}: refused"),
             since: Duration::from_secs(seconds),
+            holds_up: true,
         };
         let letter = |offset| DeadLetterStatus {
             partition: 0,

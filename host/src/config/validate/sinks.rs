@@ -8,7 +8,7 @@ use super::{names, projection, twice};
 use crate::config::reader::{Reader, Section, Text};
 use crate::config::suggest::list;
 use crate::config::{
-    Diagnostic, Index, OnConflict, Secret, Sink, SinkKind, Span, Table, TableColumn,
+    Diagnostic, Index, OnConflict, OnUnavailable, Secret, Sink, SinkKind, Span, Table, TableColumn,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,6 +133,7 @@ fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     let reader = section.reader;
     section.finish_knowing(&[
         ("indices", "type = \"elasticsearch\""),
+        ("on_unavailable", "type = \"elasticsearch\""),
         ("path", "type = \"sqlite\""),
     ]);
     let (tables, names) = read_tables(tables, streams);
@@ -149,6 +150,7 @@ fn sqlite(mut section: Section<'_>, streams: &Streams, base: &Path) -> Option<Si
     }
     section.finish_knowing(&[
         ("indices", "type = \"elasticsearch\""),
+        ("on_unavailable", "type = \"elasticsearch\""),
         ("url", "type = \"postgres\" or \"elasticsearch\""),
     ]);
     let (tables, names) = read_tables(tables, streams);
@@ -176,6 +178,13 @@ fn read_tables(sections: Vec<Section<'_>>, streams: &Streams) -> (Vec<Table>, Ve
 fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     section.replaced_when_embedded(&[("url", "http://replaced")]);
     let url = url(&mut section, &["http://"]);
+    let on_unavailable = section.choice(
+        "on_unavailable",
+        &[
+            ("wait", Some(OnUnavailable::Wait)),
+            ("continue", Some(OnUnavailable::Continue)),
+        ],
+    );
     let indices = section.tables("indices", "an entry of `indices`");
     let reader = section.reader;
     if indices.is_empty() && !section.has("indices") {
@@ -191,7 +200,11 @@ fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind
         .filter_map(|section| index(section, streams, &mut names))
         .collect();
     occur_once(reader, "index", &names);
-    Some(SinkKind::Elasticsearch { url: url?, indices })
+    Some(SinkKind::Elasticsearch {
+        url: url?,
+        indices,
+        on_unavailable: on_unavailable.unwrap_or_default(),
+    })
 }
 
 /// The address of a server, which is never shown: it may have a password in it.

@@ -27,9 +27,18 @@ pub(super) struct Names {
     pub(super) transforms: Vec<String>,
     pub(super) aggregates: Vec<String>,
     /// the ledger first, with the streams that they take
-    pub(super) sinks: Vec<(String, Option<Vec<String>>)>,
+    pub(super) sinks: Vec<SinkNames>,
     pub(super) guests: Vec<StageGuest>,
     pub(super) components: Vec<ComponentStatus>,
+}
+
+/// What a monitor has to know of a sink.
+#[derive(Debug, Default)]
+pub(super) struct SinkNames {
+    pub(super) name: String,
+    /// what it takes, once for each of its tables; `None`: all that any sink takes
+    pub(super) streams: Option<Vec<String>>,
+    pub(super) may_lag: bool,
 }
 
 impl Monitor {
@@ -41,7 +50,11 @@ impl Monitor {
             .iter()
             .partition(|sink| sink.kind.is_ledger());
         let sinks = ledgers.into_iter().chain(others);
-        let sinks = sinks.map(|sink| (sink.name.clone(), Some(streams_of(sink))));
+        let sinks = sinks.map(|sink| SinkNames {
+            name: sink.name.clone(),
+            streams: Some(streams_of(sink)),
+            may_lag: sink.kind.may_lag(),
+        });
         Arc::new(Self::of(
             Names {
                 pipeline: pipeline.name.clone(),
@@ -58,10 +71,30 @@ impl Monitor {
         ))
     }
 
+    /// One for the same stages that nobody asks: what is made again for a sink that lags was counted
+    /// when it was made.
+    pub(in crate::pipeline) fn unseen(&self) -> Arc<Self> {
+        let count = |is: &dyn Fn(Stage) -> bool| {
+            let stages = self.stages.iter().filter(|(stage, ..)| is(*stage));
+            vec![String::new(); stages.count()]
+        };
+        let names = Names {
+            workers: self.queues.workers.len(),
+            deduplicates: self.duplicates.is_some(),
+            transforms: count(&|stage| matches!(stage, Stage::Transform(_))),
+            aggregates: count(&|stage| matches!(stage, Stage::Fold(_))),
+            ..Names::default()
+        };
+        Arc::new(Self::of(names, Waits::default()))
+    }
+
     /// Of a simulated pipeline.
     #[cfg(test)]
     pub(in crate::pipeline) fn simulated(workers: usize, aggregate: &str, sinks: &[&str]) -> Self {
-        let sinks = sinks.iter().map(|name| ((*name).to_owned(), None));
+        let sinks = sinks.iter().map(|name| SinkNames {
+            name: (*name).to_owned(),
+            ..SinkNames::default()
+        });
         let names = Names {
             workers,
             aggregates: vec![aggregate.to_owned()],
@@ -104,7 +137,7 @@ impl Monitor {
                 coordinator: Queue::new("coordinator", names.workers),
                 ledger: Queue::new("ledger", names.in_flight),
                 outlets: others
-                    .map(|(name, _)| Queue::new(name, OUTLET_QUEUE))
+                    .map(|sink| Queue::new(&sink.name, OUTLET_QUEUE))
                     .collect(),
             },
             pulses: Pulses {
@@ -115,9 +148,10 @@ impl Monitor {
             sinks: names
                 .sinks
                 .into_iter()
-                .map(|(name, streams)| SinkMeter {
-                    name,
-                    streams,
+                .map(|sink| SinkMeter {
+                    name: sink.name,
+                    streams: sink.streams,
+                    may_lag: sink.may_lag,
                     ..SinkMeter::default()
                 })
                 .collect(),
@@ -158,7 +192,7 @@ fn stages(names: &Names) -> Vec<(Stage, String, StageMeter)> {
     stages.extend(aggregates.map(|(i, name)| (Stage::Fold(i), called("fold", name))));
     stages.push((Stage::Merge, "merge and finish".to_owned()));
     let sinks = names.sinks.iter().enumerate();
-    stages.extend(sinks.map(|(i, (name, _))| (Stage::Write(i), called("write", name))));
+    stages.extend(sinks.map(|(i, sink)| (Stage::Write(i), called("write", &sink.name))));
     let metered = |(stage, name)| (stage, name, StageMeter::default());
     stages.into_iter().map(metered).collect()
 }
@@ -186,13 +220,13 @@ fn rejections(names: &Names) -> Vec<RejectionMeter> {
     for aggregate in &names.aggregates {
         expect(aggregate, &[Cause::Rejected, Cause::Failed, Cause::Group]);
     }
-    for (index, (sink, _)) in names.sinks.iter().enumerate() {
+    for (index, sink) in names.sinks.iter().enumerate() {
         let cause = if index == 0 {
             Cause::Unstorable
         } else {
             Cause::Refused
         };
-        expect(sink, &[cause]);
+        expect(&sink.name, &[cause]);
     }
     meters
 }

@@ -57,6 +57,10 @@ pub(super) struct SinkMeter {
     pub(super) name: String,
     /// the streams that it takes, once for each of its tables; `None`: all that any sink takes
     pub(super) streams: Option<Vec<String>>,
+    /// whether the stream goes on while it does not answer
+    pub(super) may_lag: bool,
+    /// 1 while it does
+    pub(super) lags: Gauge,
     pub(super) rows: Counter,
     /// the last epoch that it confirmed
     pub(super) epoch: Gauge,

@@ -39,8 +39,8 @@ impl Monitor {
         for component in &self.components {
             components.add(&[&component.name, &component.version, &component.digest], 1);
         }
-        let (phase, waiting) = (self.phase(), self.waits.list());
-        let ready = phase == Phase::Running && waiting.is_empty();
+        let (phase, waiting) = (self.phase(), self.waiting());
+        let ready = phase == Phase::Running && !waiting.iter().any(|w| w.holds_up);
         out.family(&metrics::READY).add(&[], u8::from(ready));
         let mut phases = out.family(&metrics::PHASE);
         for (name, known) in [
@@ -147,6 +147,7 @@ impl Monitor {
             }
         };
         each(&metrics::SINK_ROWS, &|sink| sink.rows.get());
+        each(&metrics::SINK_LAGS, &|sink| sink.lags.get());
         each(&metrics::SINK_RETRIES, &|sink| sink.retries.get());
         each(&metrics::SINK_EPOCH, &|sink| sink.epoch.get());
         each(&metrics::SINK_EPOCHS_BEHIND, &|sink| {

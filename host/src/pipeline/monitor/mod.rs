@@ -362,6 +362,11 @@ impl Monitor {
         meter.last_write.set(nanos.max(1));
     }
 
+    /// Whether the stream goes on without a sink, by its index.
+    pub(super) fn sink_lags(&self, sink: usize, lags: bool) {
+        self.sinks[sink].lags.set(u64::from(lags));
+    }
+
     /// A sink, by its index, has to be tried again.
     pub(super) fn sink_retried(&self, sink: usize) {
         self.sinks[sink].retries.add(1);

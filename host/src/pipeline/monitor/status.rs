@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::meters::Counter;
 use super::{Monitor, STUCK_AFTER};
-use crate::status::{CheckpointStatus, PartitionStatus, Phase, SinkStatus, StageStatus, Status};
+use crate::status::{CheckpointStatus, PartitionStatus, Phase, SinkStatus, StageStatus, Status, Waiting};
 
 impl Monitor {
     /// The pipeline at this moment.
@@ -21,7 +21,7 @@ impl Monitor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             phase: self.phase(),
             uptime: self.made.elapsed(),
-            waiting_for: self.waits.list(),
+            waiting_for: self.waiting(),
             epoch: self.epoch.get(),
             epochs: self.epochs.get(),
             records: self.records.get(),
@@ -37,6 +37,16 @@ impl Monitor {
             recent_dead_letters,
             checkpoint: self.checkpoint_status(),
         }
+    }
+
+    /// Who is waited for; whether the stream is held up by it depends on the sink.
+    pub(super) fn waiting(&self) -> Vec<Waiting> {
+        let mut waiting = self.waits.list();
+        for one in &mut waiting {
+            let lenient = self.sinks.iter().filter(|sink| sink.may_lag);
+            one.holds_up = lenient.into_iter().all(|sink| sink.name != one.part);
+        }
+        waiting
     }
 
     fn checkpoint_status(&self) -> Option<CheckpointStatus> {
@@ -96,6 +106,7 @@ impl Monitor {
         let sinks = self.sinks.iter().map(|meter| SinkStatus {
             name: meter.name.clone(),
             epoch: meter.epoch.get(),
+            lags: meter.lags.get() > 0,
             last_write: match meter.last_write.get() {
                 0 => None,
                 nanos => Some(Duration::from_nanos(nanos)),

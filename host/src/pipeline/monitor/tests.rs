@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 
-use super::build::Names;
+use super::build::{Names, SinkNames};
 use super::*;
 use crate::record::{Cause, Origin, Partition};
 
@@ -17,8 +17,16 @@ fn names() -> Names {
         transforms: strings(&["sales"]),
         aggregates: strings(&["daily"]),
         sinks: vec![
-            ("db".into(), Some(strings(&["sales", "daily", "sales"]))),
-            ("search".into(), Some(strings(&["sales"]))),
+            SinkNames {
+                name: "db".into(),
+                streams: Some(strings(&["sales", "daily", "sales"])),
+                may_lag: false,
+            },
+            SinkNames {
+                name: "search".into(),
+                streams: Some(strings(&["sales"])),
+                may_lag: true,
+            },
         ],
         ..Names::default()
     }
@@ -27,6 +35,19 @@ fn names() -> Names {
 fn positions(of: &[(u32, i64)]) -> Positions {
     let positions = of.iter().map(|&(p, at)| (Partition(p), at));
     positions.collect()
+}
+
+#[test]
+fn a_sink_that_may_lag_does_not_make_it_unready_when_it_is_waited_for() {
+    let monitor = running();
+    let mut search = monitor.waits().part("search");
+    search.begin(Instant::now(), "away");
+    assert!(monitor.status().is_ready());
+    assert!(!monitor.status().waiting_for[0].holds_up);
+    assert!(monitor.metrics().contains("\nwasmill_ready 1\n"));
+    let mut db = monitor.waits().part("db");
+    db.begin(Instant::now(), "away");
+    assert!(!monitor.status().is_ready());
 }
 
 /// A monitor of a run that goes on after epoch 3, at 10 of 30.

@@ -33,10 +33,14 @@ pub(super) enum Bug {
     LettersNotCutBack,
     /// a record that the ledger refused is not left out when its epoch is made again, but written
     RefusalForgotten,
+    /// a sink that lags is brought up from a later epoch than it has
+    BroughtUpTooLate,
+    /// a sink that lags is told that the journal ends, and it goes on
+    JournalCutShort,
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::ProgressOutsideTheTransaction,
         Self::GenerationNotChecked,
         Self::ExclusionNotJournalled,
@@ -52,5 +56,7 @@ impl Bug {
         Self::FileLost,
         Self::LettersNotCutBack,
         Self::RefusalForgotten,
+        Self::BroughtUpTooLate,
+        Self::JournalCutShort,
     ];
 }

@@ -1,8 +1,7 @@
 //! One host: the parts of a run, each of which does a step when it is told to.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::poll;
@@ -11,24 +10,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::bugs::Bug;
 use super::dice::Dice;
+use super::line::RunningLine;
 use crate::checkpoint::Snapshot;
-use crate::epoch::{Completed, EpochPart, ToWorker};
+use crate::epoch::{Completed, EpochId};
 use crate::pipeline::PipelineError;
-use crate::pipeline::monitor::Monitor;
-use crate::pipeline::reader::{Flow, Reader};
-use crate::pipeline::topology::{Merger, Topology};
-use crate::pipeline::worker::Worker;
+use crate::pipeline::catch_up::{CatchUp, Order};
+use crate::pipeline::checkpoint::Reached;
+use crate::pipeline::line::Line;
+use crate::pipeline::topology::Topology;
 
-type Task = Pin<Box<dyn Future<Output = Result<(), PipelineError>>>>;
+type Task<T> = Pin<Box<dyn Future<Output = Result<T, PipelineError>>>>;
 
 /// A host whose pipeline runs.
 pub(super) struct Host {
-    reader: Option<Reader>,
-    workers: Vec<Option<(Worker, Receiver<ToWorker>)>>,
-    parts_out: Option<SyncSender<EpochPart>>,
-    merger: Option<(Merger, Receiver<EpochPart>, mpsc::Sender<Completed>)>,
-    tasks: Vec<Option<Task>>,
-    monitor: Arc<Monitor>,
+    /// the one that commits, then those for sinks that lag
+    lines: Vec<RunningLine>,
+    /// lines that are about to begin
+    beginning: Vec<Task<Option<Line>>>,
+    tasks: Vec<Option<Task<()>>>,
+    catch_up: CatchUp,
+    orders: mpsc::Receiver<Order>,
     pub(super) stop: CancellationToken,
     bug: Option<Bug>,
     /// for a bug that mixes up snapshots
@@ -36,29 +37,27 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(
-        topology: Topology,
-        monitor: &Arc<Monitor>,
-        stop: CancellationToken,
-        bug: Option<Bug>,
-    ) -> Self {
+    pub(super) fn new(topology: Topology, stop: CancellationToken, bug: Option<Bug>) -> Self {
         let Topology {
-            reader,
-            workers,
-            parts: (parts_out, parts_in),
-            merger,
-            epochs,
+            line,
             ledger,
             sinks,
             mut checkpoints,
+            catch_up,
+            orders,
         } = topology;
         if bug == Some(Bug::CheckpointBeforeTheSinks) {
-            let (always, confirmed) = tokio::sync::watch::channel(crate::epoch::EpochId(u64::MAX));
+            let all = EpochId(u64::MAX);
+            let (always, reached) = tokio::sync::watch::channel(Reached {
+                by_all: all,
+                by_those_who_keep_up: all,
+                is_restoring: false,
+            });
             // It never changes, so nobody has to keep the other end.
             drop(always);
-            checkpoints.confirmed = confirmed;
+            checkpoints.reached = reached;
         }
-        let mut tasks: Vec<Option<Task>> = vec![
+        let mut tasks: Vec<Option<Task<()>>> = vec![
             Some(Box::pin(ledger.run())),
             Some(Box::pin(checkpoints.run())),
         ];
@@ -66,12 +65,11 @@ impl Host {
             tasks.push(Some(Box::pin(sink.run())));
         }
         Self {
-            reader: Some(reader),
-            workers: workers.into_iter().map(Some).collect(),
-            parts_out: Some(parts_out),
-            merger: Some((merger, parts_in, epochs)),
+            lines: vec![RunningLine::new(line)],
+            beginning: Vec::new(),
             tasks,
-            monitor: Arc::clone(monitor),
+            catch_up,
+            orders,
             stop,
             bug,
             last_snapshot: None,
@@ -80,91 +78,55 @@ impl Host {
 
     /// Whether every part has ended.
     pub(super) fn is_over(&self) -> bool {
-        self.reader.is_none()
-            && self.workers.iter().all(Option::is_none)
-            && self.merger.is_none()
-            && self.tasks.iter().all(Option::is_none)
+        self.lines.iter().all(RunningLine::is_over) && self.tasks.iter().all(Option::is_none)
     }
 
     /// Whether it has read again what it had to, and goes on live.
     pub(super) fn is_live(&self) -> bool {
-        let reader = self.reader.as_ref();
-        reader.is_none_or(|reader| reader.rebuild.is_none() && reader.replay.is_empty())
+        self.lines[0].is_live()
     }
 
     /// Has some part do a step, or time go by.
     pub(super) async fn step(&mut self, dice: &Dice) -> Result<(), PipelineError> {
-        let workers = self.workers.len() as u64;
-        let tasks = self.tasks.len() as u64;
-        match dice.below(3 + workers + tasks) {
-            0 => self.read(),
-            1 => self.merge(),
-            2 => {
-                if dice.chance(0.2) {
+        match dice.below(10) {
+            0 => {
+                if dice.chance(0.3) {
                     tokio::time::advance(Duration::from_mins(2)).await;
                 }
                 Ok(())
             }
-            other if other < 3 + workers => self.work((other - 3) as usize),
-            other => self.run_task((other - 3 - workers) as usize).await,
-        }
-    }
-
-    fn read(&mut self) -> Result<(), PipelineError> {
-        // A step sends up to three messages to a worker, and must not block.
-        let has_room = |index| self.monitor.worker_queue(index).depth() <= 1;
-        if let Some(reader) = &mut self.reader
-            && (0..self.workers.len()).all(has_room)
-            && reader.step()? == Flow::End
-        {
-            self.reader = None;
-        }
-        Ok(())
-    }
-
-    fn work(&mut self, index: usize) -> Result<(), PipelineError> {
-        // Room for the share of each worker.
-        if self.monitor.coordinator_queue().depth() >= self.workers.len() as u64 {
-            return Ok(());
-        }
-        let Some((worker, inbox)) = &mut self.workers[index] else {
-            return Ok(());
-        };
-        let Some(parts) = &self.parts_out else {
-            return Ok(());
-        };
-        match inbox.try_recv() {
-            Ok(message) => {
-                if let Some(part) = worker.take(message)? {
-                    // Nobody listens any more only where the merger has failed.
-                    let _ = parts.send(part);
+            1 => self.catch_up(dice).await,
+            2..=5 => self.run_task(dice.below(self.tasks.len() as u64) as usize).await,
+            _ => {
+                let index = dice.below(self.lines.len() as u64) as usize;
+                let (bug, last) = (self.bug, &mut self.last_snapshot);
+                let spoil = |completed: &mut Completed| spoil(bug, &mut completed.snapshot, last);
+                self.lines[index].step(dice, spoil)?;
+                if index > 0 && self.lines[index].is_over() {
+                    drop(self.lines.swap_remove(index));
                 }
+                Ok(())
             }
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => self.workers[index] = None,
         }
-        if self.workers.iter().all(Option::is_none) {
-            self.parts_out = None;
-        }
-        Ok(())
     }
 
-    fn merge(&mut self) -> Result<(), PipelineError> {
-        let Some((merger, inbox, epochs)) = &mut self.merger else {
-            return Ok(());
-        };
-        if epochs.capacity() == 0 && !epochs.is_closed() {
+    /// Has a line begin that brings a sink up.
+    async fn catch_up(&mut self, dice: &Dice) -> Result<(), PipelineError> {
+        if let Ok(mut order) = self.orders.try_recv() {
+            if self.bug == Some(Bug::BroughtUpTooLate) {
+                order.confirmed = EpochId(order.confirmed.0 + 2);
+            }
+            let catch_up = self.catch_up.clone();
+            self.beginning
+                .push(Box::pin(async move { catch_up.line(order).await }));
+        }
+        if self.beginning.is_empty() {
             return Ok(());
         }
-        match inbox.try_recv() {
-            Ok(part) => {
-                if let Some(mut completed) = merger.take(part)? {
-                    spoil(self.bug, &mut completed.snapshot, &mut self.last_snapshot);
-                    let _ = epochs.try_send(completed);
-                }
-            }
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => self.merger = None,
+        let index = dice.below(self.beginning.len() as u64) as usize;
+        if let Poll::Ready(line) = poll!(&mut self.beginning[index]) {
+            drop(self.beginning.swap_remove(index));
+            self.lines.extend(line?.map(RunningLine::new));
         }
         Ok(())
     }
@@ -173,7 +135,7 @@ impl Host {
         let Some(task) = &mut self.tasks[index] else {
             return Ok(());
         };
-        if let std::task::Poll::Ready(ended) = poll!(task) {
+        if let Poll::Ready(ended) = poll!(task) {
             self.tasks[index] = None;
             ended?;
         }

@@ -117,6 +117,10 @@ impl Stages for Logic {
         let table = StateTable::new(SUMS.into(), layout(), Box::new(Sum), 1 << 20);
         Ok(vec![(table, true)])
     }
+
+    fn of_sink(self: Arc<Self>, _: &str) -> Arc<dyn Stages> {
+        self
+    }
 }
 
 /// Adds up the only column.

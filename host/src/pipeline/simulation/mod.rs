@@ -21,6 +21,7 @@
 mod bugs;
 mod dice;
 mod host;
+mod line;
 mod logic;
 mod places;
 mod store;

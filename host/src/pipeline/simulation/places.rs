@@ -120,7 +120,7 @@ impl SimulatedLedger {
         }
         if self.bug == Some(Bug::ProgressOutsideTheTransaction) {
             // Refused as the ledger would refuse it, but then in two steps.
-            self.ledger.journal(epoch.epoch).await?;
+            self.ledger.journal(epoch.epoch, usize::MAX).await?;
             let written = self.rows.write(&epoch).await?;
             self.dice.moment().await;
             epoch.streams.clear();
@@ -169,7 +169,7 @@ impl Ledger for SimulatedLedger {
     async fn claim(&mut self, definition: &Value, others: &[String]) -> Result<Claim, SinkError> {
         let mut claim = attempt!(self.dice, self.ledger.claim(definition, others).await)?;
         if self.bug == Some(Bug::StalePositions) {
-            let journal = self.ledger.journal(EpochId(0)).await?;
+            let journal = self.ledger.journal(EpochId(0), usize::MAX).await?;
             if let [.., before, _] = journal.as_slice() {
                 claim.positions = before.positions.clone();
             }
@@ -185,8 +185,14 @@ impl Ledger for SimulatedLedger {
         self.ledger.check_claim(definition, others).await
     }
 
-    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
-        attempt!(self.dice, self.ledger.journal(after).await)
+    async fn journal(
+        &mut self,
+        after: EpochId,
+        entries_max: usize,
+    ) -> Result<Vec<JournalEntry>, SinkError> {
+        let cut_short = self.bug == Some(Bug::JournalCutShort) && entries_max < usize::MAX;
+        let entries_max = if cut_short { 2 } else { entries_max };
+        attempt!(self.dice, self.ledger.journal(after, entries_max).await)
     }
 
     async fn confirm(
@@ -227,6 +233,8 @@ struct Index {
     documents: BTreeMap<(String, String), Document>,
     /// the newest epoch of all
     newest: EpochId,
+    /// whether nobody can reach it
+    is_away: bool,
 }
 
 impl Documents {
@@ -237,6 +245,16 @@ impl Documents {
         of_stream
             .map(|((_, key), (_, columns))| (key.clone(), columns.clone()))
             .collect()
+    }
+
+    /// Nobody can reach it from now on, or everybody again.
+    pub(super) fn set_away(&self, is_away: bool) {
+        lock(&self.0).is_away = is_away;
+    }
+
+    /// Whether nobody can reach it.
+    pub(super) fn is_away(&self) -> bool {
+        lock(&self.0).is_away
     }
 
     /// The newest epoch of all.
@@ -254,6 +272,9 @@ pub(super) struct SimulatedSearch {
 
 impl SimulatedSearch {
     async fn write_now(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        if self.documents.is_away() {
+            return Err(away());
+        }
         for stream in [ROWS, SUMS] {
             for batch in epoch.streams.get(stream).into_iter().flatten() {
                 for row in 0..batch.columns.num_rows() {
@@ -294,7 +315,8 @@ impl Sink for SimulatedSearch {
     }
 
     async fn prepare(&mut self) -> Result<(), SinkError> {
-        attempt!(self.dice, Ok(()))
+        let is_away = self.documents.is_away();
+        attempt!(self.dice, if is_away { Err(away()) } else { Ok(()) })
     }
 
     async fn check(&mut self) -> Result<(), SinkError> {

@@ -22,7 +22,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::epoch::EpochId;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::start::{Waiter, make_ready};
-use crate::pipeline::topology::{Settings, Topology};
+use crate::pipeline::topology::{Settings, Stages, Topology};
 use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
 use crate::record::{Origin, Partition, Positions};
 use crate::sink::memory::{MemoryStore, Value};
@@ -55,6 +55,12 @@ pub(super) struct World {
     dying: f64,
     /// how likely the host stands still instead of dying
     standing: f64,
+    /// how likely it is told to stop at a step
+    stopping: f64,
+    /// how likely the other sink goes away at a step
+    leaving: f64,
+    /// whether everything is there, and the host is to come to its end
+    is_ending: bool,
     /// hosts that stand still, and may wake up
     asleep: Vec<Host>,
     seen: (EpochId, Positions),
@@ -97,6 +103,7 @@ impl World {
             start_at_end: false,
             poll_wait: Duration::ZERO,
             remembered: 0,
+            may_lag: dice.chance(0.5).then(|| SEARCH.to_owned()).into_iter().collect(),
         };
         let rate = |dice: &Dice, most: f64| if dice.chance(0.3) { 0.0 } else { most };
         dice.let_fail(rate(&dice, 0.03));
@@ -106,6 +113,9 @@ impl World {
             to_come: dice.between(20, 200),
             dying: rate(&dice, 0.004),
             standing: rate(&dice, 0.3),
+            stopping: rate(&dice, 0.001),
+            leaving: rate(&dice, 0.005),
+            is_ending: false,
             dice,
             bug,
             settings,
@@ -132,8 +142,8 @@ impl World {
         let mut refused = Refusals::default();
         loop {
             match self.live(&refused).await? {
-                End::Done => break,
-                End::Dead => refused = Refusals::default(),
+                End::Done if self.is_ending => break,
+                End::Done | End::Dead => refused = Refusals::default(),
                 End::Refused(records) => Arc::make_mut(&mut refused)
                     .extend(records.into_iter().map(|r| (r.origin, r.reason))),
             }
@@ -175,11 +185,19 @@ impl World {
             if self.to_come > 0 && self.dice.chance(0.1) {
                 self.produce();
             }
+            self.let_search_come_and_go();
             let all_is_there = self.to_come == 0 && host.is_live() && self.committed_all();
             if all_is_there && !host.stop.is_cancelled() {
                 // From here on nothing dies any more: it has to come to its end.
-                (self.dying, self.standing) = (0.0, 0.0);
+                (self.dying, self.standing, self.stopping, self.leaving) = (0.0, 0.0, 0.0, 0.0);
                 self.dice.let_fail(0.0);
+                // At a stop, nobody waits for a sink that lags.
+                if self.settings.may_lag.is_empty() || self.search_has_all() {
+                    self.is_ending = true;
+                    host.stop.cancel();
+                }
+            }
+            if self.dice.chance(self.stopping) {
                 host.stop.cancel();
             }
             if self.dice.chance(self.dying) {
@@ -189,6 +207,18 @@ impl World {
                 return Ok(End::Dead);
             }
         }
+    }
+
+    /// The other sink goes away, or comes back.
+    fn let_search_come_and_go(&self) {
+        let change = if self.documents.is_away() { 0.01 } else { self.leaving };
+        if self.dice.chance(change) {
+            self.documents.set_away(!self.documents.is_away());
+        }
+    }
+
+    fn search_has_all(&self) -> bool {
+        self.ledger.confirmed("simulated", SEARCH) == self.seen.0
     }
 
     /// `None` when it died while it started.
@@ -205,14 +235,15 @@ impl World {
                 stop,
                 waits: monitor.waits(),
             };
-            let ready = make_ready(&settings, &Logic, endpoints, waiter).await?;
+            let stages: Arc<dyn Stages> = Arc::new(Logic);
+            let ready = make_ready(&settings, &*stages, endpoints, waiter).await?;
             let options = RunOptions {
                 once: false,
                 stop: stop.clone(),
                 monitor: Arc::clone(monitor),
             };
-            let topology = Topology::assemble(&settings, &Logic, ready, (&options, stop), refused)?;
-            Ok::<_, PipelineError>(Host::new(topology, monitor, stop.clone(), bug))
+            let topology = Topology::assemble(&settings, &stages, ready, (&options, stop), refused)?;
+            Ok::<_, PipelineError>(Host::new(topology, stop.clone(), bug))
         };
         let mut starting = std::pin::pin!(starting);
         loop {
@@ -221,6 +252,7 @@ impl World {
                 return started.map(Some).map_err(|error| describe(&error));
             }
             self.wake_somebody().await?;
+            self.let_search_come_and_go();
             if self.dice.chance(0.05) {
                 tokio::time::advance(Duration::from_mins(2)).await;
             }
@@ -237,8 +269,9 @@ impl World {
             dice: dice.clone(),
             bug,
         };
+        let partitions = self.partitions.clone();
         Endpoints {
-            source: Box::new(self.partitions.source()),
+            open_source: Arc::new(move || Ok(Box::new(partitions.source()))),
             ledger: Box::new(SimulatedLedger::new(
                 &self.ledger,
                 &dice,

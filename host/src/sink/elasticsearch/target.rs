@@ -66,7 +66,7 @@ pub enum IndexError {
 /// One index of an Elasticsearch sink.
 #[derive(Debug, Clone)]
 pub struct IndexTarget {
-    pub(super) from: String,
+    pub(crate) from: String,
     pub(super) index: String,
     pub(super) projector: Projector,
     /// which field is the `_id`

@@ -29,6 +29,12 @@ impl Books {
         last.map_or_else(Default::default, |e| (e.epoch, e.positions.clone()))
     }
 
+    /// The last epoch that another sink has confirmed.
+    #[cfg(test)]
+    pub(super) fn confirmed(&self, sink: &str) -> EpochId {
+        self.confirmed.get(sink).copied().unwrap_or_default()
+    }
+
     /// Forgets all epochs but the first and the last one.
     #[cfg(test)]
     pub(super) fn forget_all(&mut self) {
@@ -173,8 +179,9 @@ impl Ledger for MemoryLedger {
             confirmed: others
                 .iter()
                 .map(|sink| {
-                    let confirmed = books.confirmed.get(sink).copied();
-                    (sink.clone(), confirmed.unwrap_or_default())
+                    // From the first claim on, the journal keeps what it lacks.
+                    let confirmed = books.confirmed.entry(sink.clone()).or_default();
+                    (sink.clone(), *confirmed)
                 })
                 .collect(),
             dead_letter_bytes: books.dead_letter_bytes,
@@ -192,10 +199,14 @@ impl Ledger for MemoryLedger {
         }
     }
 
-    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
+    async fn journal(
+        &mut self,
+        after: EpochId,
+        entries_max: usize,
+    ) -> Result<Vec<JournalEntry>, SinkError> {
         self.as_owner(|books, _| {
             let entries = books.journal.iter().filter(|entry| entry.epoch > after);
-            Ok(entries.cloned().collect())
+            Ok(entries.take(entries_max).cloned().collect())
         })
     }
 

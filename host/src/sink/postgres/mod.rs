@@ -361,9 +361,13 @@ impl Ledger for PostgresLedger {
             .await
     }
 
-    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
+    async fn journal(
+        &mut self,
+        after: EpochId,
+        entries_max: usize,
+    ) -> Result<Vec<JournalEntry>, SinkError> {
         let session = self.session().await?;
-        let work = progress::journal(session.client(), &self.pipeline, after);
+        let work = progress::journal(session.client(), &self.pipeline, (after, entries_max));
         let outcome = within(CALL_TIME_MAX, work).await;
         self.settle(session, "read wasmill_epochs", outcome).await
     }

@@ -66,7 +66,7 @@ const PRUNE: &str = "\
 
 const JOURNAL: &str = "\
     SELECT epoch, offsets::text, excluded::text FROM wasmill_epochs
-    WHERE pipeline = $1 AND epoch > $2 ORDER BY epoch";
+    WHERE pipeline = $1 AND epoch > $2 ORDER BY epoch LIMIT $3";
 
 /// What is prepared once per connection.
 pub(super) struct Statements {
@@ -252,14 +252,15 @@ impl Owner {
     }
 }
 
-/// The committed epochs after `after`, in order.
+/// The committed epochs after `after`, in order, and so many of them at most.
 pub(super) async fn journal(
     client: &Client,
     pipeline: &str,
-    after: EpochId,
+    (after, entries_max): (EpochId, usize),
 ) -> Result<Vec<JournalEntry>, Failure> {
+    let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
     client
-        .query(JOURNAL, &[&pipeline, &after.0.cast_signed()])
+        .query(JOURNAL, &[&pipeline, &after.0.cast_signed(), &entries_max])
         .await
         .map_err(Failure::to("read wasmill_epochs"))?
         .iter()

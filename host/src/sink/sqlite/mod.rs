@@ -237,9 +237,13 @@ impl Ledger for SqliteLedger {
         self.look(|connection| claimant.check(connection, definition, others))
     }
 
-    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
+    async fn journal(
+        &mut self,
+        after: EpochId,
+        entries_max: usize,
+    ) -> Result<Vec<JournalEntry>, SinkError> {
         self.with_session(|connection, on| {
-            progress::journal(connection, on.claimant.pipeline, after)
+            progress::journal(connection, on.claimant.pipeline, (after, entries_max))
         })
     }
 

@@ -55,7 +55,7 @@ const PRUNE: &str = "\
 
 const JOURNAL: &str = "\
     SELECT epoch, offsets, excluded FROM wasmill_epochs
-    WHERE pipeline = ?1 AND epoch > ?2 ORDER BY epoch";
+    WHERE pipeline = ?1 AND epoch > ?2 ORDER BY epoch LIMIT ?3";
 
 /// A pipeline as its owner sees it.
 #[derive(Debug, Clone)]
@@ -209,12 +209,13 @@ impl Owner {
 pub(super) fn journal(
     connection: &Connection,
     pipeline: &str,
-    after: EpochId,
+    (after, entries_max): (EpochId, usize),
 ) -> Result<Vec<JournalEntry>, Failure> {
+    let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
     let rows: Vec<(u64, String, String)> = connection
         .prepare_cached(JOURNAL)
         .and_then(|mut journal| {
-            let rows = journal.query_map((pipeline, after.0.cast_signed()), |row| {
+            let rows = journal.query_map((pipeline, after.0.cast_signed(), entries_max), |row| {
                 Ok((unsigned(row, 0)?, row.get(1)?, row.get(2)?))
             })?;
             rows.collect()

@@ -116,7 +116,7 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
     let ids = |journal: &[JournalEntry]| -> Vec<u64> {
         journal.iter().map(|entry| entry.epoch.0).collect()
     };
-    let journal = ledger.journal(EpochId(0)).await.unwrap();
+    let journal = ledger.journal(EpochId(0), usize::MAX).await.unwrap();
     assert_eq!(ids(&journal), [1, 2, 3]);
     assert_eq!(journal[2].positions, positions(&[(0, 30)]));
     assert_eq!(journal[2].excluded, excluded);
@@ -131,10 +131,10 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
     write(&mut ledger, &epoch(4, vec![])).await;
     ledger.checkpointed(EpochId(4)).await.unwrap();
     assert_eq!(
-        ids(&ledger.journal(EpochId(0)).await.unwrap()),
+        ids(&ledger.journal(EpochId(0), usize::MAX).await.unwrap()),
         [1, 2, 3, 4]
     );
-    assert_eq!(ids(&ledger.journal(EpochId(3)).await.unwrap()), [4]);
+    assert_eq!(ids(&ledger.journal(EpochId(3), usize::MAX).await.unwrap()), [4]);
     let claim = ledger.claim(&json!({}), &search).await.unwrap();
     assert_eq!(claim.confirmed["search"], EpochId(2));
     assert_eq!(claim.epoch, EpochId(4));
@@ -143,7 +143,7 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
     ledger.claim(&json!({}), &[]).await.unwrap();
     write(&mut ledger, &epoch(5, vec![])).await;
     ledger.checkpointed(EpochId(5)).await.unwrap();
-    assert_eq!(ids(&ledger.journal(EpochId(0)).await.unwrap()), [1, 5]);
+    assert_eq!(ids(&ledger.journal(EpochId(0), usize::MAX).await.unwrap()), [1, 5]);
     let message = permanent(ledger.claim(&json!({}), &search).await);
     assert!(
         message.contains("the journal now begins at epoch 5"),

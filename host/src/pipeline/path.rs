@@ -1,0 +1,92 @@
+//! The way from the states that reading begins with along the journal.
+
+use std::collections::VecDeque;
+
+use super::PipelineError;
+use super::reader::Rebuild;
+use crate::epoch::{EpochId, JournalEntry};
+use crate::record::Positions;
+use crate::source::PartitionRange;
+
+/// What is read again, from where on.
+pub(super) struct Path {
+    /// where the records begin
+    base: Positions,
+    pub(super) rebuild: Option<Rebuild>,
+    pub(super) replay: VecDeque<JournalEntry>,
+}
+
+impl Path {
+    /// The way from the checkpoint, or else from the first epoch, along `journal`. That has the epochs
+    /// after the checkpoint, or else all that it still has.
+    ///
+    /// # Errors
+    ///
+    /// [`PipelineError::JournalGap`]: an epoch is missing in between.
+    pub(super) fn along(
+        journal: Vec<JournalEntry>,
+        checkpoint: Option<&(EpochId, Positions)>,
+    ) -> Result<Self, PipelineError> {
+        let mut replay = VecDeque::from(journal);
+        let mut rebuild = None;
+        let (mut before, base) = if let Some((epoch, positions)) = checkpoint {
+            (*epoch, positions.clone())
+        } else {
+            let first = replay.pop_front().filter(|entry| entry.epoch == EpochId::FIRST);
+            let first = first.ok_or(PipelineError::JournalGap(EpochId::FIRST))?;
+            // What came between has been forgotten: its records have to be decided again.
+            let gap = replay.front().is_some_and(|entry| entry.epoch > EpochId::FIRST.next());
+            if gap && let Some(oldest) = replay.pop_front() {
+                rebuild = Some(Rebuild {
+                    epoch: oldest.epoch,
+                    end: oldest.positions,
+                    rows: 0,
+                });
+            }
+            let before = rebuild.as_ref().map_or(EpochId::FIRST, |rebuild| rebuild.epoch);
+            (before, first.positions)
+        };
+        for entry in &replay {
+            if entry.epoch != before.next() {
+                return Err(PipelineError::JournalGap(before.next()));
+            }
+            before = entry.epoch;
+        }
+        Ok(Self {
+            base,
+            rebuild,
+            replay,
+        })
+    }
+
+    /// The epoch that it leads to; `None` when nothing is read again.
+    pub(super) fn end(&self) -> Option<EpochId> {
+        let rebuilt = self.rebuild.as_ref().map(|rebuild| rebuild.epoch);
+        self.replay.back().map(|entry| entry.epoch).or(rebuilt)
+    }
+
+    /// Where reading begins. Partitions that the base does not know began where they began.
+    pub(super) fn from(&self, ranges: &[PartitionRange]) -> Positions {
+        let begin = |range: &PartitionRange| {
+            let known = self.base.get(range.partition);
+            (range.partition, known.unwrap_or(range.begin))
+        };
+        ranges.iter().map(begin).collect()
+    }
+
+    /// Says so in the log.
+    pub(super) fn announce(&self, checkpoint: EpochId) {
+        if let Some(rebuild) = &self.rebuild {
+            tracing::warn!(
+                up_to_epoch = rebuild.epoch.0,
+                "no checkpoint can be used: making the states anew from all records since the beginning; \
+                 nothing is written meanwhile, and which of these records are rejected is decided again"
+            );
+        }
+        tracing::info!(
+            checkpoint = checkpoint.0,
+            epochs = self.replay.len(),
+            "reading the epochs since the checkpoint again"
+        );
+    }
+}

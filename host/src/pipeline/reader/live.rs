@@ -1,0 +1,65 @@
+//! Going on live: what an epoch contains is decided here, once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::intake::Intake;
+use super::{Ending, Flow, now};
+use crate::epoch::{EpochCutter, EpochId, Mode};
+use crate::pipeline::checkpoint::CheckpointClock;
+use crate::record::Positions;
+
+/// Where epochs end, and after which of them a checkpoint is due.
+pub(in crate::pipeline) struct Live {
+    pub(in crate::pipeline) cutter: EpochCutter,
+    pub(in crate::pipeline) checkpoints: CheckpointClock,
+    /// the last epoch that was cut, or committed before
+    pub(in crate::pipeline) epoch: EpochId,
+    /// where the last epoch ended; before the first live one, where that begins
+    pub(in crate::pipeline) cut_at: Positions,
+    /// where to stop, if anywhere
+    pub(in crate::pipeline) until: Option<Positions>,
+}
+
+impl Live {
+    /// What was to be repeated is repeated.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.checkpoints.begin(now);
+    }
+
+    /// Ends the epoch if it is time, then reads on.
+    pub(super) fn step(&mut self, intake: &mut Intake) -> Result<Flow, Ending> {
+        let none = Arc::default();
+        let positions = intake.source.positions();
+        let end = self.until.as_ref();
+        let stop = intake.stop.is_cancelled() || end.is_some_and(|end| positions.reached(end));
+        let time = now();
+        let checkpoint = stop || self.checkpoints.is_due(time);
+        // At a stop also where only gaps were passed: they may be deleted before the next start.
+        // And an epoch without records where there are some that no checkpoint has.
+        let moved = *positions != self.cut_at;
+        let last = stop && (moved || self.checkpoints.is_behind());
+        let idle = checkpoint && self.cutter.is_empty() && self.checkpoints.is_behind();
+        if last || idle || (!self.cutter.is_empty() && self.cutter.is_due(time)) {
+            self.epoch = self.epoch.next();
+            let (records, began) = (self.cutter.len(), self.cutter.began());
+            intake.monitor.epoch_cut(self.epoch, records, began);
+            self.cutter.cut();
+            self.cut_at = intake.source.positions().clone();
+            let mut barrier = intake.barrier(self.epoch, self.cut_at.clone(), Mode::Live);
+            barrier.checkpoint = checkpoint;
+            self.checkpoints.cut(checkpoint, time);
+            intake.cut(&barrier, &none)?;
+        }
+        if stop {
+            return Ok(Flow::End);
+        }
+        let wait = self.cutter.wait(time).unwrap_or(intake.poll_wait);
+        let until = self.until.clone().unwrap_or_default();
+        let wait = wait.min(intake.poll_wait);
+        let read = intake.poll(&until, self.cutter.room(), wait)?;
+        self.cutter.add(read.len(), read.byte_len(), now());
+        intake.distribute(read, &none, Mode::Live)?;
+        Ok(Flow::More)
+    }
+}

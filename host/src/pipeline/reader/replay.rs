@@ -1,0 +1,117 @@
+//! Repeating committed epochs: no clock, limit or threshold is asked, only the journal.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::Ending;
+use super::intake::{BATCH_ROWS, Intake};
+use crate::epoch::{EpochId, JournalEntry, Mode};
+use crate::record::{Origin, Positions};
+
+/// States that are made anew are merged every so many records.
+const REBUILD_ROWS: usize = 16 * BATCH_ROWS;
+
+/// What is read again before anything else.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Replay {
+    rebuild: Option<Rebuild>,
+    /// committed epochs to repeat, in order
+    entries: VecDeque<JournalEntry>,
+    /// what the first of them leaves out, once it was begun
+    excluded: Option<Arc<BTreeSet<Origin>>>,
+    /// the last epoch that every sink that is shown them has confirmed
+    confirmed: EpochId,
+}
+
+/// States that are made anew, in pieces, from the records alone.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Rebuild {
+    /// the epoch at whose end they are as they were
+    pub(in crate::pipeline) epoch: EpochId,
+    /// the positions there
+    pub(in crate::pipeline) end: Positions,
+    /// records of the piece that was begun
+    pub(in crate::pipeline) rows: usize,
+}
+
+impl Replay {
+    /// First the states are made anew, if they are to be, then the entries are repeated. Sinks are
+    /// shown those after `confirmed`.
+    pub(in crate::pipeline) fn new(
+        rebuild: Option<Rebuild>,
+        entries: VecDeque<JournalEntry>,
+        confirmed: EpochId,
+    ) -> Self {
+        Self {
+            rebuild,
+            entries,
+            excluded: None,
+            confirmed,
+        }
+    }
+
+    /// Whether all is repeated.
+    pub(super) fn is_over(&self) -> bool {
+        self.rebuild.is_none() && self.entries.is_empty()
+    }
+
+    /// More to repeat, behind what there is.
+    pub(super) fn add(&mut self, entries: Vec<JournalEntry>) {
+        self.entries.extend(entries);
+    }
+
+    /// Goes on with it.
+    pub(super) fn step(&mut self, intake: &mut Intake) -> Result<(), Ending> {
+        match self.rebuild.take() {
+            Some(rebuild) => self.make_anew(rebuild, intake),
+            None => self.repeat(intake),
+        }
+    }
+
+    /// Goes on with the epochs that the journal has forgotten.
+    fn make_anew(&mut self, mut rebuild: Rebuild, intake: &mut Intake) -> Result<(), Ending> {
+        let none = Arc::default();
+        if !intake.source.positions().reached(&rebuild.end) {
+            let rows_max = REBUILD_ROWS - rebuild.rows;
+            let read = intake.poll(&rebuild.end, rows_max, intake.poll_wait)?;
+            rebuild.rows += read.len();
+            intake.distribute(read, &none, Mode::Rebuild)?;
+        }
+        let done = intake.source.positions().reached(&rebuild.end);
+        if done || rebuild.rows >= REBUILD_ROWS {
+            rebuild.rows = 0;
+            let barrier = intake.barrier(rebuild.epoch, rebuild.end.clone(), Mode::Rebuild);
+            intake.cut(&barrier, &none)?;
+        }
+        self.rebuild = (!done).then_some(rebuild);
+        Ok(())
+    }
+
+    /// Goes on with the next epoch of the journal.
+    fn repeat(&mut self, intake: &mut Intake) -> Result<(), Ending> {
+        let Some(mut entry) = self.entries.pop_front() else {
+            return Ok(());
+        };
+        let excluded = self.excluded.take();
+        let excluded = excluded.unwrap_or_else(|| Arc::new(std::mem::take(&mut entry.excluded)));
+        let mode = Mode::Replay {
+            shown: entry.epoch > self.confirmed,
+        };
+        if !intake.source.positions().reached(&entry.positions) {
+            // Partitions that the epoch does not know yet stay where they are.
+            let mut until = intake.source.positions().clone();
+            for (partition, end) in entry.positions.iter() {
+                until.set(partition, end);
+            }
+            let read = intake.poll(&until, usize::MAX, intake.poll_wait)?;
+            intake.distribute(read, &excluded, mode)?;
+        }
+        if !intake.source.positions().reached(&entry.positions) {
+            self.entries.push_front(entry);
+            self.excluded = Some(excluded);
+            return Ok(());
+        }
+        let barrier = intake.barrier(entry.epoch, entry.positions, mode);
+        intake.cut(&barrier, &excluded)
+    }
+}
