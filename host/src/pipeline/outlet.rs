@@ -246,6 +246,7 @@ impl SinkTask {
             return self.work().await;
         };
         tokio::select! {
+            biased;
             worked = self.work() => worked,
             () = long_after(&stop) => {
                 let _ = news.send(News::GaveUp { sink }).await;
@@ -263,7 +264,11 @@ impl SinkTask {
         }
         while let Some(output) = self.next().await {
             if output.epoch != self.written.next() {
-                // What came before it was cut short at a stop.
+                let stop = self.lenient.as_ref();
+                if !stop.is_some_and(CancellationToken::is_cancelled) {
+                    return Err(PipelineError::JournalGap(self.written.next()));
+                }
+                // What came before it was cut short.
                 let _ = tell(&self.news, News::GaveUp { sink: self.index }).await;
                 return Ok(());
             }

@@ -118,7 +118,7 @@ impl Topology {
         let monitor = &options.monitor;
         let store = ready.checkpoints;
         let from = ready.recovered.checkpoint.map_or(EpochId(0), |c| c.0);
-        let stopping = (&options.stop, settings);
+        let stopping = (reading, settings);
         let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), stopping, monitor);
         let busy = Arc::new(AtomicBool::new(false));
         // Room for the last one, at a stop, behind the one that is being written.
@@ -157,7 +157,7 @@ impl Topology {
                 published: published_in,
             },
             committed: ready.beginning.epoch,
-            stop: options.stop.clone(),
+            stop: reading.clone(),
             monitor: Arc::clone(monitor),
         };
         let catch_up = CatchUp {
