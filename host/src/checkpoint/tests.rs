@@ -180,7 +180,10 @@ fn no_runtime_is_needed() {
         let tables = BTreeMap::from([("daily".to_owned(), vec![file.clone()])]);
         store.publish(&manifest(1, 1, &tables)).await.unwrap();
         assert_eq!(store.read(&file).await.unwrap().num_rows(), 100_000);
-        assert_eq!(store.prune(1, EpochId(u64::MAX)).await.unwrap(), Some(EpochId(1)));
+        assert_eq!(
+            store.prune(1, EpochId(u64::MAX)).await.unwrap(),
+            Some(EpochId(1))
+        );
         assert_eq!(store.sweep(2).await.unwrap(), 0);
     }));
 }
@@ -318,7 +321,11 @@ impl Life {
         };
         let expected = before.iter().copied().enumerate().filter(is_kept);
         let expected: Vec<_> = expected.map(|(_, epoch)| epoch).collect();
-        let expected = if before.len() < keep { before } else { expected };
+        let expected = if before.len() < keep {
+            before
+        } else {
+            expected
+        };
         assert_eq!(kept, expected.last().copied());
         assert_eq!(self.usable().await, expected);
     }

@@ -203,7 +203,12 @@ pub(super) fn any_status() -> impl Strategy<Value = Status> {
             committed,
             end,
         });
-    let sink = (text(), any::<u64>(), any::<bool>(), prop::option::of(time()));
+    let sink = (
+        text(),
+        any::<u64>(),
+        any::<bool>(),
+        prop::option::of(time()),
+    );
     let sink = sink.prop_map(|(name, epoch, lags, last_write)| SinkStatus {
         name,
         epoch,

@@ -30,7 +30,8 @@ use super::monitor::Monitor;
 use super::patience::{CHECKPOINTS, Patience};
 use crate::aggregate::{Segment, TableSnapshot};
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot, off_thread, oldest_kept,
+    CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot, off_thread,
+    oldest_kept,
 };
 use crate::epoch::EpochId;
 use crate::record::Partition;

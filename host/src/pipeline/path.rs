@@ -32,10 +32,14 @@ impl Path {
         let (mut before, base) = if let Some((epoch, positions)) = checkpoint {
             (*epoch, positions.clone())
         } else {
-            let first = replay.pop_front().filter(|entry| entry.epoch == EpochId::FIRST);
+            let first = replay
+                .pop_front()
+                .filter(|entry| entry.epoch == EpochId::FIRST);
             let first = first.ok_or(PipelineError::JournalGap(EpochId::FIRST))?;
             // What came between has been forgotten: its records have to be decided again.
-            let gap = replay.front().is_some_and(|entry| entry.epoch > EpochId::FIRST.next());
+            let gap = replay
+                .front()
+                .is_some_and(|entry| entry.epoch > EpochId::FIRST.next());
             if gap && let Some(oldest) = replay.pop_front() {
                 rebuild = Some(Rebuild {
                     epoch: oldest.epoch,
@@ -43,7 +47,9 @@ impl Path {
                     rows: 0,
                 });
             }
-            let before = rebuild.as_ref().map_or(EpochId::FIRST, |rebuild| rebuild.epoch);
+            let before = rebuild
+                .as_ref()
+                .map_or(EpochId::FIRST, |rebuild| rebuild.epoch);
             (before, first.positions)
         };
         for entry in &replay {

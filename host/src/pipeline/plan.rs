@@ -228,7 +228,11 @@ impl Plan {
             deduplicator: deduplicate.map(|d| Deduplicator::new(d, &self.source.schema)),
             transforms,
             aggregates,
-            screens: if everything { self.screens() } else { Vec::new() },
+            screens: if everything {
+                self.screens()
+            } else {
+                Vec::new()
+            },
             shown: shown.collect(),
         })
     }

@@ -118,7 +118,10 @@ pub(super) async fn make_ready(
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let claim = claim(&mut *ledger, &stages.definition(), &others, waiter).await?;
     // Who may lag is not waited for: its task prepares it.
-    for sink in sinks.iter_mut().filter(|s| !settings.may_lag.contains(s.name())) {
+    for sink in sinks
+        .iter_mut()
+        .filter(|s| !settings.may_lag.contains(s.name()))
+    {
         prepare(&mut **sink, waiter).await?;
     }
     let committed = claim.dead_letter_bytes;

@@ -230,7 +230,11 @@ fn outlets(
     for (index, sink) in others.into_iter().enumerate() {
         let (outbox, inbox) = mpsc::channel(OUTLET_QUEUE);
         let (feed_out, feeds) = mpsc::channel(1);
-        let confirmed = claim.confirmed.get(sink.name()).copied().unwrap_or_default();
+        let confirmed = claim
+            .confirmed
+            .get(sink.name())
+            .copied()
+            .unwrap_or_default();
         let may_lag = settings.may_lag.contains(sink.name());
         let queue = Arc::clone(monitor.outlet_queue(index));
         let lags = may_lag && confirmed < from;

@@ -167,11 +167,20 @@ async fn pruning_keeps_the_newest_and_what_they_name(place: &Place) {
     store.publish(&manifest(1, 1, &[&a])).await.unwrap();
     store.publish(&manifest(2, 1, &[&a, &b])).await.unwrap();
     store.publish(&manifest(3, 1, &[&b, &c])).await.unwrap();
-    assert_eq!(store.prune(4, EpochId(u64::MAX)).await.unwrap(), Some(EpochId(1)));
-    assert_eq!(store.prune(2, EpochId(u64::MAX)).await.unwrap(), Some(EpochId(2)));
+    assert_eq!(
+        store.prune(4, EpochId(u64::MAX)).await.unwrap(),
+        Some(EpochId(1))
+    );
+    assert_eq!(
+        store.prune(2, EpochId(u64::MAX)).await.unwrap(),
+        Some(EpochId(2))
+    );
     assert_eq!(store.list().await.unwrap(), [EpochId(3), EpochId(2)]);
     store.read(&a).await.unwrap();
-    assert_eq!(store.prune(1, EpochId(u64::MAX)).await.unwrap(), Some(EpochId(3)));
+    assert_eq!(
+        store.prune(1, EpochId(u64::MAX)).await.unwrap(),
+        Some(EpochId(3))
+    );
     is_damaged(store.read(&a).await);
     for kept in [&b, &c] {
         store.read(kept).await.unwrap();
@@ -186,7 +195,10 @@ async fn a_damaged_checkpoint_does_not_count_as_kept(place: &Place) {
     }
     let damaged = place.path("manifests/000000000003.json");
     place.raw.put(&damaged, "{}".into()).await.unwrap();
-    assert_eq!(store.prune(2, EpochId(u64::MAX)).await.unwrap(), Some(EpochId(2)));
+    assert_eq!(
+        store.prune(2, EpochId(u64::MAX)).await.unwrap(),
+        Some(EpochId(2))
+    );
     assert_eq!(store.list().await.unwrap(), [4, 3, 2].map(EpochId));
     // What a damaged one names is not known.
     let left = table(&store, 9, 1).await;
@@ -224,9 +236,15 @@ async fn a_checkpoint_that_is_set_aside_gives_way(place: &Place) {
     store.read(&file).await.unwrap();
     store.publish(&manifest(2, 2, &[])).await.unwrap();
     store.publish(&manifest(3, 2, &[])).await.unwrap();
-    assert_eq!(store.prune(2, EpochId(u64::MAX)).await.unwrap(), Some(EpochId(2)));
+    assert_eq!(
+        store.prune(2, EpochId(u64::MAX)).await.unwrap(),
+        Some(EpochId(2))
+    );
     store.read(&file).await.unwrap();
-    assert_eq!(store.prune(1, EpochId(u64::MAX)).await.unwrap(), Some(EpochId(3)));
+    assert_eq!(
+        store.prune(1, EpochId(u64::MAX)).await.unwrap(),
+        Some(EpochId(3))
+    );
     is_damaged(store.read(&file).await);
 }
 

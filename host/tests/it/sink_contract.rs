@@ -177,7 +177,13 @@ async fn a_new_pipeline_stands_before_the_first_epoch(harness: &impl LedgerHarne
     assert_eq!(confirmed(&found), EpochId(0));
     assert_eq!(found.dead_letter_bytes, None);
     assert!(!found.life.is_empty());
-    assert!(ledger.journal(EpochId(0), usize::MAX).await.unwrap().is_empty());
+    assert!(
+        ledger
+            .journal(EpochId(0), usize::MAX)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 async fn each_claim_raises_the_generation(harness: &impl LedgerHarness) {
@@ -361,7 +367,10 @@ async fn an_epoch_whose_answer_was_lost_is_not_doubled(harness: &impl LedgerHarn
     // The caller did not hear of it, and writes again.
     write(&mut *ledger, &output).await;
     assert_eq!(harness.rows().await, stored(&[row("a", 1)]));
-    assert_eq!(ledger.journal(EpochId(0), usize::MAX).await.unwrap().len(), 1);
+    assert_eq!(
+        ledger.journal(EpochId(0), usize::MAX).await.unwrap().len(),
+        1
+    );
     write(&mut *ledger, &epoch(2, vec![batch(&[row("a", 2)])])).await;
     assert_eq!(harness.rows().await, stored(&[row("a", 2)]));
 }

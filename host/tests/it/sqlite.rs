@@ -241,12 +241,18 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
         .unwrap();
     write(&mut ledger, &epoch(4, vec![])).await;
     ledger.checkpointed(EpochId(4)).await.unwrap();
-    assert_eq!(ids(ledger.journal(EpochId(0), usize::MAX).await.unwrap()), [1, 2, 3, 4]);
+    assert_eq!(
+        ids(ledger.journal(EpochId(0), usize::MAX).await.unwrap()),
+        [1, 2, 3, 4]
+    );
 
     ledger.claim(&json!({}), &[]).await.unwrap();
     write(&mut ledger, &epoch(5, vec![])).await;
     ledger.checkpointed(EpochId(5)).await.unwrap();
-    assert_eq!(ids(ledger.journal(EpochId(0), usize::MAX).await.unwrap()), [1, 5]);
+    assert_eq!(
+        ids(ledger.journal(EpochId(0), usize::MAX).await.unwrap()),
+        [1, 5]
+    );
     let message = permanent(ledger.claim(&json!({}), &search).await);
     let begins = "the journal now begins at epoch 5";
     assert!(message.contains(begins), "{message}");

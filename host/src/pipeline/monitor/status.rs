@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::meters::Counter;
 use super::{Monitor, STUCK_AFTER};
-use crate::status::{CheckpointStatus, PartitionStatus, Phase, SinkStatus, StageStatus, Status, Waiting};
+use crate::status::{
+    CheckpointStatus, PartitionStatus, Phase, SinkStatus, StageStatus, Status, Waiting,
+};
 
 impl Monitor {
     /// The pipeline at this moment.

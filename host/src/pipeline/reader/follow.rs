@@ -50,9 +50,7 @@ impl Follow {
                 answer,
             };
             // There is room for one of each sink.
-            self.journal
-                .try_send(request)
-                .map_err(|_| Ending::HungUp)?;
+            self.journal.try_send(request).map_err(|_| Ending::HungUp)?;
             self.asked = Some(asked);
             return Ok(Flow::More);
         };

@@ -96,7 +96,10 @@ impl Host {
                 Ok(())
             }
             1 => self.catch_up(dice).await,
-            2..=5 => self.run_task(dice.below(self.tasks.len() as u64) as usize).await,
+            2..=5 => {
+                self.run_task(dice.below(self.tasks.len() as u64) as usize)
+                    .await
+            }
             _ => {
                 let index = dice.below(self.lines.len() as u64) as usize;
                 let (bug, last) = (self.bug, &mut self.last_snapshot);

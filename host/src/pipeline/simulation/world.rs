@@ -103,7 +103,11 @@ impl World {
             start_at_end: false,
             poll_wait: Duration::ZERO,
             remembered: 0,
-            may_lag: dice.chance(0.5).then(|| SEARCH.to_owned()).into_iter().collect(),
+            may_lag: dice
+                .chance(0.5)
+                .then(|| SEARCH.to_owned())
+                .into_iter()
+                .collect(),
         };
         let rate = |dice: &Dice, most: f64| if dice.chance(0.3) { 0.0 } else { most };
         dice.let_fail(rate(&dice, 0.03));
@@ -211,7 +215,11 @@ impl World {
 
     /// The other sink goes away, or comes back.
     fn let_search_come_and_go(&self) {
-        let change = if self.documents.is_away() { 0.01 } else { self.leaving };
+        let change = if self.documents.is_away() {
+            0.01
+        } else {
+            self.leaving
+        };
         if self.dice.chance(change) {
             self.documents.set_away(!self.documents.is_away());
         }
@@ -242,7 +250,8 @@ impl World {
                 stop: stop.clone(),
                 monitor: Arc::clone(monitor),
             };
-            let topology = Topology::assemble(&settings, &stages, ready, (&options, stop), refused)?;
+            let topology =
+                Topology::assemble(&settings, &stages, ready, (&options, stop), refused)?;
             Ok::<_, PipelineError>(Host::new(topology, stop.clone(), bug))
         };
         let mut starting = std::pin::pin!(starting);

@@ -215,9 +215,10 @@ pub(super) fn journal(
     let rows: Vec<(u64, String, String)> = connection
         .prepare_cached(JOURNAL)
         .and_then(|mut journal| {
-            let rows = journal.query_map((pipeline, after.0.cast_signed(), entries_max), |row| {
-                Ok((unsigned(row, 0)?, row.get(1)?, row.get(2)?))
-            })?;
+            let rows = journal
+                .query_map((pipeline, after.0.cast_signed(), entries_max), |row| {
+                    Ok((unsigned(row, 0)?, row.get(1)?, row.get(2)?))
+                })?;
             rows.collect()
         })
         .map_err(Failure::to("read wasmill_epochs"))?;

@@ -34,7 +34,10 @@ async fn an_epoch_that_is_written_again_changes_nothing() {
         stored_sales(&database).await,
         [["a", "10.50"], ["b", "-0.01"]]
     );
-    assert_eq!(ledger.journal(EpochId(0), usize::MAX).await.unwrap().len(), 1);
+    assert_eq!(
+        ledger.journal(EpochId(0), usize::MAX).await.unwrap().len(),
+        1
+    );
     write(&mut ledger, &epoch(2, vec![])).await;
     let claim = ledger.claim(&json!({}), &[]).await.unwrap();
     assert_eq!(claim.epoch, EpochId(2));
@@ -66,7 +69,10 @@ async fn a_terminated_connection_is_replaced() {
         stored_sales(&database).await,
         [["a", "1.00"], ["b", "2.00"]]
     );
-    assert_eq!(ledger.journal(EpochId(1), usize::MAX).await.unwrap().len(), 1);
+    assert_eq!(
+        ledger.journal(EpochId(1), usize::MAX).await.unwrap().len(),
+        1
+    );
 }
 
 /// Repeats as the remedy says, without waiting, and says how often it failed.

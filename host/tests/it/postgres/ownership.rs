@@ -134,7 +134,10 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
         ids(&ledger.journal(EpochId(0), usize::MAX).await.unwrap()),
         [1, 2, 3, 4]
     );
-    assert_eq!(ids(&ledger.journal(EpochId(3), usize::MAX).await.unwrap()), [4]);
+    assert_eq!(
+        ids(&ledger.journal(EpochId(3), usize::MAX).await.unwrap()),
+        [4]
+    );
     let claim = ledger.claim(&json!({}), &search).await.unwrap();
     assert_eq!(claim.confirmed["search"], EpochId(2));
     assert_eq!(claim.epoch, EpochId(4));
@@ -143,7 +146,10 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
     ledger.claim(&json!({}), &[]).await.unwrap();
     write(&mut ledger, &epoch(5, vec![])).await;
     ledger.checkpointed(EpochId(5)).await.unwrap();
-    assert_eq!(ids(&ledger.journal(EpochId(0), usize::MAX).await.unwrap()), [1, 5]);
+    assert_eq!(
+        ids(&ledger.journal(EpochId(0), usize::MAX).await.unwrap()),
+        [1, 5]
+    );
     let message = permanent(ledger.claim(&json!({}), &search).await);
     assert!(
         message.contains("the journal now begins at epoch 5"),
