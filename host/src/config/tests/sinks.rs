@@ -125,6 +125,22 @@ fn a_conflict_is_solved_in_one_of_two_ways() {
 }
 
 #[test]
+fn a_stream_waits_for_a_sink_or_goes_on() {
+    assert_snapshot!(refused(&[(
+        "indices = [",
+        "on_unavailable = \"skip\"\nindices = ["
+    )]));
+}
+
+#[test]
+fn a_table_cannot_lag() {
+    assert_snapshot!(refused(&[(
+        "type = \"postgres\"",
+        "type = \"postgres\"\non_unavailable = \"continue\""
+    )]));
+}
+
+#[test]
 fn an_index_has_a_name_that_elasticsearch_takes() {
     assert_snapshot!(refused(&[("index = \"sales\"", "index = \"Sales\"")]));
 }
