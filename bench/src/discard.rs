@@ -53,9 +53,13 @@ impl Ledger for Discard {
         Ok(())
     }
 
-    async fn journal(&mut self, after: EpochId) -> Result<Vec<JournalEntry>, SinkError> {
+    async fn journal(
+        &mut self,
+        after: EpochId,
+        entries_max: usize,
+    ) -> Result<Vec<JournalEntry>, SinkError> {
         let last = self.last.iter().filter(|entry| entry.epoch > after);
-        Ok(last.cloned().collect())
+        Ok(last.take(entries_max).cloned().collect())
     }
 
     async fn confirm(

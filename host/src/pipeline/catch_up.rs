@@ -127,9 +127,9 @@ impl CatchUp {
             monitor: &monitor,
             stop: &self.stop,
         };
-        let states = (recovered.tables, &Seen::new());
+        let begin_with = (recovered.tables, &Seen::new());
         let reading = (source, replay, Then::Follow(follow));
-        making.line(states, reading, order.feed).map(Some)
+        making.line(begin_with, reading, order.feed).map(Some)
     }
 }
 

@@ -125,6 +125,14 @@ pub(super) struct Reached {
     pub(super) is_restoring: bool,
 }
 
+/// What is stored, and needs not be stored again.
+pub(super) struct Stored {
+    pub(super) files: StoredFiles,
+    pub(super) seen_files: SeenFiles,
+    /// how many keys of each partition are remembered
+    pub(super) remembered: usize,
+}
+
 /// The task that writes checkpoints.
 pub(super) struct CheckpointTask {
     pub(super) store: CheckpointStore,
@@ -132,10 +140,7 @@ pub(super) struct CheckpointTask {
     pub(super) generation: u64,
     /// kept beside the states, for whoever compares
     pub(super) definition: serde_json::Value,
-    pub(super) files: StoredFiles,
-    pub(super) seen_files: SeenFiles,
-    /// how many keys of each partition are remembered
-    pub(super) remembered: usize,
+    pub(super) stored: Stored,
     /// keys that are in no file yet
     pub(super) unsaved: BTreeMap<Partition, Vec<u128>>,
     /// of epochs that the ledger has committed
@@ -192,7 +197,7 @@ impl CheckpointTask {
         for table in snapshot.tables {
             let mut refs = Vec::with_capacity(table.segments.len());
             for segment in &table.segments {
-                let file = if let Some(known) = self.files.get(&table.aggregate, segment) {
+                let file = if let Some(known) = self.stored.files.get(&table.aggregate, segment) {
                     known.clone()
                 } else {
                     let file = self.write_segment(epoch, &table, segment).await?;
@@ -204,13 +209,13 @@ impl CheckpointTask {
             }
             manifest.tables.insert(table.aggregate.to_string(), refs);
         }
-        self.files = files;
+        self.stored.files = files;
         for (partition, fingerprints) in snapshot.seen {
             let unsaved = self.unsaved.entry(partition).or_default();
             unsaved.extend(fingerprints);
         }
         bytes += self.write_seen(epoch).await?;
-        manifest.seen.clone_from(&self.seen_files);
+        manifest.seen.clone_from(&self.stored.seen_files);
         let everybody_has = |r: &Reached| r.by_those_who_keep_up >= epoch;
         if self.reached.wait_for(everybody_has).await.is_err() {
             return Ok(Err(LedgerGone));
@@ -262,12 +267,16 @@ impl CheckpointTask {
             let file = written.await?;
             bytes += file.bytes;
             self.unsaved.remove(&partition);
-            self.seen_files.entry(partition).or_default().push(file);
+            self.stored
+                .seen_files
+                .entry(partition)
+                .or_default()
+                .push(file);
         }
-        for files in self.seen_files.values_mut() {
+        for files in self.stored.seen_files.values_mut() {
             let mut newer = 0;
             let needed = files.iter().rev().take_while(|file| {
-                let needed = newer < self.remembered as u64;
+                let needed = newer < self.stored.remembered as u64;
                 newer += file.rows;
                 needed
             });

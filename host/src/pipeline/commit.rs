@@ -277,6 +277,6 @@ impl LedgerTask {
         letters: &[DeadLetter],
     ) -> Result<Option<u64>, PipelineError> {
         let patience = Patience::new(self.monitor.waits(), DEAD_LETTERS);
-        Ok(until_done!(patience, (), self.dead_letters.write(letters)))
+        Ok(until_done!(patience, self.dead_letters.write(letters)))
     }
 }

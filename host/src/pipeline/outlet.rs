@@ -165,8 +165,8 @@ impl Outlet {
         if self.standing != Standing::Lags || !self.is_ready || !has_all {
             return None;
         }
-        let (feed, fed) = mpsc::channel(1);
-        self.ends.as_ref()?.feeds.try_send(fed).ok()?;
+        let (feed, epochs) = mpsc::channel(1);
+        self.ends.as_ref()?.feeds.try_send(epochs).ok()?;
         self.standing = Standing::Restores;
         tracing::info!(
             sink = self.name,

@@ -48,6 +48,9 @@ pub(super) struct Patience {
 /// Tries `$step`, a call of a sink, until it is done; `$retried` comes before each other try. Where
 /// another one would not help, the function around it returns [`PipelineError::Sink`].
 macro_rules! until_done {
+    ($patience:expr, $step:expr) => {
+        until_done!($patience, {}, $step)
+    };
     ($patience:expr, $retried:expr, $step:expr) => {{
         let mut patience = $patience;
         let done = loop {

@@ -5,24 +5,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::catch_up::{CatchUp, Order};
-use super::checkpoint::{CheckpointClock, CheckpointTask, Reached};
+use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
 use super::commit::{Checkpoints, Lagging, LedgerTask};
 use super::line::{Line, Making};
 use super::monitor::Monitor;
 use super::outlet::{News, Outlet, SinkTask};
 use super::parts::Parts;
 use super::reader::{Live, Replay, Then};
-use super::start::Ready;
+use super::recover::Recovered;
+use super::start::{Beginning, Ready};
 use super::worker::Chain;
 use super::{EPOCH_BYTES_MAX, OUTLET_QUEUE, PipelineError, Refusals, RunOptions};
 use crate::aggregate::StateTable;
+use crate::checkpoint::CheckpointStore;
 use crate::config::{Pipeline, SourceKind, Start};
 use crate::epoch::{EpochCutter, EpochId};
 use crate::guest::ConfigureError;
@@ -117,29 +118,26 @@ impl Topology {
     ) -> Result<Self, PipelineError> {
         let monitor = &options.monitor;
         let store = ready.checkpoints;
-        let from = ready.recovered.checkpoint.map_or(EpochId(0), |c| c.0);
+        let from = ready.recovered.checkpoint.as_ref();
+        let from = from.map_or(EpochId(0), |(epoch, _)| *epoch);
         let stopping = (reading, settings);
         let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), stopping, monitor);
-        let busy = Arc::new(AtomicBool::new(false));
-        // Room for the last one, at a stop, behind the one that is being written.
-        let (snapshot_out, snapshot_in) = mpsc::channel(2);
-        let (reached_out, reached_in) = watch::channel(Reached::default());
-        let (published_out, published_in) = mpsc::channel(1);
-        let checkpoints = CheckpointTask {
-            store: store.clone(),
-            keep: settings.checkpoints_kept,
-            generation: ready.claim.generation,
-            definition: stages.definition(),
-            files: ready.recovered.files,
-            seen_files: ready.recovered.seen_files,
+        let Recovered {
+            tables,
+            files,
+            seen,
+            seen_files,
+            ..
+        } = ready.recovered;
+        let stored = Stored {
+            files,
+            seen_files,
             remembered: settings.remembered,
-            unsaved: BTreeMap::new(),
-            inbox: snapshot_in,
-            reached: reached_in,
-            published: published_out,
-            busy: Arc::clone(&busy),
-            monitor: Arc::clone(monitor),
         };
+        let owner = (ready.claim.generation, stages.definition());
+        let keep = settings.checkpoints_kept;
+        let (checkpoints, to_checkpoints) =
+            checkpointing((store.clone(), keep), owner, stored, monitor);
         let (epochs, epoch_in) = mpsc::channel(settings.epochs_waiting());
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
@@ -151,11 +149,7 @@ impl Topology {
             outlets,
             news,
             lagging: Lagging { order, ask, asked },
-            checkpoints: Checkpoints {
-                outbox: Some(snapshot_out),
-                reached: reached_out,
-                published: published_in,
-            },
+            checkpoints: to_checkpoints,
             committed: ready.beginning.epoch,
             stop: reading.clone(),
             monitor: Arc::clone(monitor),
@@ -168,20 +162,7 @@ impl Topology {
             monitor: Arc::clone(monitor),
             stop: reading.clone(),
         };
-        let beginning = ready.beginning;
-        let clock = CheckpointClock::new(
-            settings.checkpoint_interval,
-            busy,
-            beginning.rebuild.is_some() || !beginning.replay.is_empty(),
-        );
-        let live = Live {
-            cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait),
-            checkpoints: clock,
-            epoch: beginning.epoch,
-            cut_at: beginning.live,
-            until: options.once.then_some(beginning.ends),
-        };
-        let replay = Replay::new(beginning.rebuild, beginning.replay, beginning.confirmed);
+        let (replay, live) = beginning(settings, ready.beginning, &checkpoints, options.once);
         let making = Making {
             settings,
             stages: &**stages,
@@ -189,10 +170,9 @@ impl Topology {
             monitor,
             stop: reading,
         };
-        let states = (ready.recovered.tables, &ready.recovered.seen);
-        let reading = (ready.source, replay, Then::Live(live));
+        let reading = (ready.source, replay, live);
         Ok(Self {
-            line: making.line(states, reading, epochs)?,
+            line: making.line((tables, &seen), reading, epochs)?,
             ledger,
             sinks,
             checkpoints,
@@ -213,6 +193,60 @@ impl Topology {
         self.line.start(&mut parts);
         parts
     }
+}
+
+/// What is repeated first, and how reading goes on live then; with `once`, to the ends as they are now.
+fn beginning(
+    settings: &Settings,
+    beginning: Beginning,
+    checkpoints: &CheckpointTask,
+    once: bool,
+) -> (Replay, Then) {
+    let live = Live {
+        cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait),
+        checkpoints: CheckpointClock::new(
+            settings.checkpoint_interval,
+            Arc::clone(&checkpoints.busy),
+            beginning.rebuild.is_some() || !beginning.replay.is_empty(),
+        ),
+        epoch: beginning.epoch,
+        cut_at: beginning.live,
+        until: once.then_some(beginning.ends),
+    };
+    let replay = Replay::new(beginning.rebuild, beginning.replay, beginning.confirmed);
+    (replay, Then::Live(live))
+}
+
+/// The task that writes checkpoints, for this generation of this definition, and the ledger's way to it.
+fn checkpointing(
+    (store, keep): (CheckpointStore, usize),
+    (generation, definition): (u64, serde_json::Value),
+    stored: Stored,
+    monitor: &Arc<Monitor>,
+) -> (CheckpointTask, Checkpoints) {
+    // Room for the last one, at a stop, behind the one that is being written.
+    let (snapshot_out, inbox) = mpsc::channel(2);
+    let (reached_out, reached) = watch::channel(Reached::default());
+    let (published, published_in) = mpsc::channel(1);
+    let task = CheckpointTask {
+        store,
+        keep,
+        generation,
+        definition,
+        stored,
+        unsaved: BTreeMap::new(),
+        inbox,
+        reached,
+        published,
+        busy: Arc::default(),
+        monitor: Arc::clone(monitor),
+    };
+    let checkpoints = Checkpoints {
+        outbox: Some(snapshot_out),
+        reached: reached_out,
+        published: published_in,
+    };
+    (task, checkpoints)
 }
 
 /// The ways to the sinks behind the ledger, their tasks, and what these tell. What is repeated begins
