@@ -97,6 +97,7 @@ impl Monitor {
         });
         let names = Names {
             workers,
+            deduplicates: true,
             aggregates: vec![aggregate.to_owned()],
             sinks: sinks.collect(),
             ..Names::default()

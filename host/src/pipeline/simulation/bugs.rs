@@ -33,6 +33,8 @@ pub(super) enum Bug {
     LettersNotCutBack,
     /// a record that the ledger refused is not left out when its epoch is made again, but written
     RefusalForgotten,
+    /// a checkpoint lacks the ids that were remembered since the one before
+    RememberedLost,
     /// a sink that lags is brought up from a later epoch than it has
     BroughtUpTooLate,
     /// a sink that lags is told that the journal ends, and it goes on
@@ -40,7 +42,7 @@ pub(super) enum Bug {
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::ProgressOutsideTheTransaction,
         Self::GenerationNotChecked,
         Self::ExclusionNotJournalled,
@@ -56,6 +58,7 @@ impl Bug {
         Self::FileLost,
         Self::LettersNotCutBack,
         Self::RefusalForgotten,
+        Self::RememberedLost,
         Self::BroughtUpTooLate,
         Self::JournalCutShort,
     ];

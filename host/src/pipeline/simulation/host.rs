@@ -169,6 +169,7 @@ fn spoil(bug: Option<Bug>, snapshot: &mut Option<Snapshot>, last: &mut Option<Sn
                 seen: Vec::new(),
             });
         }
+        Some(Bug::RememberedLost) => taken.seen.clear(),
         Some(Bug::SnapshotAhead) => {
             let ahead = taken.positions.iter().map(|(p, next)| (p, next + 1));
             taken.positions = ahead.collect();

@@ -9,6 +9,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use crate::aggregate::{AggregateLogic, AggregateStage, Layout, StateTable};
 use crate::config::{self, ColumnFrom, OnConflict, SourceColumn, Table};
 use crate::decode::Decoder;
+use crate::deduplicate::Deduplicator;
 use crate::guest::{CallError, ConfigureError, Folded, RowRejection};
 use crate::pipeline::topology::Stages;
 use crate::pipeline::worker::{Aggregate, Chain, StageNames};
@@ -73,7 +74,10 @@ pub(super) fn tables() -> [(Table, Schema); 2] {
 }
 
 /// The stages.
-pub(super) struct Logic;
+pub(super) struct Logic {
+    /// ids of each partition that deduplication remembers; 0: there is none
+    pub(super) remembered: usize,
+}
 
 impl Stages for Logic {
     fn definition(&self) -> serde_json::Value {
@@ -98,7 +102,7 @@ impl Stages for Logic {
         let stage = AggregateStage::new(SUMS.into(), Box::new(Sum), vec![2], &layout(), 1 << 20);
         Ok(Chain {
             decoder: Decoder::new(&columns),
-            deduplicator: None,
+            deduplicator: (self.remembered > 0).then(|| self.deduplicator()),
             transforms: Vec::new(),
             aggregates: vec![Aggregate {
                 from: 0,
@@ -119,7 +123,17 @@ impl Stages for Logic {
     }
 
     fn of_sink(self: Arc<Self>, _: &str) -> Arc<dyn Stages> {
-        self
+        Arc::new(Self { remembered: 0 })
+    }
+}
+
+impl Logic {
+    fn deduplicator(&self) -> Deduplicator {
+        let config = config::Deduplicate {
+            key: vec!["id".to_owned()],
+            last: self.remembered as u32,
+        };
+        Deduplicator::new(&config, &rows())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A world: the records, the places that outlive a host, and the hosts that come and go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -78,6 +78,12 @@ struct Expected {
     rows: BTreeMap<String, (String, i64)>,
     sums: BTreeMap<String, i64>,
     left_out: BTreeSet<Origin>,
+    /// the last ids that each partition kept, the newest last, with the group and the amount
+    kept: BTreeMap<Partition, VecDeque<(String, String, i64)>>,
+}
+
+fn record(id: &str, group: &str, amount: i64) -> String {
+    format!(r#"{{"id": "{id}", "grp": "{group}", "amount": {amount}}}"#)
 }
 
 /// What became of a host.
@@ -102,7 +108,11 @@ impl World {
             checkpoints_kept: dice.between(1, 3) as usize,
             start_at_end: false,
             poll_wait: Duration::ZERO,
-            remembered: 0,
+            remembered: if dice.chance(0.5) {
+                dice.between(1, 20) as usize
+            } else {
+                0
+            },
             may_lag: dice
                 .chance(0.5)
                 .then(|| SEARCH.to_owned())
@@ -243,7 +253,8 @@ impl World {
                 stop,
                 waits: monitor.waits(),
             };
-            let stages: Arc<dyn Stages> = Arc::new(Logic);
+            let remembered = settings.remembered;
+            let stages: Arc<dyn Stages> = Arc::new(Logic { remembered });
             let ready = make_ready(&settings, &*stages, endpoints, waiter).await?;
             let options = RunOptions {
                 once: false,
@@ -350,6 +361,9 @@ impl World {
         if dice.chance(0.05) {
             self.partitions.skip(partition, 1);
         }
+        if self.produce_again(partition) {
+            return;
+        }
         let (id, group) = (format!("r{}", self.to_come), format!("g{}", dice.below(12)));
         let amount = match dice.below(40) {
             0 => POISON,
@@ -360,7 +374,7 @@ impl World {
         let text = if malformed {
             "{".to_owned()
         } else {
-            format!(r#"{{"id": "{id}", "grp": "{group}", "amount": {amount}}}"#)
+            record(&id, &group, amount)
         };
         let offset = self
             .partitions
@@ -370,8 +384,26 @@ impl World {
             self.expected.left_out.insert(origin);
         } else {
             *self.expected.sums.entry(group.clone()).or_default() += amount;
+            let kept = self.expected.kept.entry(partition).or_default();
+            kept.push_back((id.clone(), group.clone(), amount));
+            if kept.len() > self.settings.remembered {
+                kept.pop_front();
+            }
             self.expected.rows.insert(id, (group, amount));
         }
+    }
+
+    /// Appends, now and then, a record once more that deduplication has to know: it changes nothing.
+    fn produce_again(&self, partition: Partition) -> bool {
+        let kept = self.expected.kept.get(&partition);
+        let Some(kept) = kept.filter(|kept| !kept.is_empty() && self.dice.chance(0.15)) else {
+            return false;
+        };
+        let (id, group, amount) = &kept[self.dice.below(kept.len() as u64) as usize];
+        let text = record(id, group, *amount);
+        self.partitions
+            .append(partition, MemoryRecord::of(Bytes::from(text)));
+        true
     }
 
     fn committed_all(&self) -> bool {
