@@ -79,6 +79,7 @@ impl LedgerTask {
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
         let mut more = true;
         self.tell_reached();
+        self.tell_who_lags();
         loop {
             let open = self.outlets.iter().any(Outlet::is_open);
             let event = tokio::select! {
@@ -148,10 +149,10 @@ impl LedgerTask {
             self.tell_reached();
         }
         let output = Arc::new(output);
-        for (index, outlet) in self.outlets.iter_mut().enumerate() {
+        for outlet in &mut self.outlets {
             outlet.send(&output).await;
-            self.monitor.sink_lags(index + 1, !outlet.keeps_up());
         }
+        self.tell_who_lags();
         self.bring_up();
         Ok(snapshot)
     }
@@ -235,7 +236,7 @@ impl LedgerTask {
         // Nobody listens any more where the run is to end.
         if answer.send(More { entries, last }).is_ok() && last {
             self.outlets[sink].join(self.committed);
-            self.monitor.sink_lags(sink + 1, false);
+            self.tell_who_lags();
         }
         self.tell_reached();
         Ok(())
@@ -254,6 +255,12 @@ impl LedgerTask {
         };
         let told = &self.checkpoints.reached;
         told.send_if_modified(|known| std::mem::replace(known, reached) != reached);
+    }
+
+    fn tell_who_lags(&self) {
+        for (sink, outlet) in self.outlets.iter().enumerate() {
+            self.monitor.sink_lags(sink + 1, !outlet.keeps_up());
+        }
     }
 
     async fn forget(&mut self, published: Published) -> Result<(), PipelineError> {

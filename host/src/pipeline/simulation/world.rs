@@ -34,7 +34,7 @@ const STEPS_MAX: u64 = 400_000;
 
 /// So many hosts die at most: where each dies before it has read again what the ones before it had
 /// done, nobody ever gets further.
-const HOSTS_DYING_MAX: u64 = 60;
+const HOSTS_DYING_MAX: u64 = 30;
 
 /// Everything of one seed.
 pub(super) struct World {
