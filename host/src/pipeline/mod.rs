@@ -11,6 +11,7 @@
 mod checkpoint;
 mod commit;
 mod endpoints;
+mod laps;
 mod monitor;
 mod parts;
 mod patience;
@@ -218,7 +219,7 @@ async fn run_once(
     if let Some((epoch, _)) = ready.recovered.checkpoint {
         monitor.checkpoint_restored(epoch);
     }
-    tracing::info!(pipeline = pipeline.name, epoch = epoch.0, "running");
+    monitor.tell_start(&pipeline.name, epoch, ready.took);
     let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
     let topology = Topology::assemble(&settings, plan, ready, (options, &reading), refused)?;

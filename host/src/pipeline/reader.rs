@@ -101,6 +101,7 @@ impl Reader {
             };
             if self.rebuild.is_none() && self.replay.is_empty() {
                 self.checkpoints.begin(now());
+                self.monitor.replayed();
             }
             stepped.map(|()| Flow::More)
         } else {

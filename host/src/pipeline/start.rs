@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::commit::least_confirmed;
+use super::laps::{Laps, StartTimes};
 use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
 use super::reader::Rebuild;
 use super::recover::{Recovered, Trouble, recover};
@@ -97,6 +98,7 @@ pub(super) struct Ready {
     pub(super) checkpoints: CheckpointStore,
     pub(super) recovered: Recovered,
     pub(super) beginning: Beginning,
+    pub(super) took: StartTimes,
 }
 
 /// Waits for the servers, claims the pipeline, and moves the source to where reading begins.
@@ -113,18 +115,23 @@ pub(super) async fn make_ready(
         mut dead_letters,
         checkpoints,
     } = endpoints;
+    let (mut laps, mut took) = (Laps::begin(), StartTimes::default());
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let claim = claim(&mut *ledger, &stages.definition(), &others, waiter).await?;
+    took.ledger = laps.lap();
     for sink in &mut sinks {
         prepare(&mut **sink, waiter).await?;
     }
     let committed = claim.dead_letter_bytes;
     let bytes = wait_for!(waiter, DEAD_LETTERS, dead_letters.recover(committed));
+    took.sinks = laps.lap();
     let checkpoints = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
     let recovered = restore(&checkpoints, stages, &claim, waiter).await?;
+    took.checkpoint = laps.lap();
     let known = (&claim, recovered.checkpoint.as_ref());
     let at_end = settings.start_at_end;
     let beginning = begin(&mut *source, at_end, &mut *ledger, known, bytes, waiter).await?;
+    took.source = laps.lap();
     Ok(Ready {
         source,
         ledger,
@@ -134,6 +141,7 @@ pub(super) async fn make_ready(
         checkpoints,
         recovered,
         beginning,
+        took,
     })
 }
 
