@@ -38,4 +38,5 @@ mod observability;
 mod queries;
 mod recovery;
 mod restart;
+mod soak;
 mod takeover;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio_postgres::NoTls;
 use wasmill::generate::Settings;
 
+use super::binary::program;
 use super::elastic::Elastic;
 use super::kafka::Topic;
 use super::{elasticsearch, kafka, postgres, unique};
@@ -62,7 +63,7 @@ impl Job {
 
     /// `wasmill` with these arguments, and the servers of the tests in its environment.
     pub(crate) fn wasmill(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+        let mut command = Command::new(program());
         command
             .args(args)
             .current_dir(self.folder.path())
