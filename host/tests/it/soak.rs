@@ -18,8 +18,15 @@ mod report;
 mod round;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use elasticsearch::http::Method;
+
+use super::support::elastic::Elastic;
+use super::support::elasticsearch;
+use super::support::job::succeed;
+use audit::{Truth, audit};
 use course::{Fault, Frame};
 use report::Report;
 
@@ -33,11 +40,61 @@ async fn nothing_is_lost_or_doubled_by_kills_at_random_moments() {
         rate: 4_000,
         faults: 6,
         kinds: vec![Fault::Kill],
-        interval: None,
+        interval: Some(Duration::from_secs(1)),
     };
     let mut report = Report::new(&frame);
     play(&frame, first_seed(), &mut report).await;
     println!("{report}");
+}
+
+/// Who compares has to see what is missing, what is too much, and what is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tampered_with_is_found() {
+    const RECORDS: u64 = 2_000;
+    let job = round::small_job().await;
+    let settings = wasmill::generate::Settings {
+        seed: 5,
+        bad_share: 0.01,
+        duplicates: 0.1,
+        ..Default::default()
+    };
+    job.generate(&settings, 2, RECORDS);
+    succeed(round::run_once(&job));
+    let truth = Arc::new(Truth::new(&settings, 2, RECORDS));
+    audit(&job, &truth).await.assert_none();
+
+    let database = job.database().await;
+    let first = "(SELECT min(transaction_id) FROM transactions)";
+    for (tamper, lost, doubled, wrong) in [
+        // Each one on top of those before it.
+        (format!("DELETE FROM transactions WHERE transaction_id = {first}"), 1, 0, 0),
+        (format!("UPDATE transactions SET transaction_id = 'x' WHERE transaction_id = {first}"), 2, 1, 0),
+        (format!("UPDATE transactions SET currency = 'XTS' WHERE transaction_id = {first}"), 2, 1, 1),
+        ("DELETE FROM wasmill_dead_letters WHERE record_offset = (SELECT min(record_offset) FROM wasmill_dead_letters)".into(), 3, 1, 1),
+        ("UPDATE wasmill_dead_letters SET record_offset = 999999 WHERE record_offset = (SELECT max(record_offset) FROM wasmill_dead_letters)".into(), 4, 2, 1),
+        ("UPDATE sales_per_month SET transactions = transactions + 2 WHERE (year, month) = (2024, 5)".into(), 4, 4, 1),
+        ("UPDATE sales_per_month SET total_sales = 0 WHERE (year, month) = (2024, 6)".into(), 4, 4, 2),
+        ("DELETE FROM customer_totals WHERE customer_id = (SELECT customer_id FROM customer_totals WHERE transactions = 1 LIMIT 1)".into(), 5, 4, 2),
+    ] {
+        let changed = database.execute(&tamper, &[]).await.unwrap();
+        assert_eq!(changed, 1, "{tamper}");
+        let found = audit(&job, &truth).await;
+        assert_eq!((found.lost, found.doubled, found.wrong), (lost, doubled, wrong), "{tamper}: {found:?}");
+    }
+    let elastic = Elastic::new(&elasticsearch());
+    let query = serde_json::json!({ "query": { "match_all": {} }, "max_docs": 1 });
+    let path = format!("{}/_delete_by_query", job.index);
+    elastic.ok(Method::Post, &path, Some(query)).await;
+    let stray = serde_json::json!({ "transaction_id": "y" });
+    elastic
+        .ok(Method::Put, &format!("{}/_doc/y", job.index), Some(stray))
+        .await;
+    let found = audit(&job, &truth).await;
+    assert_eq!(
+        (found.lost, found.doubled, found.wrong),
+        (6, 5, 2),
+        "{found:?}"
+    );
 }
 
 /// `cargo xtask soak` sets the variables.

@@ -1,7 +1,7 @@
 //! One round: records flow in, faults come, and in the end everything is compared.
 
 use std::mem::ManuallyDrop;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ const WORKERS: [u64; 3] = [1, 2, 3];
 
 /// Plays it. The job goes away when all is right, and stays for a look when this panics.
 pub(crate) async fn play(course: Course) -> Outcome {
-    let job = ManuallyDrop::new(job_of(&course).await);
+    let job = ManuallyDrop::new(job_of(course.max_rows, course.interval).await);
     println!(
         "  {} with database, topic and index {}",
         job.path("").display(),
@@ -49,11 +49,23 @@ pub(crate) async fn play(course: Course) -> Outcome {
     outcome
 }
 
-/// The sales job with dead letters in the database and the settings of the round.
-async fn job_of(course: &Course) -> Job {
+/// The sales job with dead letters in the database, otherwise as it is shipped.
+pub(crate) async fn small_job() -> Job {
+    job_of(10_000, Duration::from_secs(30)).await
+}
+
+/// It runs to the end of the topic.
+pub(crate) fn run_once(job: &Job) -> Command {
+    let mut command = job.wasmill(&["run", "pipeline.toml", "--once"]);
+    command.env("WORKERS", "2");
+    command
+}
+
+/// The same with epochs of so many records, and a checkpoint every so often.
+async fn job_of(max_rows: u64, interval: Duration) -> Job {
     Job::new("soak", |text| {
-        let max_rows = format!("max_rows = {}", course.max_rows);
-        let interval = format!("interval = \"{}ms\"", course.interval.as_millis());
+        let max_rows = format!("max_rows = {max_rows}");
+        let interval = format!("interval = \"{}ms\"", interval.as_millis());
         let name = "name = \"ecommerce-sales\"";
         let edits = [
             ("max_rows = 10_000", max_rows.as_str()),
