@@ -82,9 +82,10 @@ async fn what_was_tampered_with_is_found() {
         assert_eq!((found.lost, found.doubled, found.wrong), (lost, doubled, wrong), "{tamper}: {found:?}");
     }
     let elastic = Elastic::new(&elasticsearch());
-    let query = serde_json::json!({ "query": { "match_all": {} }, "max_docs": 1 });
-    let path = format!("{}/_delete_by_query", job.index);
-    elastic.ok(Method::Post, &path, Some(query)).await;
+    let sql = "SELECT transaction_id FROM transactions WHERE transaction_id <> 'x' LIMIT 1";
+    let row = database.query_one(sql, &[]).await.unwrap();
+    let path = format!("{}/_doc/{}", job.index, row.get::<_, &str>(0));
+    elastic.ok(Method::Delete, &path, None).await;
     let stray = serde_json::json!({ "transaction_id": "y" });
     elastic
         .ok(Method::Put, &format!("{}/_doc/y", job.index), Some(stray))
