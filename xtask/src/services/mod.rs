@@ -13,12 +13,12 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 
-use crate::{http, tools};
+use crate::{http, interrupt, tools};
 
 use account::Account;
 use server::{Home, Server};
@@ -36,6 +36,9 @@ mod process;
 mod s3;
 mod server;
 mod session;
+
+/// How long the ports of a server that has ended may be taken.
+const PORTS_DEADLINE: Duration = Duration::from_secs(10);
 
 const ALL: [&dyn Server; 4] = [
     &kafka::Kafka,
@@ -290,6 +293,11 @@ impl Services {
         let ports = home.ports()?;
         if let Some(process) = home.process()? {
             process.stop(server.facts().crash_signal, server.facts().stop_deadline)?;
+        }
+        // Threads of a process that was killed may hold its sockets a little longer than it is there.
+        let end = Instant::now() + PORTS_DEADLINE;
+        while !ports::are_free(&ports) && Instant::now() < end {
+            interrupt::sleep(interrupt::POLL);
         }
         let account = Account::choose(&self.folder)?;
         server::start(server, &home, &account, &mut BTreeSet::new())?;
