@@ -198,7 +198,9 @@ impl<'j> Round<'j> {
                 let before = faults::checkpoint_files(self.job);
                 let began = Instant::now();
                 let mut new = false;
-                while !new && began.elapsed() < CHECKPOINT_WAIT {
+                // None comes any more once there are no more records.
+                let more = |round: &Self| round.observer.seen().records < round.course.records;
+                while !new && more(self) && began.elapsed() < CHECKPOINT_WAIT {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     new = !faults::checkpoint_files(self.job).is_subset(&before);
                 }
