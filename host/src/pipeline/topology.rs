@@ -21,7 +21,8 @@ use super::reader::{Lane, Reader, worker_of};
 use super::start::{Beginning, Ready};
 use super::worker::{Chain, Worker};
 use super::{
-    EPOCH_BYTES_MAX, OUTLET_QUEUE, PipelineError, Plan, Refusals, RunOptions, WORKER_QUEUE,
+    EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, PipelineError, Plan, Refusals, RunOptions,
+    WORKER_QUEUE,
 };
 use crate::aggregate::StateTable;
 use crate::config::{Pipeline, SourceKind, Start};
@@ -285,7 +286,8 @@ fn reader(
     Reader {
         source,
         lanes,
-        cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait),
+        cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait)
+            .first_after(FIRST_EPOCH_WAIT),
         checkpoints,
         epoch: beginning.epoch,
         rebuild: beginning.rebuild,
