@@ -189,45 +189,9 @@ impl Report {
         })
     }
 
-    fn sum(&self, of: impl Fn(&Outcome) -> u64) -> u64 {
-        self.rounds.iter().map(|(_, outcome)| of(outcome)).sum()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// From kills to first rows, and what of that time was spent on what.
+    fn fmt_recoveries(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rounds = self.rounds.iter().map(|(_, outcome)| outcome);
-        let seconds: f64 = rounds.clone().map(|outcome| outcome.seconds).sum();
-        writeln!(
-            f,
-            "{} rounds in {seconds:.0} s: {} records, {} rows, {} dead letters, {}",
-            self.rounds(),
-            self.sum(|outcome| outcome.records),
-            self.sum(|outcome| outcome.rows),
-            self.sum(|outcome| outcome.dead_letters),
-            self.differences(),
-        )?;
-        for fault in Fault::ALL {
-            let count = self.sum(|outcome| outcome.faults.get(&fault).copied().unwrap_or(0));
-            if count > 0 {
-                writeln!(f, "  {:<36}{count:>8}", fault.name())?;
-            }
-        }
-        let in_checkpoints = self.sum(|outcome| outcome.in_checkpoints);
-        writeln!(
-            f,
-            "  {:<36}{in_checkpoints:>8}",
-            "… while a checkpoint was written"
-        )?;
-        let in_starts = self.sum(|outcome| outcome.in_starts);
-        writeln!(f, "  {:<36}{in_starts:>8}", "… while a process started")?;
-        let memory = rounds.clone().map(|outcome| outcome.memory_peak).max();
-        writeln!(
-            f,
-            "  {:<36}{:>8}",
-            "MB of memory at most",
-            memory.unwrap_or(0) / 1_000_000
-        )?;
         let recoveries: Vec<&Recovery> = rounds.flat_map(|outcome| &outcome.recoveries).collect();
         let of = |value: &dyn Fn(&Recovery) -> Option<u64>| {
             spread(recoveries.iter().filter_map(|r| value(r)))
@@ -271,6 +235,48 @@ impl fmt::Display for Report {
             "records read again, on average",
             replayed / replays
         )
+    }
+
+    fn sum(&self, of: impl Fn(&Outcome) -> u64) -> u64 {
+        self.rounds.iter().map(|(_, outcome)| of(outcome)).sum()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounds = self.rounds.iter().map(|(_, outcome)| outcome);
+        let seconds: f64 = rounds.clone().map(|outcome| outcome.seconds).sum();
+        writeln!(
+            f,
+            "{} rounds in {seconds:.0} s: {} records, {} rows, {} dead letters, {}",
+            self.rounds(),
+            self.sum(|outcome| outcome.records),
+            self.sum(|outcome| outcome.rows),
+            self.sum(|outcome| outcome.dead_letters),
+            self.differences(),
+        )?;
+        for fault in Fault::ALL {
+            let count = self.sum(|outcome| outcome.faults.get(&fault).copied().unwrap_or(0));
+            if count > 0 {
+                writeln!(f, "  {:<36}{count:>8}", fault.name())?;
+            }
+        }
+        let in_checkpoints = self.sum(|outcome| outcome.in_checkpoints);
+        writeln!(
+            f,
+            "  {:<36}{in_checkpoints:>8}",
+            "… while a checkpoint was written"
+        )?;
+        let in_starts = self.sum(|outcome| outcome.in_starts);
+        writeln!(f, "  {:<36}{in_starts:>8}", "… while a process started")?;
+        let memory = rounds.clone().map(|outcome| outcome.memory_peak).max();
+        writeln!(
+            f,
+            "  {:<36}{:>8}",
+            "MB of memory at most",
+            memory.unwrap_or(0) / 1_000_000
+        )?;
+        self.fmt_recoveries(f)
     }
 }
 
