@@ -19,6 +19,7 @@ mod demo;
 mod docker;
 mod guests;
 mod guides;
+mod soak;
 mod test;
 
 mod services;
@@ -58,6 +59,8 @@ enum Task {
     /// Real Kafka, PostgreSQL and Elasticsearch on free ports of 127.0.0.1
     #[command(subcommand)]
     Services(services::Command),
+    /// Kill, stop and cut off the running sales job at random moments for a long time, and compare
+    Soak(soak::Options),
     /// Run every check; the last line counts the tests
     Test(test::Options),
 }
@@ -86,6 +89,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Guests => guests::build().map(|()| ExitCode::SUCCESS),
         Task::Image(options) => docker::run(&options),
         Task::Services(command) => services::run(&command, &services_dir),
+        Task::Soak(options) => soak::run(&options, &services_dir),
         Task::Test(options) => Ok(test::run(&options, &services_dir)),
     }
 }

@@ -7,6 +7,8 @@ pub(crate) enum Signal {
     Interrupt,
     /// Stop in good order.
     Terminate,
+    /// End at once, as far as the process heeds it.
+    Quit,
     /// End at once; cannot be caught.
     Kill,
 }
@@ -20,6 +22,7 @@ impl Signal {
         let number = match self {
             Self::Interrupt => libc::SIGINT,
             Self::Terminate => libc::SIGTERM,
+            Self::Quit => libc::SIGQUIT,
             Self::Kill => libc::SIGKILL,
         };
         // SAFETY: takes two integers and touches no memory of ours.

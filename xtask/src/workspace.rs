@@ -20,6 +20,15 @@ pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root()).args(arguments);
+    // What `cargo run` says of this package is no business of the cargo that it starts: build scripts that
+    // ask for such variables (that of ring does) would be run again, and all that depends on them compiled
+    // anew, each time that somebody goes from `cargo test` to `cargo xtask test` and back.
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&variable);
+        }
+    }
     command
 }
 

@@ -1,5 +1,5 @@
-//! When an epoch ends: after so many records or bytes, or so long after its first record. Pure: told
-//! the time.
+//! When an epoch ends: after so many records or bytes, or so long after its first record; the first one of
+//! a run sooner than the others. Pure: told the time.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,8 @@ pub struct EpochCutter {
     rows_max: usize,
     bytes_max: usize,
     wait_max: Duration,
+    /// how long the current epoch waits
+    wait: Duration,
     rows: usize,
     bytes: usize,
     first: Option<Instant>,
@@ -28,10 +30,19 @@ impl EpochCutter {
             rows_max,
             bytes_max,
             wait_max,
+            wait: wait_max,
             rows: 0,
             bytes: 0,
             first: None,
         }
+    }
+
+    /// The same ending the first epoch so long after its first record, if that is sooner: after a start
+    /// people wait for what came meanwhile.
+    #[must_use]
+    pub fn first_after(mut self, wait: Duration) -> Self {
+        self.wait = wait.min(self.wait_max);
+        self
     }
 
     /// How many records the current epoch may still take.
@@ -65,7 +76,7 @@ impl EpochCutter {
     /// How long until time ends the current epoch; `None` while it is empty.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Option<Duration> {
-        let due = self.first? + self.wait_max;
+        let due = self.first? + self.wait;
         Some(due.saturating_duration_since(now))
     }
 
@@ -92,6 +103,7 @@ impl EpochCutter {
         self.rows = 0;
         self.bytes = 0;
         self.first = None;
+        self.wait = self.wait_max;
     }
 }
 
@@ -115,6 +127,22 @@ mod tests {
         cutter.add(1, 1, start + Duration::from_millis(900));
         assert!(!cutter.is_due(start + Duration::from_millis(999)));
         assert!(cutter.is_due(start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn only_the_first_epoch_is_in_a_hurry() {
+        let start = Instant::now();
+        let soon = Duration::from_millis(100);
+        let cutter = |wait_max| EpochCutter::new(10, 1_000, wait_max).first_after(soon);
+        let mut hurried = cutter(Duration::from_secs(1));
+        hurried.add(1, 1, start);
+        assert_eq!(hurried.wait(start), Some(soon));
+        hurried.cut();
+        hurried.add(1, 1, start);
+        assert_eq!(hurried.wait(start), Some(Duration::from_secs(1)));
+        let mut short = cutter(Duration::from_millis(10));
+        short.add(1, 1, start);
+        assert_eq!(short.wait(start), Some(Duration::from_millis(10)));
     }
 
     #[test]

@@ -29,6 +29,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 const UNKNOWN_MAX: Duration = Duration::from_secs(30);
 /// While a full queue empties, or a partition is found out about.
 const QUEUE_WAIT: Duration = Duration::from_millis(1);
+/// Between two questions for the end of a partition that nobody knows yet.
+const END_WAIT: Duration = Duration::from_millis(50);
 /// Between two looks at whether the last records were delivered.
 const FLUSH_WAIT: Duration = Duration::from_millis(200);
 /// Partitions of a topic that is created, where nobody says how many.
@@ -290,15 +292,39 @@ fn partition_count(
         .map_or(0, |found| found.partitions().len() as u32))
 }
 
-/// The offset that the next record of the partition gets.
+/// The offset that the next record of the partition gets. The client may not know a partition yet that was
+/// created a moment ago, or who leads it: for that this waits.
 fn end(
     producer: &ThreadedProducer<Deliveries>,
     topic: &str,
     partition: u32,
 ) -> Result<i64, KafkaError> {
     let client = producer.client();
-    let (_, end) = client.fetch_watermarks(topic, partition as i32, ANSWER_WAIT)?;
-    Ok(end)
+    let began = Instant::now();
+    loop {
+        match client.fetch_watermarks(topic, partition as i32, ANSWER_WAIT) {
+            Ok((_, end)) => return Ok(end),
+            Err(error) if comes(&error) && began.elapsed() < UNKNOWN_MAX => {
+                thread::sleep(END_WAIT);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether it is what is said of a partition before everybody knows it.
+fn comes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::UnknownPartition
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+        )
+    )
 }
 
 async fn create(

@@ -12,6 +12,7 @@ mod catch_up;
 mod checkpoint;
 mod commit;
 mod endpoints;
+mod laps;
 mod line;
 mod monitor;
 mod outlet;
@@ -59,6 +60,9 @@ const WORKER_QUEUE: usize = 4;
 const OUTLET_QUEUE: usize = 1;
 /// An epoch ends early once its records hold so many bytes: an epoch is in memory as a whole.
 const EPOCH_BYTES_MAX: usize = 32 << 20;
+/// The first epoch of a run ends so long after its first record, or after `commit.max_wait`: after a restart
+/// new rows should be there at once.
+const FIRST_EPOCH_WAIT: Duration = Duration::from_millis(100);
 /// How long a run may take to finish the epoch and commit it, once it was told to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
 
@@ -231,7 +235,7 @@ async fn run_once(
     if let Some((epoch, _)) = ready.recovered.checkpoint {
         monitor.checkpoint_restored(epoch);
     }
-    tracing::info!(pipeline = pipeline.name, epoch = epoch.0, "running");
+    monitor.tell_start(&pipeline.name, epoch, ready.took);
     let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
     let topology = Topology::assemble(&settings, &stages, ready, (options, &reading), refused)?;

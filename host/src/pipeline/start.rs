@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::laps::{Laps, StartTimes};
 use super::path::Path;
 use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
 use super::reader::Rebuild;
@@ -98,6 +99,7 @@ pub(super) struct Ready {
     pub(super) checkpoints: CheckpointStore,
     pub(super) recovered: Recovered,
     pub(super) beginning: Beginning,
+    pub(super) took: StartTimes,
 }
 
 /// Waits for the servers, claims the pipeline, and moves the source to where reading begins.
@@ -115,8 +117,10 @@ pub(super) async fn make_ready(
         checkpoints,
     } = endpoints;
     let mut source = open_source().map_err(PipelineError::Source)?;
+    let (mut laps, mut took) = (Laps::begin(), StartTimes::default());
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let claim = claim(&mut *ledger, &stages.definition(), &others, waiter).await?;
+    took.ledger = laps.lap();
     // Who may lag is not waited for: its task prepares it.
     for sink in sinks
         .iter_mut()
@@ -126,13 +130,16 @@ pub(super) async fn make_ready(
     }
     let committed = claim.dead_letter_bytes;
     let bytes = wait_for!(waiter, DEAD_LETTERS, dead_letters.recover(committed));
+    took.sinks = laps.lap();
     let checkpoints = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
     let latest = latest_usable(&claim, &settings.may_lag);
     set_aside_lost(&checkpoints, claim.epoch, waiter).await?;
     let recovered = restore(&checkpoints, stages, latest, waiter).await?;
+    took.checkpoint = laps.lap();
     let known = (&claim, recovered.checkpoint.as_ref());
     let at_end = settings.start_at_end;
     let beginning = begin(&mut *source, at_end, &mut *ledger, known, bytes, waiter).await?;
+    took.source = laps.lap();
     Ok(Ready {
         source,
         open_source,
@@ -143,6 +150,7 @@ pub(super) async fn make_ready(
         checkpoints,
         recovered,
         beginning,
+        took,
     })
 }
 

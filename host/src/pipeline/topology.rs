@@ -21,7 +21,7 @@ use super::reader::{Live, Replay, Then};
 use super::recover::Recovered;
 use super::start::{Beginning, Ready};
 use super::worker::Chain;
-use super::{EPOCH_BYTES_MAX, OUTLET_QUEUE, PipelineError, Refusals, RunOptions};
+use super::{EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, PipelineError, Refusals, RunOptions};
 use crate::aggregate::StateTable;
 use crate::checkpoint::CheckpointStore;
 use crate::config::{Pipeline, SourceKind, Start};
@@ -203,7 +203,8 @@ fn beginning(
     once: bool,
 ) -> (Replay, Then) {
     let live = Live {
-        cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait),
+        cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait)
+            .first_after(FIRST_EPOCH_WAIT),
         checkpoints: CheckpointClock::new(
             settings.checkpoint_interval,
             Arc::clone(&checkpoints.busy),

@@ -7,7 +7,7 @@
 //!
 //! # Not here
 //!
-//! Reading them: `letters` of [`super::postgres`] and [`super::sqlite`].
+//! Reading them, but for the SQL of it: `letters` of [`super::postgres`] and [`super::sqlite`].
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -53,6 +53,21 @@ const COLUMNS: [(&str, DataType, bool); 15] = [
 /// How many of them, from the first on, tell letters apart.
 const KEY_COLUMNS: usize = 6;
 
+/// What a letter is read from, in this order.
+const READ: &str = "\
+    topic, partition, record_offset, stage, document, component, column_name, reason, epoch, \
+    written_at, record_time, key, headers, value";
+
+/// In which order they are read. Letters of one transaction have one time.
+const ORDER: [&str; 6] = [
+    "written_at",
+    "topic",
+    "partition",
+    "record_offset",
+    "stage",
+    "document",
+];
+
 /// Bytes of letters in one batch, about: a column has less than 2 GiB.
 const BATCH_BYTES: usize = 64 << 20;
 
@@ -92,6 +107,48 @@ impl LetterTable {
     /// The table as one to be created, compared and filled.
     pub(super) fn target(&self) -> &TableTarget {
         &self.target
+    }
+
+    /// Reads the letters of which `selected` is true in the order of their writing: the `newest` so many, or
+    /// all of them.
+    pub(super) fn select_sql(&self, selected: &str, newest: Option<usize>) -> String {
+        let table = self.target.quoted();
+        let all = format!("SELECT {READ} FROM {table} WHERE {selected}");
+        let order = ORDER.join(", ");
+        match newest {
+            None => format!("{all} ORDER BY {order}"),
+            Some(count) => {
+                let backwards = ORDER.join(" DESC, ");
+                // PostgreSQL before 16 wants a name for what stands in brackets.
+                format!(
+                    "SELECT * FROM ({all} ORDER BY {backwards} DESC LIMIT {count}) newest ORDER BY {order}"
+                )
+            }
+        }
+    }
+
+    /// For whoever reads it in a database, `place`, that has no such table.
+    pub(super) fn missing(&self, place: &str) -> SinkError {
+        SinkError::Permanent(format!(
+            "there is no table `{}` in {place}: the pipeline creates it when it first runs",
+            self.target.name(),
+        ))
+    }
+
+    /// Refuses a table of this name whose columns are others.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] with the differences, if there are any.
+    pub(super) fn check(&self, place: &str, differences: &[String]) -> Result<(), SinkError> {
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(SinkError::Permanent(format!(
+            "table `{}` in {place} is none of dead letters:\n  - {}",
+            self.target.name(),
+            differences.join("\n  - ")
+        )))
     }
 
     /// The letters as rows, within what the database can hold.

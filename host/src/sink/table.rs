@@ -201,7 +201,7 @@ impl TableTarget {
 }
 
 /// An identifier as SQL.
-pub(super) fn quote(identifier: &str) -> String {
+pub(crate) fn quote(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 

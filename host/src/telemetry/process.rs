@@ -46,17 +46,29 @@ pub(crate) fn max_fds() -> Option<u64> {
     Some(soft)
 }
 
-/// When the process started, in seconds since 1970.
+/// How long the process has been there, to a hundredth of a second.
+pub(crate) fn age() -> Option<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let now: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(now - started_after_boot()?).ok()
+}
+
+/// When the process started, in seconds since 1970, to a second.
 pub(crate) fn start_time() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in brackets, may hold anything; the start is the 20th field behind it.
-    let (_, behind) = stat.rsplit_once(')')?;
-    let ticks: f64 = behind.split_ascii_whitespace().nth(19)?.parse().ok()?;
     let system = fs::read_to_string("/proc/stat").ok()?;
     let booted = system
         .lines()
         .find_map(|line| line.strip_prefix("btime "))?;
-    Some(booted.trim().parse::<f64>().ok()? + ticks / TICKS)
+    Some(booted.trim().parse::<f64>().ok()? + started_after_boot()?)
+}
+
+/// When the process started, in seconds since the system did.
+fn started_after_boot() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, in brackets, may hold anything; the start is the 20th field behind it.
+    let (_, behind) = stat.rsplit_once(')')?;
+    let ticks: f64 = behind.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks / TICKS)
 }
 
 #[cfg(test)]
@@ -73,7 +85,9 @@ mod tests {
         let open = open_fds().expect("told");
         assert!(open >= 3 && open <= max_fds().expect("told"), "{open}");
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
-        let age = now.as_secs_f64() - start_time().expect("told");
-        assert!((-5.0..3600.0).contains(&age), "started {age} s ago");
+        let since = now.as_secs_f64() - start_time().expect("told");
+        assert!((-5.0..3600.0).contains(&since), "started {since} s ago");
+        let age = age().expect("told").as_secs_f64();
+        assert!((age - since).abs() < 5.0, "{age} {since}");
     }
 }

@@ -199,7 +199,11 @@ impl Watch {
 }
 
 /// Compares the totals in one statement; false while the tables are not all there.
-async fn look(database: &tokio_postgres::Client) -> bool {
+///
+/// # Panics
+///
+/// When the totals are different.
+pub(crate) async fn look(database: &tokio_postgres::Client) -> bool {
     let sums = outcome::TOTALS
         .map(|(table, _)| format!("(SELECT sum(total_sales)::text FROM {table})"))
         .join(", ");

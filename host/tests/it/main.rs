@@ -39,4 +39,5 @@ mod observability;
 mod queries;
 mod recovery;
 mod restart;
+mod soak;
 mod takeover;

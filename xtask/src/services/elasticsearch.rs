@@ -45,6 +45,7 @@ static FACTS: Facts = Facts {
         dependencies: &[],
     }),
     stop_signal: Signal::Terminate,
+    crash_signal: Signal::Kill,
     stop_deadline: Duration::from_secs(30),
 };
 

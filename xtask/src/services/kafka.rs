@@ -51,6 +51,7 @@ static FACTS: Facts = Facts {
         ],
     }),
     stop_signal: Signal::Terminate,
+    crash_signal: Signal::Kill,
     stop_deadline: Duration::from_secs(20),
 };
 

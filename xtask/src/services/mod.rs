@@ -13,12 +13,12 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 
-use crate::{http, tools};
+use crate::{http, interrupt, tools};
 
 use account::Account;
 use server::{Home, Server};
@@ -36,6 +36,9 @@ mod process;
 mod s3;
 mod server;
 mod session;
+
+/// How long the ports of a server that has ended may be taken.
+const PORTS_DEADLINE: Duration = Duration::from_secs(10);
 
 const ALL: [&dyn Server; 4] = [
     &kafka::Kafka,
@@ -97,12 +100,15 @@ pub(crate) struct Address {
 /// The servers in one folder.
 struct Services {
     folder: PathBuf,
+    /// Whether servers that the environment names are used instead of ours.
+    foreign: bool,
 }
 
 impl Services {
     fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            foreign: true,
         }
     }
 
@@ -144,7 +150,7 @@ impl Services {
         let mut taken = BTreeSet::new();
         for server in ALL {
             let home = self.home(server);
-            if let Some(address) = foreign(server) {
+            if let Some(address) = self.foreign(server) {
                 reach(&address).with_context(|| format!("{} is set", server.facts().variable))?;
                 continue;
             }
@@ -249,7 +255,7 @@ impl Services {
 
     fn address(&self, server: &dyn Server) -> Result<Address> {
         let facts = server.facts();
-        let foreign = foreign(server);
+        let foreign = self.foreign(server);
         let is_foreign = foreign.is_some();
         let value = match foreign {
             Some(address) => address,
@@ -269,12 +275,35 @@ impl Services {
     fn home(&self, server: &dyn Server) -> Home {
         Home::new(&self.folder, server.facts())
     }
-}
 
-/// The server that the environment names instead of ours.
-fn foreign(server: &dyn Server) -> Option<String> {
-    let value = std::env::var(server.facts().variable).ok()?;
-    (!value.is_empty()).then_some(value)
+    /// The server that the environment names instead of ours.
+    fn foreign(&self, server: &dyn Server) -> Option<String> {
+        if !self.foreign {
+            return None;
+        }
+        let value = std::env::var(server.facts().variable).ok()?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// Lets a server of ours crash and starts it again, on the ports that it had.
+    fn restart(&self, name: &str) -> Result<()> {
+        let found = ALL.iter().find(|server| server.facts().name == name);
+        let server = *found.with_context(|| format!("there is no server `{name}`"))?;
+        let home = self.home(server);
+        let ports = home.ports()?;
+        if let Some(process) = home.process()? {
+            process.stop(server.facts().crash_signal, server.facts().stop_deadline)?;
+        }
+        // Threads of a process that was killed may hold its sockets a little longer than it is there.
+        let end = Instant::now() + PORTS_DEADLINE;
+        while !ports::are_free(&ports) && Instant::now() < end {
+            interrupt::sleep(interrupt::POLL);
+        }
+        let account = Account::choose(&self.folder)?;
+        server::start(server, &home, &account, &mut BTreeSet::new())?;
+        ensure!(home.ports()? == ports, "somebody took the ports of {name}");
+        server::wait_until_ready(server, &home)
+    }
 }
 
 /// Connects to a server that is not ours, where the address tells how: nothing else is known of it.

@@ -31,6 +31,11 @@ pub(super) fn reserve(file: &Path, count: usize, taken: &mut BTreeSet<u16>) -> R
     Ok(ports)
 }
 
+/// Whether nobody listens on any of these.
+pub(super) fn are_free(ports: &[u16]) -> bool {
+    ports.iter().copied().all(is_free)
+}
+
 /// The ports in `file`, none if there is no such file.
 pub(super) fn remembered(file: &Path) -> Result<Vec<u16>> {
     match fs::read_to_string(file) {

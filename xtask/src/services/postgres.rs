@@ -23,6 +23,8 @@ static FACTS: Facts = Facts {
     download: None,
     // "Fast" shutdown; SIGTERM would wait until the last client has gone.
     stop_signal: Signal::Interrupt,
+    // "Immediate" shutdown: after SIGKILL its shared memory would be in the way of the next start.
+    crash_signal: Signal::Quit,
     stop_deadline: Duration::from_secs(20),
 };
 

@@ -36,7 +36,9 @@ pub(super) struct Facts {
     pub(super) download: Option<Download>,
     /// What makes it end in good order.
     pub(super) stop_signal: Signal,
-    /// How long that may take.
+    /// What makes it end as in a crash.
+    pub(super) crash_signal: Signal,
+    /// How long either may take.
     pub(super) stop_deadline: Duration,
 }
 

@@ -1,6 +1,7 @@
 //! The servers for as long as somebody uses them.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -18,7 +19,29 @@ pub(crate) struct Session {
 impl Session {
     /// Starts what does not run.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let services = Services::new(folder);
+        Self::over(Services::new(folder))
+    }
+
+    /// The same with a second set of servers, in a folder of their own below this one, which share its
+    /// downloads. Whatever the environment says, these are ours, so they may crash.
+    pub(crate) fn open_apart(folder: &Path, name: &str) -> Result<Self> {
+        let (dist, apart) = (folder.join("dist"), folder.join(name));
+        for folder in [&dist, &apart] {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("failed to create {}", folder.display()))?;
+        }
+        let link = apart.join("dist");
+        if !link.exists() {
+            symlink(&dist, &link)
+                .with_context(|| format!("failed to create {}", link.display()))?;
+        }
+        Self::over(Services {
+            folder: apart,
+            foreign: false,
+        })
+    }
+
+    fn over(services: Services) -> Result<Self> {
         let lock = services.lock()?;
         let users = services.lock_file("users")?;
         users.lock_shared().context("failed to lock the servers")?;
@@ -53,6 +76,18 @@ impl Session {
     /// URL of Elasticsearch.
     pub(crate) fn elasticsearch(&self) -> &str {
         self.address("WASMILL_TEST_ELASTICSEARCH")
+    }
+
+    /// Lets a server crash and starts it again, with its data.
+    pub(crate) fn restart(&self, name: &str) -> Result<()> {
+        let _lock = self.services.lock()?;
+        self.services.restart(name)
+    }
+
+    /// Lets the servers go on, for a look at what they hold. The next session finds them, and stops them at
+    /// its end.
+    pub(crate) fn leave(mut self) {
+        self.users = None;
     }
 
     /// Deletes a topic; returns whether there was one.

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, Transaction};
 
 use super::choice::{ChartChoice, Choice, ColumnChoice, Order};
 use crate::live::{Amount, Bar, Chart, Check, Sum, Totals};
+use crate::sink::table::quote;
 
 /// Between two looks at least.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -160,11 +161,6 @@ fn open(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(Duration::from_secs(1))?;
     Ok(connection)
-}
-
-/// A name as SQL.
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn chart(snapshot: &Transaction<'_>, choice: &ChartChoice) -> rusqlite::Result<Chart> {

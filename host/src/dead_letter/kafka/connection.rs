@@ -1,7 +1,10 @@
-//! What a second client needs of the properties that were meant for another: how brokers are reached.
+//! How the brokers of the dead letters are reached, and what is said when they are not.
 
 use indexmap::IndexMap;
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+
+use crate::sink::SinkError;
 
 /// What librdkafka's properties for consumers and producers alike begin with. Others belong to the
 /// client that they were given for.
@@ -17,7 +20,8 @@ const SHARED: [&str; 9] = [
     "enable.ssl.",
 ];
 
-/// A client of these brokers that makes no topics.
+/// A client of these brokers that makes no topics, with those properties of another client that say how
+/// brokers are reached.
 pub(super) fn client_config(brokers: &str, properties: &IndexMap<String, String>) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (name, value) in properties {
@@ -29,6 +33,29 @@ pub(super) fn client_config(brokers: &str, properties: &IndexMap<String, String>
         .set("bootstrap.servers", brokers)
         .set("allow.auto.create.topics", "false");
     config
+}
+
+/// Refuses what librdkafka does not take. No message quotes a value.
+///
+/// # Errors
+///
+/// [`SinkError::Permanent`].
+pub(super) fn check(config: &ClientConfig) -> Result<(), SinkError> {
+    let checked = config.create_native_config();
+    checked.map(drop).map_err(|error| match error {
+        KafkaError::ClientConfig(_, reason, name, _) => {
+            SinkError::Permanent(format!("dead letters: Kafka property `{name}`: {reason}"))
+        }
+        other => SinkError::Permanent(format!("dead letters: {other}")),
+    })
+}
+
+/// The brokers do not answer, or not now.
+pub(super) fn unavailable(brokers: &str, reason: &str) -> SinkError {
+    SinkError::Unavailable {
+        what: format!("Kafka at {brokers} (dead letters)"),
+        reason: reason.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tracing::warn;
 
+use self::connection::{check, unavailable};
 use self::message::{Body, headers};
 use super::stored::stable_key;
 use super::{DeadLetterSink, in_order};
@@ -101,12 +102,7 @@ impl DeadLetterTopic {
             .set("bootstrap.servers", brokers)
             .set("enable.idempotence", "true")
             .set("acks", "all");
-        config.create_native_config().map_err(|error| match error {
-            KafkaError::ClientConfig(_, reason, name, _) => {
-                SinkError::Permanent(format!("dead letters: Kafka property `{name}`: {reason}"))
-            }
-            other => SinkError::Permanent(format!("dead letters: {other}")),
-        })?;
+        check(&config)?;
         Ok(Self {
             config,
             brokers: brokers.to_owned(),
@@ -114,13 +110,6 @@ impl DeadLetterTopic {
             source_topic: source_topic.to_owned(),
             producer: None,
         })
-    }
-
-    fn unavailable(&self, reason: &str) -> SinkError {
-        SinkError::Unavailable {
-            what: format!("Kafka at {} (dead letters)", self.brokers),
-            reason: reason.to_owned(),
-        }
     }
 
     fn failed(&self, action: &str, code: RDKafkaErrorCode) -> SinkError {
@@ -135,7 +124,10 @@ impl DeadLetterTopic {
                 "Kafka at {} refused to {action} topic `{}` of the dead letters: {code}",
                 self.brokers, self.topic
             )),
-            other => self.unavailable(&format!("failed to {action} `{}`: {other}", self.topic)),
+            other => unavailable(
+                &self.brokers,
+                &format!("failed to {action} `{}`: {other}", self.topic),
+            ),
         }
     }
 
@@ -153,7 +145,7 @@ impl DeadLetterTopic {
         let results = admin
             .create_topics([&topic], &options)
             .await
-            .map_err(|error| self.unavailable(&error.to_string()))?;
+            .map_err(|error| unavailable(&self.brokers, &error.to_string()))?;
         for result in results {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -264,7 +256,7 @@ impl DeadLetterTopic {
                     let _ = ticket.reports.send((ticket.index, Some(code)));
                     return Ok(());
                 }
-                Err((error, _)) => return Err(self.unavailable(&error.to_string())),
+                Err((error, _)) => return Err(unavailable(&self.brokers, &error.to_string())),
             }
         }
     }

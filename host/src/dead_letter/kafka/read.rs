@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tracing::warn;
 
-use super::connection::client_config;
+use super::connection::{check, client_config, unavailable};
 use super::message::parse;
 use crate::dead_letter::stored::Sieve;
 use crate::dead_letter::{LetterStore, Selection, Visit};
@@ -52,24 +52,12 @@ impl LetterTopic {
             // Of what is fetched ahead: letters are as large as records.
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.message.max.bytes", "1048576");
-        config.create_native_config().map_err(|error| match error {
-            KafkaError::ClientConfig(_, reason, name, _) => {
-                SinkError::Permanent(format!("dead letters: Kafka property `{name}`: {reason}"))
-            }
-            other => SinkError::Permanent(format!("dead letters: {other}")),
-        })?;
+        check(&config)?;
         Ok(Self {
             config,
             brokers: brokers.to_owned(),
             topic: topic.to_owned(),
         })
-    }
-
-    fn unavailable(&self, reason: &str) -> SinkError {
-        SinkError::Unavailable {
-            what: format!("Kafka at {} (dead letters)", self.brokers),
-            reason: reason.to_owned(),
-        }
     }
 
     fn failed(&self, error: &KafkaError) -> SinkError {
@@ -87,7 +75,7 @@ impl LetterTopic {
                 "Kafka at {} refused to read topic `{}` of the dead letters: {code}",
                 self.brokers, self.topic
             )),
-            _ => self.unavailable(&error.to_string()),
+            _ => unavailable(&self.brokers, &error.to_string()),
         }
     }
 
@@ -160,7 +148,7 @@ impl LetterTopic {
             let message = match consumer.poll(POLL) {
                 None if heard.elapsed() > ANSWER_WAIT => {
                     let reason = trouble.unwrap_or_else(|| "it sends nothing".to_owned());
-                    return Err(self.unavailable(&reason));
+                    return Err(unavailable(&self.brokers, &reason));
                 }
                 None => continue,
                 Some(Err(KafkaError::PartitionEOF(partition))) => {

@@ -36,6 +36,7 @@ use self::meters::{
     StageMeter, StateMeter, Which, tell,
 };
 pub(super) use self::meters::{Pulse, Queue};
+use super::laps::{StartTimes, ms};
 use super::start::Beginning;
 use super::summary::{ProcessUsage, StageSummary, Summary};
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
@@ -43,6 +44,7 @@ use crate::guest::GuestMeter;
 use crate::record::{DeadLetter, Positions};
 use crate::source::PartitionRange;
 use crate::status::{ComponentStatus, DeadLetterStatus, Phase, RECENT_MAX};
+use crate::telemetry::process;
 use crate::waiting::Waits;
 
 /// A thread that has been at one piece of work for so long does not answer: a batch takes
@@ -195,6 +197,42 @@ impl Monitor {
         self.set_phase(Phase::Running);
     }
 
+    /// Says in the log that the run begins behind this epoch, and what the start was spent on.
+    pub(super) fn tell_start(&self, pipeline: &str, epoch: EpochId, took: StartTimes) {
+        let up = self.up();
+        tracing::info!(
+            pipeline,
+            epoch = epoch.0,
+            up_ms = ms(up),
+            load_ms = ms(up.saturating_sub(self.made.elapsed())),
+            ledger_ms = ms(took.ledger),
+            sinks_ms = ms(took.sinks),
+            checkpoint_ms = ms(took.checkpoint),
+            source_ms = ms(took.source),
+            "running"
+        );
+    }
+
+    /// The reader has read again what came since the checkpoint, and goes on live.
+    pub(super) fn replayed(&self) {
+        let took = self
+            .running_since
+            .get()
+            .map_or(Duration::ZERO, Instant::elapsed);
+        let records = self.records.get();
+        tracing::info!(
+            records,
+            took_ms = ms(took),
+            up_ms = ms(self.up()),
+            "all of them were read again: going on live"
+        );
+    }
+
+    /// How long the process has been there; where the system does not tell, how long this has.
+    fn up(&self) -> Duration {
+        process::age().unwrap_or_else(|| self.made.elapsed())
+    }
+
     /// The run has been told to end, or a part of it has failed.
     pub(super) fn stopping(&self) {
         self.set_phase(Phase::Stopping);
@@ -258,6 +296,10 @@ impl Monitor {
 
     /// The ledger, which took the epoch at `taken`, has committed it.
     pub(super) fn epoch_committed(&self, output: &EpochOutput, taken: Instant) {
+        if self.epochs.get() == 0 {
+            let epoch = output.epoch.0;
+            tracing::info!(epoch, up_ms = ms(self.up()), "the first epoch is committed");
+        }
         self.epochs.add(1);
         self.epoch.set(output.epoch.0);
         self.last_commit_ms.set(ms_since_1970());

@@ -88,6 +88,7 @@ impl Reader {
                 && let Then::Live(live) = then
             {
                 live.begin(now());
+                intake.monitor.replayed();
             }
             return Ok(Flow::More);
         }
@@ -99,6 +100,6 @@ impl Reader {
 }
 
 /// The runtime's clock: a simulation turns it.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

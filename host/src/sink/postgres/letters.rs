@@ -31,20 +31,6 @@ const SELECTED: &str = "\
     AND ($6::bigint[] IS NULL
          OR (partition, record_offset) IN (SELECT * FROM unnest($6::bigint[], $7::bigint[])))";
 
-const COLUMNS: &str = "\
-    topic, partition, record_offset, stage, document, component, column_name, reason, epoch, \
-    written_at, record_time, key, headers, value";
-
-/// Letters of one transaction have one time.
-const ORDER: [&str; 6] = [
-    "written_at",
-    "topic",
-    "partition",
-    "record_offset",
-    "stage",
-    "document",
-];
-
 /// The table of the dead letters of one pipeline.
 pub struct PostgresLetters {
     server: Server,
@@ -70,22 +56,11 @@ impl PostgresLetters {
     async fn check(&self, session: &Session) -> Result<(), Failure> {
         let target = self.table.target();
         let Some(existing) = Existing::find(session.client(), target.quoted()).await? else {
-            return Err(Failure::permanent(format!(
-                "there is no table `{}` in {}: the pipeline creates it when it first runs",
-                target.name(),
-                self.server.what()
-            )));
+            return Err(Failure::Sink(self.table.missing(self.server.what())));
         };
         let differences = existing.differences(target);
-        if differences.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::permanent(format!(
-            "table `{}` in {} is none of dead letters:\n  - {}",
-            target.name(),
-            self.server.what(),
-            differences.join("\n  - ")
-        )))
+        let checked = self.table.check(self.server.what(), &differences);
+        checked.map_err(Failure::Sink)
     }
 
     async fn read(
@@ -118,7 +93,7 @@ impl PostgresLetters {
             &partitions,
             &offsets,
         ];
-        let sql = self.sql(newest);
+        let sql = self.table.select_sql(SELECTED, newest);
         let rows = client.query_raw(&sql, values).await.map_err(failed())?;
         let mut rows = pin!(rows);
         while let Some(row) = rows.try_next().await.map_err(failed())? {
@@ -127,21 +102,6 @@ impl PostgresLetters {
             }
         }
         Ok(())
-    }
-
-    fn sql(&self, newest: Option<usize>) -> String {
-        let table = self.table.target().quoted();
-        let all = format!("SELECT {COLUMNS} FROM {table} WHERE {SELECTED}");
-        let order = ORDER.join(", ");
-        match newest {
-            None => format!("{all} ORDER BY {order}"),
-            Some(count) => {
-                let backwards = ORDER.join(" DESC, ");
-                format!(
-                    "SELECT * FROM ({all} ORDER BY {backwards} DESC LIMIT {count}) newest ORDER BY {order}"
-                )
-            }
-        }
     }
 }
 

@@ -22,6 +22,7 @@ mod encode;
 mod failure;
 mod letters;
 mod numeric;
+mod obstacle;
 mod progress;
 mod refused;
 mod session;
@@ -339,6 +340,7 @@ impl Ledger for PostgresLedger {
         let session = self.session().await?;
         let names = (self.pipeline.as_str(), self.name.as_str());
         let work = claim::claim(session.client(), names, definition, others);
+        let work = obstacle::cutting_off(&self.server, work);
         let outcome = within(CALL_TIME_MAX, work).await;
         let (owner, claim) = self.settle(session, "claim the pipeline", outcome).await?;
         self.owner = Some(owner);

@@ -29,20 +29,6 @@ const SELECTED: &str = "\
     AND (?6 IS NULL OR (partition, record_offset) IN (
         SELECT value ->> 0, value ->> 1 FROM json_each(?6)))";
 
-const COLUMNS: &str = "\
-    topic, partition, record_offset, stage, document, component, column_name, reason, epoch, \
-    written_at, record_time, key, headers, value";
-
-/// Letters of one transaction have one time.
-const ORDER: [&str; 6] = [
-    "written_at",
-    "topic",
-    "partition",
-    "record_offset",
-    "stage",
-    "document",
-];
-
 /// The table of the dead letters of one pipeline.
 pub struct SqliteLetters {
     file: DatabaseFile,
@@ -61,34 +47,20 @@ impl SqliteLetters {
         }
     }
 
-    fn missing(&self) -> Failure {
-        Failure::permanent(format!(
-            "there is no table `{}` in {}: the pipeline creates it when it first runs",
-            self.table,
-            self.file.what()
-        ))
-    }
-
     fn read(
         &self,
         selection: &Selection,
         newest: Option<usize>,
         visit: &mut Visit<'_>,
     ) -> Result<(), Failure> {
-        let connection = self.file.look()?.ok_or_else(|| self.missing())?;
         let letters = LetterTable::new(&self.table, &self.pipeline, "").map_err(Failure::Sink)?;
+        let missing = || Failure::Sink(letters.missing(self.file.what()));
+        let connection = self.file.look()?.ok_or_else(missing)?;
         let table = FileTable::new(letters.target().clone()).map_err(Failure::Sink)?;
-        let existing = Existing::find(&connection, table.base())?.ok_or_else(|| self.missing())?;
-        let differences = existing.base_differences(&table);
-        if !differences.is_empty() {
-            return Err(Failure::permanent(format!(
-                "table `{}` in {} is none of dead letters:\n  - {}",
-                self.table,
-                self.file.what(),
-                differences.join("\n  - ")
-            )));
-        }
-        let sql = sql(letters.target().quoted(), newest);
+        let existing = Existing::find(&connection, table.base())?.ok_or_else(missing)?;
+        let checked = letters.check(self.file.what(), &existing.base_differences(&table));
+        checked.map_err(Failure::Sink)?;
+        let sql = letters.select_sql(SELECTED, newest);
         self.visit_rows(&connection, &sql, selection, visit)
             .map_err(Failure::to("read the dead letters"))
     }
@@ -125,20 +97,6 @@ impl SqliteLetters {
             }
         }
         Ok(())
-    }
-}
-
-fn sql(table: &str, newest: Option<usize>) -> String {
-    let all = format!("SELECT {COLUMNS} FROM {table} WHERE {SELECTED}");
-    let order = ORDER.join(", ");
-    match newest {
-        None => format!("{all} ORDER BY {order}"),
-        Some(count) => {
-            let backwards = ORDER.join(" DESC, ");
-            format!(
-                "SELECT * FROM ({all} ORDER BY {backwards} DESC LIMIT {count}) ORDER BY {order}"
-            )
-        }
     }
 }
 

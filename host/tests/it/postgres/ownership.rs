@@ -59,6 +59,55 @@ async fn the_older_host_is_fenced() {
     assert_eq!(stored_sales(&database).await, [["a", "2.00"]]);
 }
 
+/// The server ends no COPY whose client says nothing, whatever time limits there are.
+#[tokio::test]
+async fn a_host_that_stands_still_in_the_middle_of_a_copy_is_cut_off_by_the_next_one() {
+    let database = Database::fresh().await;
+    let pipeline = unique("sales");
+    let mut old = claimed(&database, &pipeline).await;
+    write(&mut old, &epoch(1, vec![batch(&[("a", 100, 0)])])).await;
+    // What the server sees of a host that was stopped while it wrote epoch 2.
+    let frozen = database.connect().await;
+    let beginning = format!(
+        "SET application_name = 'wasmill {pipeline}';
+         SET statement_timeout = '15s';
+         CREATE TEMPORARY TABLE stage (id text);
+         BEGIN;
+         UPDATE wasmill_progress SET epoch = 2 WHERE pipeline = '{pipeline}'"
+    );
+    frozen.batch_execute(&beginning).await.unwrap();
+    let copy = frozen.copy_in::<_, bytes::Bytes>("COPY stage FROM STDIN");
+    let copy = copy.await.unwrap();
+
+    let mut new = ledger(&database, &pipeline, vec![sales_table(OnConflict::Update)]);
+    new.prepare().await.unwrap();
+    let claim = new.claim(&json!({}), &[]).await.unwrap();
+    assert_eq!((claim.epoch, claim.generation), (EpochId(1), 2));
+    drop(copy);
+    assert!(frozen.batch_execute("COMMIT").await.is_err());
+}
+
+/// Somebody else's transaction is not ours to end.
+#[tokio::test]
+async fn a_person_who_holds_the_rows_is_waited_for() {
+    let database = Database::fresh().await;
+    let pipeline = unique("sales");
+    let _old = claimed(&database, &pipeline).await;
+    let person = database.connect().await;
+    let look =
+        format!("BEGIN; SELECT FROM wasmill_progress WHERE pipeline = '{pipeline}' FOR UPDATE");
+    person.batch_execute(&look).await.unwrap();
+    let mut new = ledger(&database, &pipeline, vec![sales_table(OnConflict::Update)]);
+    new.prepare().await.unwrap();
+    let refused = new.claim(&json!({}), &[]).await;
+    assert!(
+        matches!(refused, Err(SinkError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    person.batch_execute("COMMIT").await.unwrap();
+    new.claim(&json!({}), &[]).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_changed_definition_is_refused_and_the_sql_shown_forgets_the_old_one() {
     let database = Database::fresh().await;

@@ -1,8 +1,16 @@
 //! The binary, run to its end.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use super::job::free_address;
+
+/// The binary under test: the one that was built with the tests, unless `WASMILL_TEST_BINARY` names
+/// another, as an optimised one.
+pub(crate) fn program() -> PathBuf {
+    let named = std::env::var_os("WASMILL_TEST_BINARY");
+    named.map_or_else(|| env!("CARGO_BIN_EXE_wasmill").into(), PathBuf::from)
+}
 
 /// The binary, free of what the caller's environment says.
 pub(crate) fn wasmill(arguments: &[&str]) -> Command {

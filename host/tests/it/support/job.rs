@@ -10,9 +10,13 @@ use tempfile::TempDir;
 use tokio_postgres::NoTls;
 use wasmill::generate::Settings;
 
+use super::binary::program;
 use super::elastic::Elastic;
 use super::kafka::Topic;
 use super::{elasticsearch, kafka, postgres, unique};
+
+/// What the runs that [`Job::start`] starts have logged, in the folder of the job.
+pub(crate) const LOG: &str = "wasmill.log";
 
 /// One sales job.
 pub(crate) struct Job {
@@ -62,7 +66,7 @@ impl Job {
 
     /// `wasmill` with these arguments, and the servers of the tests in its environment.
     pub(crate) fn wasmill(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+        let mut command = Command::new(program());
         command
             .args(args)
             .current_dir(self.folder.path())
@@ -110,12 +114,12 @@ impl Job {
         succeed(self.wasmill(&["run", "pipeline.toml", "--once"]))
     }
 
-    /// Starts a run that goes on until it is told to stop. Its log goes to a file in the folder.
+    /// Starts a run that goes on until it is told to stop. Its log goes to the file [`LOG`].
     pub(crate) fn start(&self) -> Child {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.folder.path().join("wasmill.log"))
+            .open(self.path(LOG))
             .expect("room for a log");
         self.wasmill(&["run", "pipeline.toml"])
             .stdout(Stdio::null())
@@ -126,7 +130,29 @@ impl Job {
 
     /// What the runs that were started have logged.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("wasmill.log")).unwrap_or_default()
+        std::fs::read_to_string(self.path(LOG)).unwrap_or_default()
+    }
+
+    /// The last committed epoch, 0 while there is none.
+    pub(crate) async fn last_epoch(&self) -> u64 {
+        let sql = "SELECT coalesce(max(epoch), 0)::bigint FROM wasmill_epochs";
+        let row = self.database().await.query_one(sql, &[]).await;
+        row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs())
+    }
+
+    /// Waits until this epoch is committed.
+    ///
+    /// # Panics
+    ///
+    /// After a minute, with what `log`, a file in the folder, says.
+    pub(crate) async fn wait_for_epoch(&self, epoch: u64, log: &str) {
+        let mut waited = 0;
+        while self.last_epoch().await < epoch {
+            let log = || std::fs::read_to_string(self.path(log)).unwrap_or_default();
+            assert!(waited < 1_200, "no progress in a minute: {}", log());
+            waited += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// A connection to its database.

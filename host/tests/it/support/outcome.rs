@@ -32,6 +32,13 @@ pub(crate) const TOTALS: [(&str, &[&str]); 7] = [
     ("customer_totals", &["customer_id"]),
 ];
 
+/// `transactions`: the id, and the other columns as text.
+pub(crate) const ROWS: &str = "\
+    SELECT transaction_id, product_id, product_name, product_category, \
+    product_price::text, product_quantity::text, product_brand, currency, customer_id, \
+    (extract(epoch FROM transaction_date) * 1000000)::bigint::text, payment_method, \
+    total_amount::text, total_amount_base::text FROM transactions";
+
 /// All tables, and the dead letters.
 pub(crate) async fn found(job: &Job) -> Outcome {
     Outcome {
@@ -44,11 +51,7 @@ pub(crate) async fn found(job: &Job) -> Outcome {
 pub(crate) async fn totals_and_rows(job: &Job) -> Outcome {
     let database = job.database().await;
     let mut outcome = Outcome::default();
-    let sql = "SELECT transaction_id, product_id, product_name, product_category, \
-               product_price::text, product_quantity::text, product_brand, currency, customer_id, \
-               (extract(epoch FROM transaction_date) * 1000000)::bigint::text, payment_method, \
-               total_amount::text, total_amount_base::text FROM transactions";
-    for row in database.query(sql, &[]).await.unwrap() {
+    for row in database.query(ROWS, &[]).await.unwrap() {
         let columns = (1..row.len()).map(|i| row.get(i)).collect();
         outcome.transactions.insert(row.get(0), columns);
     }
@@ -60,8 +63,8 @@ pub(crate) async fn totals_and_rows(job: &Job) -> Outcome {
     outcome
 }
 
-/// A table of totals.
-async fn totals(
+/// A table of totals: by key, its columns as text.
+pub(crate) async fn totals(
     database: &tokio_postgres::Client,
     table: &str,
     key: &[&str],
@@ -81,12 +84,21 @@ async fn totals(
 
 /// The index: by id the fields of each document.
 pub(crate) async fn indexed(job: &Job) -> BTreeMap<String, Value> {
+    let mut documents = BTreeMap::new();
+    each_document(&job.index, |id, source| {
+        let before = documents.insert(id, source);
+        assert_eq!(before, None, "a document is found once");
+    })
+    .await;
+    documents
+}
+
+/// Hands over id and fields of each document of an index, in the order of their ids.
+pub(crate) async fn each_document(index: &str, mut visit: impl FnMut(String, Value)) {
     let elastic = Elastic::new(&super::elasticsearch());
-    let index = &job.index;
     elastic
         .ok(Method::Post, &format!("{index}/_refresh"), None)
         .await;
-    let mut documents = BTreeMap::new();
     let mut after: Option<String> = None;
     loop {
         let mut query = json!({ "size": PAGE, "sort": [{ "transaction_id": "asc" }] });
@@ -99,18 +111,14 @@ pub(crate) async fn indexed(job: &Job) -> BTreeMap<String, Value> {
         let Value::Array(hits) = answer["hits"]["hits"].take() else {
             panic!("a search answers with hits");
         };
+        let is_last = hits.len() < PAGE;
         for mut hit in hits {
             let id = hit["_id"].as_str().unwrap().to_owned();
             after = Some(id.clone());
-            let before = documents.insert(id, hit["_source"].take());
-            assert_eq!(before, None, "a document is found once");
+            visit(id, hit["_source"].take());
         }
-        if documents.len() % PAGE != 0 || after.is_none() || documents.is_empty() {
-            return documents;
-        }
-        let total = elastic.count(index).await;
-        if documents.len() as u64 >= total {
-            return documents;
+        if is_last {
+            return;
         }
     }
 }

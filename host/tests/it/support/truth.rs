@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike};
-use wasmill::generate::{Generated, Generator, Settings};
+use wasmill::generate::{Generated, Generator, Settings, Transaction};
 use wasmill::record::{Origin, Partition};
 
 /// A source record by partition and offset.
@@ -13,13 +13,15 @@ pub(crate) type Place = (u32, i64);
 /// A total in cents, and of how many sales.
 pub(crate) type Total = (i128, i64);
 
+/// The tables of totals by name, and in each the totals by key, its columns as text.
+pub(crate) type Totals = BTreeMap<&'static str, BTreeMap<Vec<String>, Total>>;
+
 /// Everything that a job leaves behind.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// `transactions`: by id the other columns as text
     pub(crate) transactions: BTreeMap<String, Vec<String>>,
-    /// the tables of totals by name, and in each the totals by key, its columns as text
-    pub(crate) totals: BTreeMap<&'static str, BTreeMap<Vec<String>, Total>>,
+    pub(crate) totals: Totals,
     /// records in the dead letters
     pub(crate) dead: BTreeSet<Place>,
 }
@@ -49,35 +51,44 @@ pub(crate) fn expected(settings: &Settings, partitions: u32, count: u64) -> Outc
 }
 
 impl Outcome {
-    fn add(&mut self, sale: &wasmill::generate::Transaction<'_>) {
-        let base = in_base(sale.total_amount_cents, sale.currency);
-        let row = vec![
-            sale.product_id.to_owned(),
-            sale.product_name.to_owned(),
-            sale.product_category.to_owned(),
-            money(sale.product_price_cents.into()),
-            sale.product_quantity.to_string(),
-            sale.product_brand.to_owned(),
-            sale.currency.to_owned(),
-            sale.customer_id.to_owned(),
-            sale.transaction_date_micros.to_string(),
-            sale.payment_method.to_owned(),
-            money(sale.total_amount_cents.into()),
-            money(base),
-        ];
-        let before = self.transactions.insert(sale.transaction_id.clone(), row);
+    fn add(&mut self, sale: &Transaction<'_>) {
+        let id = sale.transaction_id.clone();
+        let before = self.transactions.insert(id, row(sale));
         assert_eq!(before, None, "ids are unique");
-        for (table, key) in keys(sale) {
-            let totals = self.totals.entry(table).or_default();
-            let total = totals.entry(key).or_default();
-            total.0 += base;
-            total.1 += 1;
-        }
+        count(&mut self.totals, sale);
+    }
+}
+
+/// The row of a sale in `transactions`: the columns behind its id, as text.
+pub(crate) fn row(sale: &Transaction<'_>) -> Vec<String> {
+    vec![
+        sale.product_id.to_owned(),
+        sale.product_name.to_owned(),
+        sale.product_category.to_owned(),
+        money(sale.product_price_cents.into()),
+        sale.product_quantity.to_string(),
+        sale.product_brand.to_owned(),
+        sale.currency.to_owned(),
+        sale.customer_id.to_owned(),
+        sale.transaction_date_micros.to_string(),
+        sale.payment_method.to_owned(),
+        money(sale.total_amount_cents.into()),
+        money(in_base(sale.total_amount_cents, sale.currency)),
+    ]
+}
+
+/// Adds a sale to all totals.
+pub(crate) fn count(totals: &mut Totals, sale: &Transaction<'_>) {
+    let base = in_base(sale.total_amount_cents, sale.currency);
+    for (table, key) in keys(sale) {
+        let total = totals.entry(table).or_default().entry(key).or_default();
+        total.0 += base;
+        total.1 += 1;
     }
 }
 
 /// In which row of each table of totals a sale is counted.
-fn keys(sale: &wasmill::generate::Transaction<'_>) -> [(&'static str, Vec<String>); 7] {
+fn keys(sale: &Transaction<'_>) -> [(&'static str, Vec<String>); 7] {
     let moment =
         DateTime::from_timestamp_micros(sale.transaction_date_micros).expect("a date of our time");
     let of_the_day = |what: &str| vec![moment.format("%Y-%m-%d").to_string(), what.to_owned()];
