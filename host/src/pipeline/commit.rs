@@ -159,6 +159,7 @@ impl LedgerTask {
     fn reached(&mut self, sink: String, epoch: EpochId) {
         self.progress.insert(sink, epoch);
         let least = self.progress.values().copied().min().unwrap_or_default();
+        self.monitor.done().confirmed(least);
         self.checkpoints
             .confirmed
             .send_if_modified(|known| std::mem::replace(known, least) != least);

@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod commit;
+mod done;
 mod endpoints;
 mod monitor;
 mod parts;
@@ -23,6 +24,7 @@ mod start;
 mod summary;
 mod survey;
 mod topology;
+mod turns;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -123,6 +125,22 @@ pub enum PipelineError {
         "partition {0} was read before and is not there any more: is it another topic of the same name?"
     )]
     PartitionGone(Partition),
+    /// Records that have to be read again are gone.
+    #[error(
+        "the states cannot be made again as they were at the last commit: {offsets} offsets of partition {partition} ({first} to {last}) were deleted from the source, and no checkpoint has what their records came to; {way_out}"
+    )]
+    StatesLost {
+        /// which partition
+        partition: Partition,
+        /// how many offsets
+        offsets: u64,
+        /// the first of them
+        first: i64,
+        /// the last of them
+        last: i64,
+        /// what can be done
+        way_out: &'static str,
+    },
     /// The journal lacks the epoch that a sink goes on from.
     #[error("the journal has no epoch {0} any more, and a sink has to go on from there")]
     JournalGap(EpochId),
@@ -219,12 +237,14 @@ async fn run_once(
         monitor.checkpoint_restored(epoch);
     }
     tracing::info!(pipeline = pipeline.name, epoch = epoch.0, "running");
-    let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
+    let (surveying, newcomers) = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
-    let topology = Topology::assemble(&settings, plan, ready, (options, &reading), refused)?;
+    let mut topology = Topology::assemble(&settings, plan, ready, (options, &reading), refused)?;
+    topology.reader.newcomers = newcomers;
     topology
         .start()
         .finish(&options.stop, &reading, STOP_DEADLINE, monitor)
         .await?;
+    surveying.finish().await;
     Ok(monitor.summary())
 }

@@ -14,6 +14,8 @@ use super::PipelineError;
 use super::checkpoint::CheckpointClock;
 use super::monitor::{Monitor, Pulse, Queue, Stage};
 use super::patience::Patience;
+use super::survey::Newcomers;
+use crate::config::OnLost;
 use crate::epoch::{Barrier, EpochCutter, EpochId, JournalEntry, Mode, ToWorker};
 use crate::record::{Origin, Partition, Positions, RawBatch};
 use crate::source::{PollLimit, Source, SourceError};
@@ -41,6 +43,12 @@ pub(super) struct Reader {
     pub(super) confirmed: EpochId,
     /// where the last epoch ended; before the first live one, where that begins
     pub(super) cut_at: Positions,
+    /// partitions that are new
+    pub(super) newcomers: Newcomers,
+    /// what to do about offsets that are gone
+    pub(super) on_lost: OnLost,
+    /// Positions have changed otherwise than by reading: the journal has to have that at once.
+    pub(super) turned: bool,
     /// where to stop, if anywhere
     pub(super) until: Option<Positions>,
     pub(super) stop: CancellationToken,
@@ -114,7 +122,8 @@ impl Reader {
         let none = Arc::default();
         let reached = |reader: &Self, end| reader.source.positions().reached(end);
         if !reached(self, &rebuild.end) {
-            let read = self.poll(&rebuild.end, REBUILD_ROWS - rebuild.rows, self.poll_wait)?;
+            let rows_max = REBUILD_ROWS - rebuild.rows;
+            let read = self.poll(&rebuild.end, rows_max, self.poll_wait, Mode::Rebuild)?;
             rebuild.rows += read.len();
             if let Err(HungUp) = distribute(read, &none, Mode::Rebuild, &mut self.lanes) {
                 return Ok(Err(HungUp));
@@ -148,7 +157,7 @@ impl Reader {
             for (partition, end) in entry.positions.iter() {
                 until.set(partition, end);
             }
-            let read = self.poll(&until, usize::MAX, self.poll_wait)?;
+            let read = self.poll(&until, usize::MAX, self.poll_wait, mode)?;
             if let Err(HungUp) = distribute(read, &excluded, mode, &mut self.lanes) {
                 return Ok(Err(HungUp));
             }
@@ -176,6 +185,7 @@ impl Reader {
     /// Goes on live: ends the epoch if it is time, then reads on.
     fn live(&mut self) -> Result<Result<Flow, HungUp>, PipelineError> {
         let none = Arc::default();
+        self.take_up_newcomers()?;
         let end = self.until.as_ref();
         let stop =
             self.stop.is_cancelled() || end.is_some_and(|end| self.source.positions().reached(end));
@@ -186,7 +196,8 @@ impl Reader {
         let moved = *self.source.positions() != self.cut_at;
         let last = stop && (moved || self.checkpoints.is_behind());
         let idle = checkpoint && self.cutter.is_empty() && self.checkpoints.is_behind();
-        if last || idle || (!self.cutter.is_empty() && self.cutter.is_due(time)) {
+        let turned = std::mem::take(&mut self.turned);
+        if last || idle || turned || (!self.cutter.is_empty() && self.cutter.is_due(time)) {
             self.epoch = self.epoch.next();
             let (records, began) = (self.cutter.len(), self.cutter.began());
             self.monitor.epoch_cut(self.epoch, records, began);
@@ -204,8 +215,13 @@ impl Reader {
         }
         let wait = self.cutter.wait(time).unwrap_or(self.poll_wait);
         let until = self.until.clone().unwrap_or_default();
-        let read = self.poll(&until, self.cutter.room(), wait.min(self.poll_wait))?;
+        let wait = wait.min(self.poll_wait);
+        let read = self.poll(&until, self.cutter.room(), wait, Mode::Live)?;
         self.cutter.add(read.len(), read.byte_len(), now());
+        if self.cutter.is_empty() {
+            let done = self.monitor.done();
+            done.idle(self.epoch, self.source.positions());
+        }
         Ok(distribute(read, &none, Mode::Live, &mut self.lanes).map(|()| Flow::More))
     }
 
@@ -214,6 +230,7 @@ impl Reader {
         until: &Positions,
         rows_max: usize,
         wait_max: Duration,
+        mode: Mode,
     ) -> Result<RawBatch, PipelineError> {
         let mut batch = RawBatch::default();
         let limit = PollLimit {
@@ -233,6 +250,7 @@ impl Reader {
                 let _ = self.patience.failed(&error);
                 std::thread::sleep(self.poll_wait);
             }
+            Err(error @ SourceError::OutOfRange { .. }) => self.pass_over(error, mode)?,
             Err(error) => return Err(PipelineError::Source(error)),
         }
         self.monitor

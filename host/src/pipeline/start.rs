@@ -11,6 +11,7 @@ use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
 use super::reader::Rebuild;
 use super::recover::{Recovered, Trouble, recover};
 use super::topology::{Settings, Stages};
+use super::turns::{Gone, skip_committed, skip_unread};
 use super::{Endpoints, PipelineError};
 use crate::blocking::off_the_runtime;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
@@ -85,6 +86,8 @@ pub(super) struct Beginning {
     pub(super) ends: Positions,
     /// what each partition holds now
     pub(super) ranges: Vec<PartitionRange>,
+    /// what was passed over, because it is gone
+    pub(super) skipped: Vec<Gone>,
 }
 
 /// Everybody is there, and the pipeline is ours.
@@ -123,8 +126,7 @@ pub(super) async fn make_ready(
     let checkpoints = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
     let recovered = restore(&checkpoints, stages, &claim, waiter).await?;
     let known = (&claim, recovered.checkpoint.as_ref());
-    let at_end = settings.start_at_end;
-    let beginning = begin(&mut *source, at_end, &mut *ledger, known, bytes, waiter).await?;
+    let beginning = begin(&mut *source, settings, &mut *ledger, known, bytes, waiter).await?;
     Ok(Ready {
         source,
         ledger,
@@ -191,22 +193,24 @@ async fn prepare(sink: &mut dyn Sink, waiter: Waiter<'_>) -> Result<(), Pipeline
 }
 
 /// Finds out where to read on, and moves the source there. The first run of a pipeline commits an
-/// epoch without records, so that the journal has the positions that everything began at.
+/// epoch without records, so that the journal has the positions that everything began at; so does a
+/// run that finds new partitions, or passes over what is gone.
 async fn begin(
     source: &mut dyn Source,
-    start_at_end: bool,
+    settings: &Settings,
     ledger: &mut dyn Ledger,
     (claim, checkpoint): (&Claim, Option<&(EpochId, Positions)>),
     dead_letter_bytes: Option<u64>,
     waiter: Waiter<'_>,
 ) -> Result<Beginning, PipelineError> {
     let ranges = partitions(source, waiter).await?;
-    let live = live_positions(start_at_end, claim, &ranges)?;
+    let mut live = live_positions(settings.start_at_end, claim, &ranges)?;
+    let mut skipped = skip_unread(&mut live, &ranges, settings.on_lost);
     // Before anything is written or read again: what was committed is still where it was.
     check_positions(&live, &ranges).map_err(PipelineError::Source)?;
     let name = ledger.name().to_owned();
     let mut epoch = claim.epoch;
-    if epoch == EpochId::default() {
+    if epoch == EpochId::default() || live != claim.positions {
         epoch = epoch.next();
         let beginning = EpochOutput {
             epoch,
@@ -219,8 +223,15 @@ async fn begin(
     let after = checkpoint.map_or(EpochId(0), |(epoch, _)| *epoch);
     let journal = wait_for!(waiter, &name, ledger.journal(after));
     let path = Path::along(journal, checkpoint, epoch)?;
-    let from = path.from(&live, &ranges);
+    let mut from = path.from(&live);
     if path.reads() {
+        let policy = (settings.on_lost, path.rebuild.is_some());
+        skipped.extend(skip_committed(
+            &mut from,
+            &claim.positions,
+            &ranges,
+            policy,
+        )?);
         check_positions(&from, &ranges).map_err(PipelineError::Source)?;
         path.announce(after);
     }
@@ -232,6 +243,7 @@ async fn begin(
         live,
         ends: ranges.iter().map(|r| (r.partition, r.end)).collect(),
         ranges,
+        skipped,
     };
     seek(source, &from, waiter).await?;
     Ok(beginning)
@@ -293,16 +305,24 @@ impl Path {
         self.rebuild.is_some() || !self.replay.is_empty()
     }
 
-    /// Where reading begins. Partitions that the base does not know began where they began.
-    fn from(&self, live: &Positions, ranges: &[PartitionRange]) -> Positions {
+    /// Where reading begins. Partitions that the base does not know begin where the first epoch that
+    /// has them says, which has no records of them. Where that is forgotten, it was their very first
+    /// record.
+    fn from(&self, live: &Positions) -> Positions {
         if !self.reads() {
             return live.clone();
         }
-        let begin = |range: &PartitionRange| {
-            let known = self.base.get(range.partition);
-            (range.partition, known.unwrap_or(range.begin))
+        let forgotten = self.rebuild.iter();
+        let begin = |partition| {
+            let mut first = self.replay.iter().map(|entry| &entry.positions);
+            let first = first.find_map(|positions| positions.get(partition));
+            let forgotten = forgotten.clone().find_map(|r| r.end.get(partition));
+            let begin = self.base.get(partition).or(forgotten.map(|_| 0));
+            begin.or(first)
         };
-        ranges.iter().map(begin).collect()
+        live.iter()
+            .map(|(partition, next)| (partition, begin(partition).unwrap_or(next)))
+            .collect()
     }
 
     fn announce(&self, checkpoint: EpochId) {

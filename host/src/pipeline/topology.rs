@@ -19,12 +19,13 @@ use super::parts::Parts;
 use super::patience::{Patience, SOURCE};
 use super::reader::{Lane, Reader, worker_of};
 use super::start::{Beginning, Ready};
+use super::survey::Newcomers;
 use super::worker::{Chain, Worker};
 use super::{
     EPOCH_BYTES_MAX, OUTLET_QUEUE, PipelineError, Plan, Refusals, RunOptions, WORKER_QUEUE,
 };
 use crate::aggregate::StateTable;
-use crate::config::{Pipeline, SourceKind, Start};
+use crate::config::{OnLost, Pipeline, SourceKind, Start};
 use crate::deduplicate::Seen;
 use crate::epoch::{Completed, Coordinator, EpochCutter, EpochId, EpochPart, ToWorker};
 use crate::guest::ConfigureError;
@@ -47,6 +48,8 @@ pub(super) struct Settings {
     pub(super) checkpoints_kept: usize,
     /// whether the first run begins at the ends of the partitions
     pub(super) start_at_end: bool,
+    /// what to do about offsets that were deleted before they were read
+    pub(super) on_lost: OnLost,
     pub(super) poll_wait: Duration,
     /// keys of each partition that deduplication remembers
     pub(super) remembered: usize,
@@ -64,6 +67,10 @@ impl Settings {
             checkpoint_interval: pipeline.checkpoint.interval,
             checkpoints_kept: pipeline.checkpoint.keep,
             start_at_end: matches!(kind, SourceKind::Kafka(k) if k.start == Start::Latest),
+            on_lost: match kind {
+                SourceKind::Kafka(kafka) => kafka.on_lost,
+                SourceKind::File { .. } | SourceKind::Generator(_) => OnLost::Stop,
+            },
             poll_wait: POLL_WAIT,
             remembered: deduplicate.map_or(0, |deduplicate| deduplicate.last as usize),
         }
@@ -293,6 +300,9 @@ fn reader(
         excluded: None,
         confirmed: beginning.confirmed,
         cut_at: beginning.live,
+        newcomers: Newcomers::none(),
+        on_lost: settings.on_lost,
+        turned: false,
         until: None,
         stop: reading.clone(),
         monitor: Arc::clone(monitor),

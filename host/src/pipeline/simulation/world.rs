@@ -19,6 +19,7 @@ use super::places::{
 };
 use super::store::SimulatedStore;
 use crate::checkpoint::CheckpointStore;
+use crate::config::OnLost;
 use crate::epoch::EpochId;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::start::{Waiter, make_ready};
@@ -95,6 +96,7 @@ impl World {
             checkpoint_interval: Duration::from_secs(100),
             checkpoints_kept: dice.between(1, 3) as usize,
             start_at_end: false,
+            on_lost: OnLost::Stop,
             poll_wait: Duration::ZERO,
             remembered: 0,
         };
