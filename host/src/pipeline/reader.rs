@@ -47,6 +47,10 @@ pub(super) struct Reader {
     pub(super) newcomers: Newcomers,
     /// what to do about offsets that are gone
     pub(super) on_lost: OnLost,
+    /// whether no checkpoint is behind the states, but all records are
+    pub(super) from_nothing: bool,
+    /// why the source can be read no longer: the run ends with it, once the epoch in hand has ended
+    pub(super) failed: Option<PipelineError>,
     /// Positions have changed otherwise than by reading: the journal has to have that at once.
     pub(super) turned: bool,
     /// where to stop, if anywhere
@@ -187,8 +191,8 @@ impl Reader {
         let none = Arc::default();
         self.take_up_newcomers()?;
         let end = self.until.as_ref();
-        let stop =
-            self.stop.is_cancelled() || end.is_some_and(|end| self.source.positions().reached(end));
+        let at_end = end.is_some_and(|end| self.source.positions().reached(end));
+        let stop = self.stop.is_cancelled() || at_end || self.failed.is_some();
         let time = now();
         let checkpoint = stop || self.checkpoints.is_due(time);
         // At a stop also where only gaps were passed: they may be deleted before the next start.
@@ -211,7 +215,7 @@ impl Reader {
             }
         }
         if stop {
-            return Ok(Ok(Flow::End));
+            return self.failed.take().map_or(Ok(Ok(Flow::End)), Err);
         }
         let wait = self.cutter.wait(time).unwrap_or(self.poll_wait);
         let until = self.until.clone().unwrap_or_default();
@@ -250,8 +254,19 @@ impl Reader {
                 let _ = self.patience.failed(&error);
                 std::thread::sleep(self.poll_wait);
             }
-            Err(error @ SourceError::OutOfRange { .. }) => self.pass_over(error, mode)?,
-            Err(error) => return Err(PipelineError::Source(error)),
+            Err(error) => {
+                let passed = match error {
+                    SourceError::OutOfRange { .. } => self.pass_over(error, mode),
+                    error => Err(PipelineError::Source(error)),
+                };
+                // What was read before is committed, and a checkpoint written of it: nobody knows for
+                // how long it can be read again.
+                if mode == Mode::Live {
+                    self.failed = passed.err();
+                } else {
+                    passed?;
+                }
+            }
         }
         self.monitor
             .add(Stage::Read, batch.len(), started.elapsed());

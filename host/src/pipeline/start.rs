@@ -86,6 +86,8 @@ pub(super) struct Beginning {
     pub(super) ends: Positions,
     /// what each partition holds now
     pub(super) ranges: Vec<PartitionRange>,
+    /// whether no checkpoint is behind the states, but all records are
+    pub(super) from_nothing: bool,
     /// what was passed over, because it is gone
     pub(super) skipped: Vec<Gone>,
 }
@@ -225,7 +227,7 @@ async fn begin(
     let path = Path::along(journal, checkpoint, epoch)?;
     let mut from = path.from(&live);
     if path.reads() {
-        let policy = (settings.on_lost, path.rebuild.is_some());
+        let policy = (settings.on_lost, checkpoint.is_none());
         skipped.extend(skip_committed(
             &mut from,
             &claim.positions,
@@ -243,6 +245,7 @@ async fn begin(
         live,
         ends: ranges.iter().map(|r| (r.partition, r.end)).collect(),
         ranges,
+        from_nothing: checkpoint.is_none(),
         skipped,
     };
     seek(source, &from, waiter).await?;

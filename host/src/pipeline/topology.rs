@@ -302,6 +302,8 @@ fn reader(
         cut_at: beginning.live,
         newcomers: Newcomers::none(),
         on_lost: settings.on_lost,
+        from_nothing: beginning.from_nothing,
+        failed: None,
         turned: false,
         until: None,
         stop: reading.clone(),

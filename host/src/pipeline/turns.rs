@@ -51,7 +51,13 @@ impl Gone {
     fn warn(&self, message: &'static str) {
         let partition = self.partition.0;
         let (first, last) = (self.first, self.next.saturating_sub(1));
-        tracing::warn!(partition, offsets = self.offsets(), first, last, message);
+        tracing::warn!(
+            partition,
+            offsets = self.offsets(),
+            first,
+            last,
+            "{message}"
+        );
     }
 }
 
@@ -92,13 +98,14 @@ pub(super) fn skip_unread(
 ///
 /// # Errors
 ///
-/// [`PipelineError::StatesLost`] where the user did not say so, and where all states would have to be
-/// made without these records (`rebuilds`): that is no gap but another result.
+/// [`PipelineError::StatesLost`] where the user did not say so, and where no checkpoint is behind the
+/// states (`from_nothing`): without the records of all time they would be no totals with a gap, but
+/// others.
 pub(super) fn skip_committed(
     positions: &mut Positions,
     committed: &Positions,
     ranges: &[PartitionRange],
-    (on_lost, rebuilds): (OnLost, bool),
+    (on_lost, from_nothing): (OnLost, bool),
 ) -> Result<Vec<Gone>, PipelineError> {
     let mut skipped = Vec::new();
     for gone in gone(positions, ranges) {
@@ -111,7 +118,7 @@ pub(super) fn skip_committed(
         if lost.next <= lost.first {
             continue;
         }
-        if rebuilds {
+        if from_nothing {
             return Err(lost.states_lost(START_OVER));
         }
         if on_lost == OnLost::Stop {
@@ -181,7 +188,7 @@ impl Reader {
         if mode != Mode::Live {
             // Live epochs begin there.
             self.cut_at.iter().for_each(|(p, next)| unread.set(p, next));
-            let policy = (self.on_lost, mode == Mode::Rebuild);
+            let policy = (self.on_lost, self.from_nothing);
             skipped = skip_committed(&mut positions, &self.cut_at, &ranges, policy)?;
         }
         let jumps = skip_unread(&mut unread, &ranges, self.on_lost);

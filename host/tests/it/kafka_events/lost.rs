@@ -107,7 +107,7 @@ fn what_is_deleted_while_it_runs_stops_it_unless_told_otherwise() {
     let expected = "offsets of partition 0 are gone (";
     assert!(pipeline.log().contains(expected), "{}", pipeline.log());
     assert!(pipeline.log().contains("to 299)"), "{}", pipeline.log());
-    // What is committed is right, and goes on being so.
+    // It has ended in good order, with a checkpoint: nothing has to be read again.
     let first = pipeline.committed()[&0];
     pipeline.configure(SKIP);
     pipeline.run_once();
