@@ -128,8 +128,8 @@ impl Surveyor {
             let done = monitor.done().positions();
             let asked = tokio::task::spawn_blocking(move || {
                 let answer = (!is_last).then(|| (self.ask)());
-                if let (Some(shower), Some(done)) = (&mut self.shower, done) {
-                    shower.show(&done);
+                if let Some(shower) = &mut self.shower {
+                    shower.turn(done.as_ref());
                 }
                 (self, answer)
             });
@@ -163,14 +163,14 @@ impl Surveyor {
 /// Shows positions, and says now and then when that fails.
 struct Shower {
     /// `None` once it is known to be in vain
-    show: Option<Show>,
+    show: Option<Box<dyn Show>>,
     shown: Positions,
     paused: Option<Instant>,
     warned: Option<Instant>,
 }
 
 impl Shower {
-    fn new(show: Show) -> Self {
+    fn new(show: Box<dyn Show>) -> Self {
         Self {
             show: Some(show),
             shown: Positions::default(),
@@ -179,15 +179,17 @@ impl Shower {
         }
     }
 
-    fn show(&mut self, done: &Positions) {
-        let is_paused = self.paused.is_some_and(|at| at.elapsed() < SHOW_PAUSE);
-        let Some(show) = self.show.as_mut().filter(|_| !is_paused) else {
+    /// Shows what is done, if that is new and may be tried.
+    fn turn(&mut self, done: Option<&Positions>) {
+        let Some(show) = &mut self.show else {
             return;
         };
-        if *done == self.shown {
+        let is_paused = self.paused.is_some_and(|at| at.elapsed() < SHOW_PAUSE);
+        let Some(done) = done.filter(|done| !is_paused && **done != self.shown) else {
+            show.rest();
             return;
-        }
-        match show(done, SHOW_WAIT) {
+        };
+        match show.show(done, SHOW_WAIT) {
             Ok(()) => {
                 self.shown = done.clone();
                 self.paused = None;
@@ -299,26 +301,37 @@ mod tests {
     }
 
     /// Notes what it is shown, and answers what `answer` says to each.
-    fn showing(
+    struct Noting<F> {
+        shown: Arc<Mutex<Vec<Positions>>>,
+        answer: F,
+    }
+
+    impl<F: Fn(usize) -> Result<(), SourceError> + Send> Show for Noting<F> {
+        fn show(&mut self, done: &Positions, _: Duration) -> Result<(), SourceError> {
+            let mut shown = self.shown.lock().unwrap();
+            shown.push(done.clone());
+            (self.answer)(shown.len())
+        }
+
+        fn rest(&mut self) {}
+    }
+
+    fn noting(
         shown: &Arc<Mutex<Vec<Positions>>>,
         answer: impl Fn(usize) -> Result<(), SourceError> + Send + 'static,
-    ) -> Survey {
+    ) -> Box<dyn Show> {
         let shown = Arc::clone(shown);
-        Survey {
-            show: Some(Box::new(move |positions, _| {
-                let mut shown = shown.lock().unwrap();
-                shown.push(positions.clone());
-                answer(shown.len())
-            })),
-            ..asking(|| Ok(Vec::new()))
-        }
+        Box::new(Noting { shown, answer })
     }
 
     #[tokio::test]
     async fn what_is_done_is_shown_once_and_the_last_of_it_at_the_end() {
         let monitor = Monitor::bare();
         let shown = Arc::default();
-        let survey = showing(&shown, |_| Ok(()));
+        let survey = Survey {
+            show: Some(noting(&shown, |_| Ok(()))),
+            ..asking(|| Ok(Vec::new()))
+        };
         monitor.done().begin(EpochId(1), &at(5), EpochId(1));
         let (surveying, mut newcomers) = begin_every(INSTANT, survey, Arc::clone(&monitor));
         until(|| !shown.lock().unwrap().is_empty()).await;
@@ -336,19 +349,19 @@ mod tests {
     fn what_cannot_be_shown_is_not_tried_at_once_and_what_may_not_be_never_again() {
         let shown = Arc::default();
         let away_once = |count| if count == 1 { Err(away()) } else { Ok(()) };
-        let mut shower = Shower::new(showing(&shown, away_once).show.unwrap());
-        shower.show(&at(1));
-        shower.show(&at(2));
+        let mut shower = Shower::new(noting(&shown, away_once));
+        shower.turn(Some(&at(1)));
+        shower.turn(Some(&at(2)));
         assert_eq!(shown.lock().unwrap().len(), 1, "there is a pause");
         shower.paused = None;
-        shower.show(&at(3));
-        shower.show(&at(3));
+        shower.turn(Some(&at(3)));
+        shower.turn(Some(&at(3)));
         assert_eq!(*shown.lock().unwrap(), [at(1), at(3)]);
 
         let forbidden = |_| Err(SourceError::Permanent("no".into()));
-        let mut shower = Shower::new(showing(&shown, forbidden).show.unwrap());
-        shower.show(&at(4));
-        shower.show(&at(5));
+        let mut shower = Shower::new(noting(&shown, forbidden));
+        shower.turn(Some(&at(4)));
+        shower.turn(Some(&at(5)));
         assert_eq!(shown.lock().unwrap().len(), 3);
     }
 }

@@ -75,15 +75,24 @@ pub struct Survey {
     /// says what [`Source::partitions`] says
     pub partitions: Ask,
     /// shows others how far the pipeline is; `None` where nobody looks
-    pub show: Option<Show>,
+    pub show: Option<Box<dyn Show>>,
 }
 
 /// Asks what [`Source::partitions`] tells.
 pub type Ask = Box<dyn FnMut() -> Result<Vec<PartitionRange>, SourceError> + Send>;
 
-/// Shows the source's own tools up to where everything is done, and waits for the answer at most so
-/// long. A hint: reading never begins there.
-pub type Show = Box<dyn FnMut(&Positions, Duration) -> Result<(), SourceError> + Send>;
+/// Shows the source's own tools up to where everything is done. A hint: reading never begins there.
+pub trait Show: Send {
+    /// Shows it, and waits for the answer at most so long.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Permanent`] where another try would be in vain.
+    fn show(&mut self, done: &Positions, wait_max: Duration) -> Result<(), SourceError>;
+
+    /// Nothing is to be shown at the moment. Called every few seconds.
+    fn rest(&mut self);
+}
 
 /// A replayable, partitioned input.
 ///

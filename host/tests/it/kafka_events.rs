@@ -28,7 +28,7 @@ use super::support::kafka::{Record, Topic};
 use super::support::{guest, kafka, unique};
 
 /// For what takes seconds on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A pipeline on a topic of its own.
 struct Pipeline {

@@ -27,8 +27,8 @@ mod settings;
 
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{ClientConfig, Offset};
 
 use self::native::{BatchConsumer, Event, GroupOffsets};
 use self::offsets::NoAnswer;
@@ -91,8 +91,7 @@ const OF_THE_GROUP: [Code; 5] = [
 pub struct KafkaSource {
     brokers: String,
     topic: String,
-    /// the name of the group under which progress is shown
-    group: String,
+    config: ClientConfig,
     consumer: BatchConsumer,
     /// by partition; `None`: not assigned
     readings: Vec<Option<Reading>>,
@@ -125,8 +124,8 @@ impl KafkaSource {
         Ok(Self {
             brokers: source.brokers.clone(),
             topic: source.topic.clone(),
-            group: config.get("group.id").unwrap_or_default().to_owned(),
             consumer: BatchConsumer::new(&config).map_err(settings::refused)?,
+            config,
             readings: Vec::new(),
             positions: Positions::default(),
             headers: HeaderBuffer::default(),
@@ -137,6 +136,15 @@ impl KafkaSource {
 
     fn unavailable(&self, reason: String) -> SourceError {
         unavailable(&self.brokers, reason)
+    }
+
+    fn group(&self) -> Group {
+        Group {
+            brokers: self.brokers.clone(),
+            topic: self.topic.clone(),
+            config: self.config.clone(),
+            offsets: None,
+        }
     }
 
     /// Takes what was received, until the poll has had enough.
@@ -195,7 +203,7 @@ impl KafkaSource {
     /// Decides whether reading can go on after an error.
     fn judge(&mut self, code: Code, reason: String) -> Result<(), SourceError> {
         if OF_THE_GROUP.contains(&code) {
-            tracing::debug!(group = self.group, error = reason, "a word about the group");
+            tracing::debug!(error = reason, "a word about the group");
             return Ok(());
         }
         if PASSING.contains(&code) {
@@ -313,28 +321,6 @@ impl KafkaSource {
         }
     }
 
-    /// Commits offsets under the name of the group. `None` where there is no name.
-    fn show(&self) -> Option<Show> {
-        let (brokers, topic) = (self.brokers.clone(), self.topic.clone());
-        let offsets = GroupOffsets::new(self.consumer.enquiry(), &self.group)?;
-        Some(Box::new(move |positions, wait_max| {
-            let next = positions
-                .iter()
-                .map(|(partition, next)| (partition.0 as i32, Offset::Offset(next)));
-            offsets::list(&topic, next)
-                .map_err(|error| unavailable(&brokers, error.to_string()))
-                .and_then(|list| {
-                    let committed = offsets.commit(&list, wait_max);
-                    committed.map_err(|(code, reason)| match code {
-                        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {
-                            SourceError::Permanent(reason)
-                        }
-                        _ => unavailable(&brokers, reason),
-                    })
-                })
-        }))
-    }
-
     fn is_reached(&self) -> bool {
         let mut readings = self.readings.iter().flatten().peekable();
         readings.peek().is_some() && readings.all(Reading::is_reached)
@@ -345,6 +331,48 @@ impl KafkaSource {
             if let Some(reading) = reading {
                 self.positions.set(Partition(partition), reading.position());
             }
+        }
+    }
+}
+
+/// The group under whose name progress is shown.
+struct Group {
+    brokers: String,
+    topic: String,
+    config: ClientConfig,
+    /// connected when there is something to show
+    offsets: Option<GroupOffsets>,
+}
+
+impl Group {
+    fn failed(&self, code: Code, reason: String) -> SourceError {
+        match code {
+            Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {
+                SourceError::Permanent(reason)
+            }
+            _ => unavailable(&self.brokers, reason),
+        }
+    }
+}
+
+impl Show for Group {
+    fn show(&mut self, done: &Positions, wait_max: Duration) -> Result<(), SourceError> {
+        let next = done
+            .iter()
+            .map(|(partition, next)| (partition.0 as i32, Offset::Offset(next)));
+        let list = offsets::list(&self.topic, next);
+        let list = list.map_err(|error| unavailable(&self.brokers, error.to_string()))?;
+        let offsets = match &mut self.offsets {
+            Some(offsets) => offsets,
+            none => none.insert(GroupOffsets::new(&self.config).map_err(settings::refused)?),
+        };
+        let committed = offsets.commit(&list, wait_max);
+        committed.map_err(|(code, reason)| self.failed(code, reason))
+    }
+
+    fn rest(&mut self) {
+        if let Some(offsets) = &mut self.offsets {
+            offsets.hear();
         }
     }
 }
@@ -398,7 +426,7 @@ impl Source for KafkaSource {
                     explain(&brokers, &topic, no_answer, || enquiry.complaint())
                 })
             }),
-            show: self.show(),
+            show: Some(Box::new(self.group())),
         }
     }
 

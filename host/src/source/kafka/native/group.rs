@@ -1,48 +1,69 @@
-//! Offsets of a group, committed as an administrator does it: from outside of the group.
+//! Offsets that are committed under the name of a group, by a client of its own.
 //!
-//! A consumer's own commit would go through its place in the group. Where somebody else is a member
-//! of that group the coordinator refuses it, and librdkafka then takes the whole assignment away; and
-//! while an answer is on its way, it holds up changes of the assignment. This way reading is
-//! untouched by whatever comes of it.
+//! Not by the client that reads: where the group has members, the coordinator refuses the commit of an
+//! outsider, and librdkafka (2.12) then takes the whole assignment away; while an answer is on its way,
+//! it holds up changes of the assignment. And not as an administrator does it: when a coordinator is
+//! away, an answer to such a request may come after its time is up, and librdkafka aborts the process.
 //!
 //! # Invariants
 //!
-//! The queue is destroyed before the client, as librdkafka demands.
+//! 1. The queue is destroyed before the client, as librdkafka demands.
+//! 2. Nobody waits for this client to close, which takes seconds where its coordinator is away.
 
-use std::ffi::CString;
 use std::ptr;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
 
-use super::{Enquiry, code, millis, text};
+use super::{BATCH_MAX, BatchConsumer, Event, code, millis, text};
 
-/// How much later than it should the answer of librdkafka itself may come.
-const GRACE: Duration = Duration::from_millis(500);
+/// What the client says on its own is looked at so often while it waits for an answer.
+const LOOK_WAIT: Duration = Duration::from_millis(100);
+
+/// A commit that no coordinator takes is given up after this, and so is the group at the end. (Names
+/// of librdkafka's; the group is never joined, so there is no session.)
+const GIVE_UP: [(&str, &str); 3] = [
+    ("session.timeout.ms", "3000"),
+    ("heartbeat.interval.ms", "1000"),
+    ("socket.timeout.ms", "5000"),
+];
 
 /// The offsets of one group.
 pub(in super::super) struct GroupOffsets {
-    group: CString,
     queue: *mut sys::rd_kafka_queue_t,
-    // Last, so that it is let go of after our own `drop`.
-    client: Enquiry,
+    /// taken when it is closed
+    client: Option<BatchConsumer>,
+    /// why the group is not ours to write to, once that is known: it is said once
+    refused: Option<String>,
 }
 
 // SAFETY: librdkafka's objects may be used from any thread.
 unsafe impl Send for GroupOffsets {}
 
 impl GroupOffsets {
-    /// Those of the group of this name; `None` where that is no name.
-    pub(in super::super) fn new(client: &Enquiry, group: &str) -> Option<Self> {
-        let group = CString::new(group).ok().filter(|name| !name.is_empty())?;
+    /// Those of the group that the settings of a consumer name.
+    ///
+    /// # Errors
+    ///
+    /// When librdkafka makes no client of the settings.
+    pub(in super::super) fn new(config: &ClientConfig) -> Result<Self, KafkaError> {
+        let mut config = config.clone();
+        for (key, value) in GIVE_UP {
+            config.set(key, value);
+        }
+        // The client that reads says what is wrong with the brokers.
+        config.set_log_level(RDKafkaLogLevel::Critical);
+        let client = BatchConsumer::new(&config)?;
         // SAFETY: the client is alive; the queue that we get is ours to destroy.
-        let queue = unsafe { sys::rd_kafka_queue_new(client.0.native_ptr()) };
-        (!queue.is_null()).then(|| Self {
-            group,
+        let queue = unsafe { sys::rd_kafka_queue_new(client.native()) };
+        Ok(Self {
             queue,
-            client: client.clone(),
+            client: Some(client),
+            refused: None,
         })
     }
 
@@ -50,45 +71,68 @@ impl GroupOffsets {
     ///
     /// # Errors
     ///
-    /// What the coordinator or librdkafka says; some offsets may be committed then.
+    /// What the coordinator or librdkafka says; some offsets may be committed then, or later.
     pub(in super::super) fn commit(
-        &self,
+        &mut self,
         offsets: &TopicPartitionList,
         wait_max: Duration,
     ) -> Result<(), (RDKafkaErrorCode, String)> {
-        let client = self.client.0.native_ptr();
-        // SAFETY: client, list, queue and name are alive. librdkafka copies what we hand over, and
-        // what we made ourselves is destroyed; so is the event, after its last use.
-        unsafe {
-            while let Some(late) = self.poll(Duration::ZERO) {
-                sys::rd_kafka_event_destroy(late);
-            }
-            let options = sys::rd_kafka_AdminOptions_new(
-                client,
-                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS,
-            );
-            let wait_ms = millis(wait_max);
-            // A wait that is out of bounds leaves the default, which is bounded too.
-            sys::rd_kafka_AdminOptions_set_request_timeout(options, wait_ms, ptr::null_mut(), 0);
-            let mut request =
-                sys::rd_kafka_AlterConsumerGroupOffsets_new(self.group.as_ptr(), offsets.ptr());
-            sys::rd_kafka_AlterConsumerGroupOffsets(
-                client,
-                &raw mut request,
-                1,
-                options,
-                self.queue,
-            );
-            sys::rd_kafka_AlterConsumerGroupOffsets_destroy(request);
-            sys::rd_kafka_AdminOptions_destroy(options);
-            let Some(event) = self.poll(wait_max + GRACE) else {
-                let timed_out = RDKafkaErrorCode::OperationTimedOut;
-                return Err((timed_out, timed_out.to_string()));
-            };
-            let outcome = outcome(event);
-            sys::rd_kafka_event_destroy(event);
-            outcome
+        let deadline = Instant::now() + wait_max;
+        while let Some(late) = self.poll(Duration::ZERO) {
+            // SAFETY: the event is ours, and not used after this.
+            unsafe { sys::rd_kafka_event_destroy(late) };
         }
+        let client = self.client.as_ref().expect("it is not closed");
+        // SAFETY: client, list and queue are alive; librdkafka copies the list. Without a callback the
+        // answer comes through the queue.
+        let error = unsafe {
+            sys::rd_kafka_commit_queue(
+                client.native(),
+                offsets.ptr(),
+                self.queue,
+                None,
+                ptr::null_mut(),
+            )
+        };
+        if error.is_error() {
+            let error = RDKafkaErrorCode::from(error);
+            return Err((error, error.to_string()));
+        }
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(event) = self.poll(left.min(LOOK_WAIT)) {
+                // SAFETY: the event is ours, and destroyed after its last use.
+                return unsafe {
+                    let outcome = outcome(event);
+                    sys::rd_kafka_event_destroy(event);
+                    outcome
+                };
+            }
+            self.hear();
+            if let Some(reason) = &self.refused {
+                return Err((RDKafkaErrorCode::GroupAuthorizationFailed, reason.clone()));
+            }
+            if left.is_zero() {
+                let reason = "the coordinator of the group does not answer".to_owned();
+                return Err((RDKafkaErrorCode::OperationTimedOut, reason));
+            }
+        }
+    }
+
+    /// Hears what the client says on its own: that is kept until somebody does.
+    pub(in super::super) fn hear(&mut self) {
+        let client = self.client.as_mut().expect("it is not closed");
+        while client.receive(BATCH_MAX, Duration::ZERO) {
+            while let Some(event) = client.peek() {
+                if let Event::Error { code, reason } = event
+                    && code == RDKafkaErrorCode::GroupAuthorizationFailed
+                {
+                    self.refused = Some(reason);
+                }
+                client.advance();
+            }
+        }
+        while client.take_error().is_some() {}
     }
 
     /// The next answer, which is ours to destroy.
@@ -103,10 +147,12 @@ impl Drop for GroupOffsets {
     fn drop(&mut self) {
         // SAFETY: the queue is ours, and not used after this.
         unsafe { sys::rd_kafka_queue_destroy(self.queue) };
+        let client = self.client.take();
+        thread::spawn(move || drop(client));
     }
 }
 
-/// What an answer says: its own error, that of the group, or the first one of a partition.
+/// What an answer says: its own error, or the first one of a partition.
 ///
 /// # Safety
 ///
@@ -120,29 +166,15 @@ unsafe fn outcome(event: *mut sys::rd_kafka_event_t) -> Result<(), (RDKafkaError
         if error != RDKafkaErrorCode::NoError {
             return Err((error, text(sys::rd_kafka_event_error_string(event))));
         }
-        let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event);
-        if result.is_null() {
+        let partitions = sys::rd_kafka_event_topic_partition_list(event);
+        if partitions.is_null() {
             return Ok(());
         }
-        let mut count = 0;
-        let groups = sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &raw mut count);
-        for index in 0..count {
-            let group = *groups.add(index);
-            let error = sys::rd_kafka_group_result_error(group);
-            if !error.is_null() {
-                let reason = text(sys::rd_kafka_error_string(error));
-                return Err((code(sys::rd_kafka_error_code(error) as i32), reason));
-            }
-            let partitions = sys::rd_kafka_group_result_partitions(group);
-            if partitions.is_null() {
-                continue;
-            }
-            for index in 0..usize::try_from((*partitions).cnt).unwrap_or(0) {
-                let partition = (*partitions).elems.add(index);
-                let error = code((&raw const (*partition).err).cast::<i32>().read());
-                if error != RDKafkaErrorCode::NoError {
-                    return Err((error, error.to_string()));
-                }
+        for index in 0..usize::try_from((*partitions).cnt).unwrap_or(0) {
+            let partition = (*partitions).elems.add(index);
+            let error = code((&raw const (*partition).err).cast::<i32>().read());
+            if error != RDKafkaErrorCode::NoError {
+                return Err((error, error.to_string()));
             }
         }
     }
