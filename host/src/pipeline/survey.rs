@@ -64,6 +64,11 @@ impl Drop for Surveying {
 pub(super) struct Newcomers(Option<watch::Receiver<Vec<PartitionRange>>>);
 
 impl Newcomers {
+    /// Those that somebody tells of here.
+    pub(super) fn of(told: watch::Receiver<Vec<PartitionRange>>) -> Self {
+        Self(Some(told))
+    }
+
     /// There will be none.
     pub(super) fn none() -> Self {
         Self(None)
@@ -105,7 +110,7 @@ fn begin_every(
         told,
     };
     let asking = tokio::spawn(surveyor.run(interval, finish.clone()));
-    (Surveying { asking, finish }, Newcomers(Some(found)))
+    (Surveying { asking, finish }, Newcomers::of(found))
 }
 
 struct Surveyor {

@@ -91,6 +91,12 @@ impl MemoryPartitions {
         })
     }
 
+    /// What each partition holds.
+    #[cfg(test)]
+    pub(crate) fn ranges(&self) -> Vec<PartitionRange> {
+        ranges(&self.0.lock())
+    }
+
     /// The offset after the newest record of each partition.
     #[cfg(test)]
     pub(crate) fn ends(&self) -> Vec<(Partition, i64)> {
@@ -101,10 +107,8 @@ impl MemoryPartitions {
     }
 
     /// Adds a partition, which is empty.
-    pub fn add(&self) -> Partition {
-        let mut partitions = self.0.lock();
-        partitions.push(Log::default());
-        Partition(partitions.len() as u32 - 1)
+    pub fn add(&self) {
+        self.0.lock().push(Log::default());
     }
 
     /// Leaves a gap of so many offsets at the end, as transaction markers do in Kafka.

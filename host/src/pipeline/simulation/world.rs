@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::poll;
 use object_store::memory::InMemory;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::bugs::Bug;
@@ -23,12 +24,13 @@ use crate::config::OnLost;
 use crate::epoch::EpochId;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::start::{Waiter, make_ready};
+use crate::pipeline::survey::Newcomers;
 use crate::pipeline::topology::{Settings, Topology};
 use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
 use crate::record::{Origin, Partition, Positions};
 use crate::sink::memory::{MemoryStore, Value};
 use crate::sink::{Ledger, SinkError};
-use crate::source::{MemoryPartitions, MemoryRecord};
+use crate::source::{MemoryPartitions, MemoryRecord, PartitionRange};
 
 /// A world that does not come to an end within so many steps is stuck.
 const STEPS_MAX: u64 = 400_000;
@@ -37,6 +39,9 @@ const STEPS_MAX: u64 = 400_000;
 /// done, nobody ever gets further.
 const HOSTS_DYING_MAX: u64 = 60;
 
+/// A world grows to so many partitions.
+const PARTITIONS_MAX: u32 = 5;
+
 /// Everything of one seed.
 pub(super) struct World {
     dice: Dice,
@@ -44,6 +49,8 @@ pub(super) struct World {
     settings: Settings,
     partitions: MemoryPartitions,
     partition_count: u32,
+    /// tells hosts of partitions that are new
+    survey: watch::Sender<Vec<PartitionRange>>,
     /// records still to be produced
     to_come: u64,
     ledger: MemoryStore,
@@ -105,6 +112,7 @@ impl World {
         Self {
             partitions: MemoryPartitions::new(partition_count),
             partition_count,
+            survey: watch::Sender::new(Vec::new()),
             to_come: dice.between(20, 200),
             dying: rate(&dice, 0.004),
             standing: rate(&dice, 0.3),
@@ -202,6 +210,7 @@ impl World {
     ) -> Result<Option<Host>, String> {
         let (settings, bug) = (self.settings.clone(), self.bug);
         let endpoints = self.endpoints();
+        let newcomers = Newcomers::of(self.survey.subscribe());
         let starting = async {
             let waiter = Waiter {
                 stop,
@@ -213,7 +222,9 @@ impl World {
                 stop: stop.clone(),
                 monitor: Arc::clone(monitor),
             };
-            let topology = Topology::assemble(&settings, &Logic, ready, (&options, stop), refused)?;
+            let mut topology =
+                Topology::assemble(&settings, &Logic, ready, (&options, stop), refused)?;
+            topology.reader.newcomers = newcomers;
             Ok::<_, PipelineError>(Host::new(topology, monitor, stop.clone(), bug))
         };
         let mut starting = std::pin::pin!(starting);
@@ -306,6 +317,11 @@ impl World {
     fn produce(&mut self) {
         self.to_come -= 1;
         let dice = &self.dice;
+        if self.partition_count < PARTITIONS_MAX && dice.chance(0.02) {
+            self.partitions.add();
+            self.partition_count += 1;
+        }
+        self.survey.send_replace(self.partitions.ranges());
         let partition = Partition(dice.below(u64::from(self.partition_count)) as u32);
         if dice.chance(0.05) {
             self.partitions.skip(partition, 1);

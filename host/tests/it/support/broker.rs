@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataTopic;
 use tempfile::TempDir;
 
 use super::job::{send_signal, wait_for_exit};
@@ -121,10 +122,7 @@ impl Cluster {
             let Ok(metadata) = client.fetch_metadata(Some(topic), Duration::from_secs(5)) else {
                 continue;
             };
-            let partitions = metadata
-                .topics()
-                .iter()
-                .flat_map(|topic| topic.partitions());
+            let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
             let found = partitions
                 .filter(|found| found.id() == partition && found.error().is_none())
                 .find_map(|found| usize::try_from(found.leader() - 1).ok());
