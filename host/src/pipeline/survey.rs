@@ -133,8 +133,10 @@ impl Surveyor {
             let done = monitor.done().positions();
             let asked = tokio::task::spawn_blocking(move || {
                 let answer = (!is_last).then(|| (self.ask)());
+                // Who does not say how much there is, is told nothing either.
+                let is_there = !matches!(answer, Some(Err(_)));
                 if let Some(shower) = &mut self.shower {
-                    shower.turn(done.as_ref());
+                    shower.turn(done.as_ref().filter(|_| is_there));
                 }
                 (self, answer)
             });
