@@ -20,6 +20,7 @@
 //! 2. Every error of librdkafka that may have cost records leads to a new assignment at our
 //!    positions before anything else is delivered.
 
+mod group;
 mod native;
 mod offsets;
 mod reading;
@@ -30,13 +31,12 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{ClientConfig, Offset};
 
-use self::native::{BatchConsumer, Event, GroupOffsets};
+use self::group::Group;
+use self::native::{BatchConsumer, Event};
 use self::offsets::NoAnswer;
 use self::reading::{Reading, Verdict};
 use super::budget::Budget;
-use super::{
-    PartitionRange, PollLimit, Show, Source, SourceError, Survey, ahead_of, check_positions,
-};
+use super::{PartitionRange, PollLimit, Source, SourceError, Survey, ahead_of, check_positions};
 use crate::config;
 use crate::record::{HeaderBuffer, Origin, Partition, Positions, RawBatch, RawRecord};
 
@@ -139,12 +139,7 @@ impl KafkaSource {
     }
 
     fn group(&self) -> Group {
-        Group {
-            brokers: self.brokers.clone(),
-            topic: self.topic.clone(),
-            config: self.config.clone(),
-            offsets: None,
-        }
+        Group::new(&self.brokers, &self.topic, &self.config)
     }
 
     /// Takes what was received, until the poll has had enough.
@@ -331,48 +326,6 @@ impl KafkaSource {
             if let Some(reading) = reading {
                 self.positions.set(Partition(partition), reading.position());
             }
-        }
-    }
-}
-
-/// The group under whose name progress is shown.
-struct Group {
-    brokers: String,
-    topic: String,
-    config: ClientConfig,
-    /// connected when there is something to show
-    offsets: Option<GroupOffsets>,
-}
-
-impl Group {
-    fn failed(&self, code: Code, reason: String) -> SourceError {
-        match code {
-            Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {
-                SourceError::Permanent(reason)
-            }
-            _ => unavailable(&self.brokers, reason),
-        }
-    }
-}
-
-impl Show for Group {
-    fn show(&mut self, done: &Positions, wait_max: Duration) -> Result<(), SourceError> {
-        let next = done
-            .iter()
-            .map(|(partition, next)| (partition.0 as i32, Offset::Offset(next)));
-        let list = offsets::list(&self.topic, next);
-        let list = list.map_err(|error| unavailable(&self.brokers, error.to_string()))?;
-        let offsets = match &mut self.offsets {
-            Some(offsets) => offsets,
-            none => none.insert(GroupOffsets::new(&self.config).map_err(settings::refused)?),
-        };
-        let committed = offsets.commit(&list, wait_max);
-        committed.map_err(|(code, reason)| self.failed(code, reason))
-    }
-
-    fn rest(&mut self) {
-        if let Some(offsets) = &mut self.offsets {
-            offsets.hear();
         }
     }
 }
