@@ -126,6 +126,8 @@ pub struct KafkaSource {
     pub topic: String,
     /// where to begin when nothing was committed yet
     pub start: Start,
+    /// what to do about offsets that were deleted before they were read; default stop
+    pub on_lost: OnLost,
     /// librdkafka properties, passed through
     pub properties: IndexMap<String, String>,
 }
@@ -136,6 +138,7 @@ impl fmt::Debug for KafkaSource {
             .field("brokers", &self.brokers)
             .field("topic", &self.topic)
             .field("start", &self.start)
+            .field("on_lost", &self.on_lost)
             .field("properties", &PropertyNames(&self.properties))
             .finish()
     }
@@ -157,6 +160,15 @@ pub enum Start {
     Earliest,
     /// from what comes next
     Latest,
+}
+
+/// `source.on_lost`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLost {
+    /// stop and say what is gone
+    Stop,
+    /// go on at the oldest offset that is left, and count
+    Skip,
 }
 
 /// One of `source.columns`.
@@ -518,6 +530,7 @@ mod tests {
             brokers: "localhost:9092".to_owned(),
             topic: "sales".to_owned(),
             start: Start::Earliest,
+            on_lost: OnLost::Stop,
             properties: properties.clone(),
         };
         let letters = DeadLetters::Kafka {

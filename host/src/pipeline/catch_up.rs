@@ -18,11 +18,18 @@ use super::path::Path;
 use super::reader::{Follow, JournalRequest, More, Replay, Then};
 use super::start::{Waiter, partitions, restore, seek};
 use super::topology::{Settings, Stages};
+use super::turns::{Turns, gone};
 use super::{OpenSource, PipelineError, Refusals};
 use crate::checkpoint::CheckpointStore;
+use crate::config::OnLost;
 use crate::deduplicate::Seen;
 use crate::epoch::{Completed, EpochId};
 use crate::source::check_positions;
+
+/// What can be done where Kafka has deleted what a sink lacks. `on_lost` says nothing about it: the
+/// tables have these records, and the sink would differ from them for ever.
+const WAY_OUT: &str =
+    "leave the sink out of the pipeline; or name new indices, and start over with what is left";
 
 /// A sink is to be brought up to the stream.
 #[derive(Debug)]
@@ -109,7 +116,10 @@ impl CatchUp {
         let path = Path::along(entries, checkpoint)?;
         let mut source = (self.open_source)().map_err(PipelineError::Source)?;
         let ranges = partitions(&mut *source, waiter).await?;
-        let from = path.from(&ranges);
+        let from = path.from(path.to());
+        if let Some(gone) = gone(&from, &ranges).first() {
+            return Err(gone.states_lost(WAY_OUT));
+        }
         check_positions(&from, &ranges).map_err(PipelineError::Source)?;
         seek(&mut *source, &from, waiter).await?;
         let follow = Follow {
@@ -117,6 +127,7 @@ impl CatchUp {
             journal: order.journal,
             known: path.end().unwrap_or(known.max(EpochId::FIRST)),
             asked: None,
+            pending: Vec::new(),
             done: last,
         };
         let replay = Replay::new(path.rebuild, path.replay, order.confirmed);
@@ -128,7 +139,8 @@ impl CatchUp {
             stop: &self.stop,
         };
         let begin_with = (recovered.tables, &Seen::new());
-        let reading = (source, replay, Then::Follow(follow));
+        let turns = Turns::new(OnLost::Stop, true, from);
+        let reading = (source, replay, Then::Follow(follow), turns);
         making.line(begin_with, reading, order.feed).map(Some)
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct CheckpointClock {
     /// whether the last one is still being written
     busy: Arc<AtomicBool>,
     last: Instant,
+    /// whether the next one does not wait for the interval
+    interval_left_out: bool,
     /// whether epochs ended since the last one
     behind: bool,
 }
@@ -58,6 +60,7 @@ impl CheckpointClock {
             interval,
             busy,
             last: Instant::now(),
+            interval_left_out: false,
             behind,
         }
     }
@@ -69,8 +72,13 @@ impl CheckpointClock {
 
     /// Whether the next epoch that ends should have one.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last) >= self.interval
+        (self.interval_left_out || now.saturating_duration_since(self.last) >= self.interval)
             && !self.busy.load(Ordering::Acquire)
+    }
+
+    /// The next one is due at once, or when the one that is being written is done.
+    pub(super) fn hasten(&mut self) {
+        self.interval_left_out = true;
     }
 
     /// Whether there are epochs that no checkpoint has.
@@ -82,6 +90,7 @@ impl CheckpointClock {
     pub(super) fn cut(&mut self, checkpoint: bool, now: Instant) {
         self.behind = !checkpoint;
         if checkpoint {
+            self.interval_left_out = false;
             self.busy.store(true, Ordering::Release);
             self.last = now;
         }
@@ -375,6 +384,21 @@ mod tests {
         assert!(!clock.is_due(later));
         busy.store(false, Ordering::Release);
         assert!(clock.is_due(later));
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_wanted_at_once_waits_for_nothing_but_the_one_before() {
+        let busy = Arc::new(AtomicBool::new(true));
+        let mut clock = CheckpointClock::new(Duration::from_secs(30), Arc::clone(&busy), false);
+        let now = Instant::now();
+        clock.begin(now);
+        clock.hasten();
+        assert!(!clock.is_due(now), "one is being written");
+        busy.store(false, Ordering::Release);
+        assert!(clock.is_due(now));
+        clock.cut(true, now);
+        busy.store(false, Ordering::Release);
+        assert!(!clock.is_due(now), "the next one waits again");
     }
 
     #[test]

@@ -253,6 +253,7 @@ impl LedgerTask {
             by_those_who_keep_up: least(&mut self.outlets.iter().filter(|o| o.keeps_up())),
             is_restoring: self.outlets.iter().any(Outlet::restores),
         };
+        self.monitor.done().confirmed(reached.by_those_who_keep_up);
         let told = &self.checkpoints.reached;
         told.send_if_modified(|known| std::mem::replace(known, reached) != reached);
     }

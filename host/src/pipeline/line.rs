@@ -19,6 +19,7 @@ use super::parts::Parts;
 use super::patience::{Patience, SOURCE};
 use super::reader::{Intake, Lane, Reader, Replay, Then, worker_of};
 use super::topology::{Settings, Stages};
+use super::turns::Turns;
 use super::worker::Worker;
 use super::{PipelineError, Refusals, WORKER_QUEUE};
 use crate::aggregate::StateTable;
@@ -54,7 +55,7 @@ impl Making<'_> {
     pub(super) fn line(
         self,
         (tables, seen): (Vec<(StateTable, bool)>, &Seen),
-        (source, replay, then): (Box<dyn Source>, Replay, Then),
+        (source, replay, then, turns): (Box<dyn Source>, Replay, Then, Turns),
         epochs: mpsc::Sender<Completed>,
     ) -> Result<Line, PipelineError> {
         let Self {
@@ -73,6 +74,7 @@ impl Making<'_> {
             patience: Patience::new(monitor.waits(), SOURCE),
             barriers: 0,
             poll_wait: settings.poll_wait,
+            turns,
         };
         Ok(Line {
             reader: Reader {

@@ -11,6 +11,7 @@
 mod catch_up;
 mod checkpoint;
 mod commit;
+mod done;
 mod endpoints;
 mod laps;
 mod line;
@@ -28,6 +29,7 @@ mod start;
 mod summary;
 mod survey;
 mod topology;
+mod turns;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -139,6 +141,22 @@ pub enum PipelineError {
         "partition {0} was read before and is not there any more: is it another topic of the same name?"
     )]
     PartitionGone(Partition),
+    /// Records that have to be read again are gone.
+    #[error(
+        "the states cannot be made again as they were at the last commit: {offsets} offsets of partition {partition} ({first} to {last}) were deleted from the source, and no checkpoint has what their records came to; {way_out}"
+    )]
+    StatesLost {
+        /// which partition
+        partition: Partition,
+        /// how many offsets
+        offsets: u64,
+        /// the first of them
+        first: i64,
+        /// the last of them
+        last: i64,
+        /// what can be done
+        way_out: &'static str,
+    },
     /// The journal lacks the epoch that a sink goes on from.
     #[error("the journal has no epoch {0} any more, and a sink has to go on from there")]
     JournalGap(EpochId),
@@ -236,12 +254,19 @@ async fn run_once(
         monitor.checkpoint_restored(epoch);
     }
     monitor.tell_start(&pipeline.name, epoch, ready.took);
-    let _surveying = survey::begin(ready.source.survey(), Arc::clone(monitor));
+    let (surveying, newcomers) = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
-    let topology = Topology::assemble(&settings, &stages, ready, (options, &reading), refused)?;
+    let topology = Topology::assemble(
+        &settings,
+        &stages,
+        (ready, newcomers),
+        (options, &reading),
+        refused,
+    )?;
     topology
         .start()
         .finish(&options.stop, &reading, STOP_DEADLINE, monitor)
         .await?;
+    surveying.finish().await;
     Ok(monitor.summary())
 }

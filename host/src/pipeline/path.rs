@@ -6,7 +6,6 @@ use super::PipelineError;
 use super::reader::Rebuild;
 use crate::epoch::{EpochId, JournalEntry};
 use crate::record::Positions;
-use crate::source::PartitionRange;
 
 /// What is read again, from where on.
 pub(super) struct Path {
@@ -71,13 +70,30 @@ impl Path {
         self.replay.back().map(|entry| entry.epoch).or(rebuilt)
     }
 
-    /// Where reading begins. Partitions that the base does not know began where they began.
-    pub(super) fn from(&self, ranges: &[PartitionRange]) -> Positions {
-        let begin = |range: &PartitionRange| {
-            let known = self.base.get(range.partition);
-            (range.partition, known.unwrap_or(range.begin))
+    /// The positions that it leads to.
+    pub(super) fn to(&self) -> &Positions {
+        let rebuilt = self
+            .rebuild
+            .as_ref()
+            .map_or(&self.base, |rebuild| &rebuild.end);
+        self.replay.back().map_or(rebuilt, |entry| &entry.positions)
+    }
+
+    /// Where reading begins, of the partitions that have positions in `live`. Those that the base does
+    /// not know begin where the first epoch that has them says, which has no records of them. Where
+    /// that is forgotten, it was their very first record.
+    pub(super) fn from(&self, live: &Positions) -> Positions {
+        let forgotten = self.rebuild.iter();
+        let begin = |partition| {
+            let mut first = self.replay.iter().map(|entry| &entry.positions);
+            let first = first.find_map(|positions| positions.get(partition));
+            let forgotten = forgotten.clone().find_map(|r| r.end.get(partition));
+            let begin = self.base.get(partition).or(forgotten.map(|_| 0));
+            begin.or(first)
         };
-        ranges.iter().map(begin).collect()
+        live.iter()
+            .map(|(partition, next)| (partition, begin(partition).unwrap_or(next)))
+            .collect()
     }
 
     /// Says so in the log.

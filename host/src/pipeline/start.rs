@@ -12,6 +12,7 @@ use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
 use super::reader::Rebuild;
 use super::recover::{Recovered, Trouble, recover, set_aside};
 use super::topology::{Settings, Stages};
+use super::turns::{Gone, skip_committed, skip_unread};
 use super::{Endpoints, OpenSource, PipelineError};
 use crate::blocking::off_the_runtime;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
@@ -86,6 +87,10 @@ pub(super) struct Beginning {
     pub(super) ends: Positions,
     /// what each partition holds now
     pub(super) ranges: Vec<PartitionRange>,
+    /// whether no checkpoint is behind the states, but all records are
+    pub(super) from_nothing: bool,
+    /// what was passed over, because it is gone
+    pub(super) skipped: Vec<Gone>,
 }
 
 /// Everybody is there, and the pipeline is ours.
@@ -137,8 +142,7 @@ pub(super) async fn make_ready(
     let recovered = restore(&checkpoints, stages, latest, waiter).await?;
     took.checkpoint = laps.lap();
     let known = (&claim, recovered.checkpoint.as_ref());
-    let at_end = settings.start_at_end;
-    let beginning = begin(&mut *source, at_end, &mut *ledger, known, bytes, waiter).await?;
+    let beginning = begin(&mut *source, settings, &mut *ledger, known, bytes, waiter).await?;
     took.source = laps.lap();
     Ok(Ready {
         source,
@@ -232,22 +236,24 @@ async fn prepare(sink: &mut dyn Sink, waiter: Waiter<'_>) -> Result<(), Pipeline
 }
 
 /// Finds out where to read on, and moves the source there. The first run of a pipeline commits an
-/// epoch without records, so that the journal has the positions that everything began at.
+/// epoch without records, so that the journal has the positions that everything began at; so does a
+/// run that finds new partitions, or passes over what is gone.
 async fn begin(
     source: &mut dyn Source,
-    start_at_end: bool,
+    settings: &Settings,
     ledger: &mut dyn Ledger,
     (claim, checkpoint): (&Claim, Option<&(EpochId, Positions)>),
     dead_letter_bytes: Option<u64>,
     waiter: Waiter<'_>,
 ) -> Result<Beginning, PipelineError> {
     let ranges = partitions(source, waiter).await?;
-    let live = live_positions(start_at_end, claim, &ranges)?;
+    let mut live = live_positions(settings.start_at_end, claim, &ranges)?;
+    let mut skipped = skip_unread(&mut live, &ranges, settings.on_lost);
     // Before anything is written or read again: what was committed is still where it was.
     check_positions(&live, &ranges).map_err(PipelineError::Source)?;
     let name = ledger.name().to_owned();
     let mut epoch = claim.epoch;
-    if epoch == EpochId::default() {
+    if epoch == EpochId::default() || live != claim.positions {
         epoch = epoch.next();
         let beginning = EpochOutput {
             epoch,
@@ -268,7 +274,14 @@ async fn begin(
     }
     let mut from = live.clone();
     if end.is_some() {
-        from = path.from(&ranges);
+        from = path.from(&live);
+        let policy = (settings.on_lost, checkpoint.is_none());
+        skipped.extend(skip_committed(
+            &mut from,
+            &claim.positions,
+            &ranges,
+            policy,
+        )?);
         check_positions(&from, &ranges).map_err(PipelineError::Source)?;
         path.announce(after);
     }
@@ -281,6 +294,8 @@ async fn begin(
         live,
         ends: ranges.iter().map(|r| (r.partition, r.end)).collect(),
         ranges,
+        from_nothing: checkpoint.is_none(),
+        skipped,
     };
     seek(source, &from, waiter).await?;
     Ok(beginning)

@@ -20,11 +20,13 @@ use super::parts::Parts;
 use super::reader::{Live, Replay, Then};
 use super::recover::Recovered;
 use super::start::{Beginning, Ready};
+use super::survey::Newcomers;
+use super::turns::Turns;
 use super::worker::Chain;
 use super::{EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, PipelineError, Refusals, RunOptions};
 use crate::aggregate::StateTable;
 use crate::checkpoint::CheckpointStore;
-use crate::config::{Pipeline, SourceKind, Start};
+use crate::config::{OnLost, Pipeline, SourceKind, Start};
 use crate::epoch::{EpochCutter, EpochId};
 use crate::guest::ConfigureError;
 use crate::sink::{Claim, Sink};
@@ -44,6 +46,8 @@ pub(super) struct Settings {
     pub(super) checkpoints_kept: usize,
     /// whether the first run begins at the ends of the partitions
     pub(super) start_at_end: bool,
+    /// what to do about offsets that were deleted before they were read
+    pub(super) on_lost: OnLost,
     pub(super) poll_wait: Duration,
     /// keys of each partition that deduplication remembers
     pub(super) remembered: usize,
@@ -64,6 +68,10 @@ impl Settings {
             checkpoint_interval: pipeline.checkpoint.interval,
             checkpoints_kept: pipeline.checkpoint.keep,
             start_at_end: matches!(kind, SourceKind::Kafka(k) if k.start == Start::Latest),
+            on_lost: match kind {
+                SourceKind::Kafka(kafka) => kafka.on_lost,
+                SourceKind::File { .. } | SourceKind::Generator(_) => OnLost::Stop,
+            },
             poll_wait: POLL_WAIT,
             remembered: deduplicate.map_or(0, |deduplicate| deduplicate.last as usize),
             may_lag: may_lag.map(|sink| sink.name.clone()).collect(),
@@ -112,7 +120,7 @@ impl Topology {
     pub(super) fn assemble(
         settings: &Settings,
         stages: &Arc<dyn Stages>,
-        ready: Ready,
+        (ready, newcomers): (Ready, Newcomers),
         (options, reading): (&RunOptions, &CancellationToken),
         refused: &Refusals,
     ) -> Result<Self, PipelineError> {
@@ -162,7 +170,8 @@ impl Topology {
             monitor: Arc::clone(monitor),
             stop: reading.clone(),
         };
-        let (replay, live) = beginning(settings, ready.beginning, &checkpoints, options.once);
+        let beginning = (ready.beginning, newcomers);
+        let (replay, live, turns) = begin(settings, beginning, &checkpoints, options.once);
         let making = Making {
             settings,
             stages: &**stages,
@@ -170,7 +179,7 @@ impl Topology {
             monitor,
             stop: reading,
         };
-        let reading = (ready.source, replay, live);
+        let reading = (ready.source, replay, live, turns);
         Ok(Self {
             line: making.line((tables, &seen), reading, epochs)?,
             ledger,
@@ -196,12 +205,14 @@ impl Topology {
 }
 
 /// What is repeated first, and how reading goes on live then; with `once`, to the ends as they are now.
-fn beginning(
+fn begin(
     settings: &Settings,
-    beginning: Beginning,
+    (beginning, newcomers): (Beginning, Newcomers),
     checkpoints: &CheckpointTask,
     once: bool,
-) -> (Replay, Then) {
+) -> (Replay, Then, Turns) {
+    let from_nothing = beginning.from_nothing;
+    let turns = Turns::new(settings.on_lost, from_nothing, beginning.live.clone());
     let live = Live {
         cutter: EpochCutter::new(settings.max_rows, EPOCH_BYTES_MAX, settings.max_wait)
             .first_after(FIRST_EPOCH_WAIT),
@@ -213,9 +224,10 @@ fn beginning(
         epoch: beginning.epoch,
         cut_at: beginning.live,
         until: once.then_some(beginning.ends),
+        newcomers,
     };
     let replay = Replay::new(beginning.rebuild, beginning.replay, beginning.confirmed);
-    (replay, Then::Live(live))
+    (replay, Then::Live(live), turns)
 }
 
 /// The task that writes checkpoints, for this generation of this definition, and the ledger's way to it.

@@ -26,7 +26,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
-use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
+use super::{
+    PartitionRange, PollLimit, Source, SourceError, Survey, ahead_of, all_reached, check_positions,
+};
 use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
 
 /// Bytes read at once.
@@ -83,6 +85,18 @@ impl FileSource {
         }
     }
 
+    /// A partition that is read from this position on.
+    fn open(&self, partition: Partition, position: i64) -> Result<Tail, SourceError> {
+        let path = &self.paths[partition.0 as usize];
+        Ok(Tail {
+            partition,
+            path: path.clone(),
+            file: File::open(path).map_err(|error| failed("open", path, &error))?,
+            position: position as u64,
+            exhausted_at: None,
+        })
+    }
+
     /// Serves every partition once. Returns whether the poll has had enough.
     fn read(
         &mut self,
@@ -127,7 +141,10 @@ impl Source for FileSource {
 
     fn survey(&self) -> Survey {
         let mut same = Self::new(self.paths.clone());
-        Box::new(move || same.partitions())
+        Survey {
+            partitions: Box::new(move || same.partitions()),
+            show: None,
+        }
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
@@ -135,17 +152,24 @@ impl Source for FileSource {
         let mut tails = Vec::new();
         tails.resize_with(self.paths.len(), || None);
         for (partition, position) in positions.iter() {
-            let path = &self.paths[partition.0 as usize];
-            tails[partition.0 as usize] = Some(Tail {
-                partition,
-                path: path.clone(),
-                file: File::open(path).map_err(|error| failed("open", path, &error))?,
-                position: position as u64,
-                exhausted_at: None,
-            });
+            tails[partition.0 as usize] = Some(self.open(partition, position)?);
         }
         self.tails = tails;
         self.positions = positions.clone();
+        Ok(())
+    }
+
+    fn adjust(&mut self, positions: &Positions) -> Result<(), SourceError> {
+        check_positions(positions, &self.partitions()?)?;
+        let ahead = ahead_of(&self.positions, positions);
+        let opened = ahead
+            .iter()
+            .map(|(partition, position)| self.open(partition, position));
+        for tail in opened.collect::<Result<Vec<_>, _>>()? {
+            self.positions.set(tail.partition, tail.position as i64);
+            let index = tail.partition.0 as usize;
+            self.tails[index] = Some(tail);
+        }
         Ok(())
     }
 

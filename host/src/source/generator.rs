@@ -28,7 +28,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
-use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
+use super::{
+    PartitionRange, PollLimit, Source, SourceError, Survey, ahead_of, all_reached, check_positions,
+};
 use crate::config;
 use crate::generate::{Generator, Settings};
 use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
@@ -160,12 +162,15 @@ impl Source for GeneratorSource {
 
     fn survey(&self) -> Survey {
         let (pace, very) = (self.pace.clone(), self.ends.clone());
-        Box::new(move || {
-            Ok(match &pace {
-                Some(pace) => ranges(&lock(pace).ends(&very)),
-                None => ranges(&very),
-            })
-        })
+        Survey {
+            partitions: Box::new(move || {
+                Ok(match &pace {
+                    Some(pace) => ranges(&lock(pace).ends(&very)),
+                    None => ranges(&very),
+                })
+            }),
+            show: None,
+        }
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
@@ -176,6 +181,18 @@ impl Source for GeneratorSource {
             pace.name(positions.iter(), &self.ends);
         }
         self.positions = positions.clone();
+        Ok(())
+    }
+
+    fn adjust(&mut self, positions: &Positions) -> Result<(), SourceError> {
+        check_positions(positions, &ranges(&self.ends))?;
+        let ahead = ahead_of(&self.positions, positions);
+        if let Some(pace) = &self.pace {
+            lock(pace).name(ahead.iter(), &self.ends);
+        }
+        for (partition, position) in ahead.iter() {
+            self.positions.set(partition, position);
+        }
         Ok(())
     }
 

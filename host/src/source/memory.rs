@@ -11,7 +11,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::budget::Budget;
-use super::{PartitionRange, PollLimit, Source, SourceError, Survey, all_reached, check_positions};
+use super::{
+    PartitionRange, PollLimit, Source, SourceError, Survey, ahead_of, all_reached, check_positions,
+};
 use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
 
 /// One record to append.
@@ -89,6 +91,12 @@ impl MemoryPartitions {
         })
     }
 
+    /// What each partition holds.
+    #[cfg(test)]
+    pub(crate) fn ranges(&self) -> Vec<PartitionRange> {
+        ranges(&self.0.lock())
+    }
+
     /// The offset after the newest record of each partition.
     #[cfg(test)]
     pub(crate) fn ends(&self) -> Vec<(Partition, i64)> {
@@ -96,6 +104,11 @@ impl MemoryPartitions {
         let ends = (0..).zip(partitions.iter());
         ends.map(|(partition, log)| (Partition(partition), log.end))
             .collect()
+    }
+
+    /// Adds a partition, which is empty.
+    pub fn add(&self) {
+        self.0.lock().push(Log::default());
     }
 
     /// Leaves a gap of so many offsets at the end, as transaction markers do in Kafka.
@@ -197,12 +210,23 @@ impl Source for MemorySource {
 
     fn survey(&self) -> Survey {
         let shared = Arc::clone(&self.shared);
-        Box::new(move || Ok(ranges(&shared.lock())))
+        Survey {
+            partitions: Box::new(move || Ok(ranges(&shared.lock()))),
+            show: None,
+        }
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
         check_positions(positions, &ranges(&self.shared.lock()))?;
         self.positions = positions.clone();
+        Ok(())
+    }
+
+    fn adjust(&mut self, positions: &Positions) -> Result<(), SourceError> {
+        check_positions(positions, &ranges(&self.shared.lock()))?;
+        for (partition, position) in ahead_of(&self.positions, positions).iter() {
+            self.positions.set(partition, position);
+        }
         Ok(())
     }
 

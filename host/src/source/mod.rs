@@ -6,6 +6,7 @@
 //! ```text
 //! partitions() ─► begin and end of each
 //! seek(positions) ─► poll(until, limit, into) ─► poll ─► poll … ─► seek(positions) ─► poll …
+//!                                                 └─► adjust(some positions) ─► poll …
 //! ```
 //!
 //! One contract suite (`tests/it/source_contract.rs`) runs on every implementation.
@@ -69,8 +70,29 @@ pub struct PollLimit {
     pub wait_max: Duration,
 }
 
-/// Asks what [`Source::partitions`] tells, from another thread.
-pub type Survey = Box<dyn FnMut() -> Result<Vec<PartitionRange>, SourceError> + Send>;
+/// What may be done at a source from another thread while it is read: neither waits for the other.
+pub struct Survey {
+    /// says what [`Source::partitions`] says
+    pub partitions: Ask,
+    /// shows others how far the pipeline is; `None` where nobody looks
+    pub show: Option<Box<dyn Show>>,
+}
+
+/// Asks what [`Source::partitions`] tells.
+pub type Ask = Box<dyn FnMut() -> Result<Vec<PartitionRange>, SourceError> + Send>;
+
+/// Shows the source's own tools up to where everything is done. A hint: reading never begins there.
+pub trait Show: Send {
+    /// Shows it, and waits for the answer at most so long.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Permanent`] where another try would be in vain.
+    fn show(&mut self, done: &Positions, wait_max: Duration) -> Result<(), SourceError>;
+
+    /// Nothing is to be shown at the moment. Called every few seconds.
+    fn rest(&mut self);
+}
 
 /// A replayable, partitioned input.
 ///
@@ -84,8 +106,7 @@ pub trait Source: Send {
     /// [`SourceError`]; the caller tries again where the remedy says so.
     fn partitions(&mut self) -> Result<Vec<PartitionRange>, SourceError>;
 
-    /// Something that says what [`partitions`](Self::partitions) says, while another thread reads
-    /// here: reading does not wait for its answers.
+    /// What another thread may ask and tell while this one reads.
     fn survey(&self) -> Survey;
 
     /// Reads from these positions on, and from these partitions only.
@@ -98,6 +119,18 @@ pub trait Source: Send {
     /// [`SourceError`], [`OutOfRange`](SourceError::OutOfRange) when a position is no longer (or
     /// not yet) there. What was read from before is then still read.
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError>;
+
+    /// Reads these partitions from these positions on, and every other one on as it is: of those
+    /// nothing is delivered twice or left out, and nothing that was fetched ahead is thrown away.
+    ///
+    /// For partitions that have come to be since the last [`seek`](Self::seek), and for passing over
+    /// what is gone. A partition that is read already only ever moves forward: where it is beyond the
+    /// position that is named, it stays. May be called at any time after the first seek.
+    ///
+    /// # Errors
+    ///
+    /// As for [`seek`](Self::seek). Nothing has changed then.
+    fn adjust(&mut self, positions: &Positions) -> Result<(), SourceError>;
 
     /// Appends records to `into`: in order within each partition, none twice, none at or beyond
     /// `until` in its partition (a partition that is absent from `until` has no bound).
@@ -136,9 +169,7 @@ pub enum SourceError {
         reason: String,
     },
     /// A position that cannot be read from.
-    #[error(
-        "partition {partition} has offsets {begin} to {end}, but reading has to go on at {position}: records were deleted, it is another topic, or a generator with fewer `records`"
-    )]
+    #[error("{}", out_of_range(*partition, *begin, *end, *position))]
     OutOfRange {
         /// which partition
         partition: Partition,
@@ -152,6 +183,30 @@ pub enum SourceError {
     /// Waiting will not help.
     #[error("{0}")]
     Permanent(String),
+}
+
+/// What is wrong with a position, and what can be done about it.
+fn out_of_range(partition: Partition, begin: i64, end: i64, position: i64) -> String {
+    if position < begin {
+        let count = begin.saturating_sub(position);
+        let last = begin.saturating_sub(1);
+        format!(
+            "{count} offsets of partition {partition} are gone ({position} to {last}): they were deleted before they were read, and the oldest one left is {begin}; to go on there without them, set `on_lost = \"skip\"` in [source]"
+        )
+    } else {
+        format!(
+            "partition {partition} has offsets {begin} to {end}, but reading has to go on at {position}: it is another topic of the same name (deleted and made again?), or a generator with fewer `records`"
+        )
+    }
+}
+
+/// Those of the wanted positions to which a source has to move: partitions that it does not read
+/// yet, and those of which more is passed over.
+fn ahead_of(positions: &Positions, wanted: &Positions) -> Positions {
+    let ahead = wanted.iter();
+    ahead
+        .filter(|&(partition, next)| positions.get(partition).is_none_or(|at| at < next))
+        .collect()
 }
 
 /// Checks that every position can be read from.

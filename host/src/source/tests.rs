@@ -1,4 +1,4 @@
-//! Random appends, polls and seeks on the sources that need no server, against a model.
+//! Random appends, polls, seeks and adjustments on the sources that need no server, against a model.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -98,6 +98,9 @@ enum Step {
     Seek {
         to: Vec<Option<Index>>,
     },
+    Adjust {
+        to: Vec<Option<Index>>,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -109,6 +112,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0usize..6, 0usize..100, places())
             .prop_map(|(records_max, bytes_max, bounds)| Step::Poll { records_max, bytes_max, bounds }),
         1 => places().prop_map(|to| Step::Seek { to }),
+        1 => places().prop_map(|to| Step::Adjust { to }),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -243,6 +247,16 @@ fn run(writer: &mut dyn Writer, steps: &[Step]) -> Result<(), TestCaseError> {
                 let to = chosen(&models, to);
                 source.seek(&to).expect("in range");
                 prop_assert_eq!(source.positions(), &to);
+            }
+            Step::Adjust { to } => {
+                let to = chosen(&models, to);
+                let mut expected = source.positions().clone();
+                for (partition, next) in to.iter() {
+                    let stand = expected.get(partition).unwrap_or(next);
+                    expected.set(partition, next.max(stand));
+                }
+                source.adjust(&to).expect("in range");
+                prop_assert_eq!(source.positions(), &expected);
             }
         }
     }

@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //!
-//! A label's values are known when the run begins (stages, sinks, partitions, causes): nothing that
-//! a record holds becomes one.
+//! A label's values are known when the run begins (stages, sinks, causes; partitions that are added
+//! later are few): nothing that a record holds becomes one.
 
 /// What kind of value a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,8 @@ families! {
         "One past the newest offset, asked for every 2 s"
     PARTITION_LAG: Gauge "wasmill_partition_lag" ["partition"]
         "Offsets that are still to be read, bytes where the source is a file"
+    LOST_OFFSETS: Counter "wasmill_lost_offsets_total" ["partition"]
+        "Offsets that were deleted before they were read, and passed over"
 
     EPOCHS: Counter "wasmill_epochs_total" []
         "Epochs committed by this process"

@@ -25,6 +25,7 @@ mod deduplicate;
 mod letter_contract;
 
 mod generator;
+mod kafka_events;
 
 mod command_line;
 mod demo;

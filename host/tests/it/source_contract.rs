@@ -1,8 +1,9 @@
 //! What every [`Source`] has to do, run on all of them.
 //!
-//! `contract` and `seeking` have the cases, `benches` what writes to each kind of source. What only Kafka has
+//! `contract`, `seeking` and `adjusting` have the cases, `benches` what writes to each kind of source. What only Kafka has
 //! (transactions, deleted records, brokers that are not there) is in `kafka_only`.
 
+mod adjusting;
 mod benches;
 mod contract;
 mod kafka_only;

@@ -71,6 +71,7 @@ pub(crate) fn run(command: &Command, folder: &Path) -> Result<ExitCode> {
             services.keep(true)?;
             services.start()?;
             print!("{}", exports(&services.addresses()?));
+            print!("{}", program_exports(&services.programs()?));
             Ok(ExitCode::SUCCESS)
         }
         Command::Down => {
@@ -146,6 +147,8 @@ impl Services {
 
     /// Starts what does not run and waits until all of it serves clients.
     fn start(&self) -> Result<()> {
+        // Tests start brokers of their own, also where the shared one is not ours.
+        self.install(&[(&kafka::Kafka, self.home(&kafka::Kafka))])?;
         let mut stopped = Vec::new();
         let mut taken = BTreeSet::new();
         for server in ALL {
@@ -234,6 +237,8 @@ impl Services {
         }
         if only_exports {
             print!("{}", exports(&running));
+            // Without Java nothing of ours runs, and there is nothing to start.
+            print!("{}", program_exports(&self.programs().unwrap_or_default()));
         }
         Ok(ExitCode::from(u8::from(!all_run)))
     }
@@ -251,6 +256,21 @@ impl Services {
 
     fn addresses(&self) -> Result<Vec<Address>> {
         ALL.iter().map(|server| self.address(*server)).collect()
+    }
+
+    /// What tests need to start servers of their own, by the variables in which they look for it.
+    fn programs(&self) -> Result<Vec<(&'static str, String)>> {
+        let java = tools::java_home()?.join("bin/java");
+        let classes = self.home(&kafka::Kafka).dist.join("*");
+        let programs = [
+            ("WASMILL_TEST_KAFKA_JAVA", java),
+            ("WASMILL_TEST_KAFKA_CLASSPATH", classes),
+        ];
+        let programs = programs.into_iter().map(|(variable, path)| {
+            let path = std::path::absolute(path)?;
+            Ok((variable, path.display().to_string()))
+        });
+        programs.collect()
     }
 
     fn address(&self, server: &dyn Server) -> Result<Address> {
@@ -323,13 +343,23 @@ fn reach(address: &str) -> Result<()> {
 /// hold anything.
 fn exports(addresses: &[Address]) -> String {
     let lines = |address: &Address| {
-        let quoted = address.value.replace('\'', "'\\''");
         let variables = [Some(address.variable), address.pipeline_variable];
         let settings = variables.iter().flatten();
-        let settings = settings.map(|variable| format!(" {variable}='{quoted}'"));
+        let settings = settings.map(|variable| assignment(variable, &address.value));
         format!("export{}\n", settings.collect::<String>())
     };
     addresses.iter().map(lines).collect()
+}
+
+/// The same for what tests start servers with.
+fn program_exports(programs: &[(&'static str, String)]) -> String {
+    let lines = programs.iter();
+    let lines = lines.map(|(variable, path)| format!("export{}\n", assignment(variable, path)));
+    lines.collect()
+}
+
+fn assignment(variable: &str, value: &str) -> String {
+    format!(" {variable}='{}'", value.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub(crate) struct Session {
     /// Locked shared by every session; whoever gets it alone is the last.
     users: Option<File>,
     addresses: Vec<Address>,
+    programs: Vec<(&'static str, String)>,
 }
 
 impl Session {
@@ -49,18 +50,25 @@ impl Session {
             services,
             users: Some(users),
             addresses: Vec::new(),
+            programs: Vec::new(),
         };
         let started = session.services.start();
         // Closing, which is what an error leads to, takes the lock again.
         drop(lock);
         started?;
         session.addresses = session.services.addresses()?;
+        session.programs = session.services.programs()?;
         Ok(session)
     }
 
     /// Where all of the servers are.
     pub(crate) fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// What tests need to start servers of their own, by the variables in which they look for it.
+    pub(crate) fn programs(&self) -> &[(&'static str, String)] {
+        &self.programs
     }
 
     /// `host:port` of Kafka.

@@ -121,6 +121,9 @@ impl Checks<'_> {
                     for address in session.addresses() {
                         test.env(address.variable, &address.value);
                     }
+                    for (variable, path) in session.programs() {
+                        test.env(variable, path);
+                    }
                     checks.test(test)
                 },
             )?;

@@ -10,8 +10,8 @@ use super::{names, twice};
 use crate::config::reader::{Section, Text};
 use crate::config::suggest::list;
 use crate::config::{
-    ColumnFrom, Diagnostic, GeneratorSource, KafkaSource, Source, SourceColumn, SourceKind, Span,
-    Start,
+    ColumnFrom, Diagnostic, GeneratorSource, KafkaSource, OnLost, Source, SourceColumn, SourceKind,
+    Span, Start,
 };
 use crate::schema::{DataType, Field, Schema};
 
@@ -63,7 +63,7 @@ enum Type {
 }
 
 /// Keys that go with one type alone.
-const KAFKA_KEYS: [&str; 4] = ["brokers", "topic", "start", "properties"];
+const KAFKA_KEYS: [&str; 5] = ["brokers", "topic", "start", "on_lost", "properties"];
 const FILE_KEYS: [&str; 1] = ["paths"];
 const GENERATOR_KEYS: [&str; 7] = [
     "partitions",
@@ -167,11 +167,16 @@ fn kafka(section: &mut Section<'_>) -> Option<KafkaSource> {
             ("latest", Some(Start::Latest)),
         ],
     );
+    let on_lost = section.choice(
+        "on_lost",
+        &[("stop", Some(OnLost::Stop)), ("skip", Some(OnLost::Skip))],
+    );
     let properties = properties(section, &OWN_PROPERTIES);
     Some(KafkaSource {
         brokers: brokers?.value,
         topic: topic?.value,
         start: start.unwrap_or(Start::Earliest),
+        on_lost: on_lost.unwrap_or(OnLost::Stop),
         properties,
     })
 }

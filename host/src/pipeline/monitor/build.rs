@@ -1,7 +1,7 @@
 //! How a monitor is made: a meter for everything that the pipeline has.
 
 use std::sync::atomic::AtomicU8;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Instant;
 
 use super::epochs::EpochLog;
@@ -11,6 +11,7 @@ use super::meters::{
 };
 use super::{Monitor, Pulses, Queues, Stage, StageGuest};
 use crate::config::{Pipeline, Sink, SinkKind};
+use crate::pipeline::done::Done;
 use crate::pipeline::topology::Settings;
 use crate::pipeline::{OUTLET_QUEUE, Plan, WORKER_QUEUE};
 use crate::record::Cause;
@@ -171,7 +172,8 @@ impl Monitor {
             epochs: Counter::default(),
             epoch: Gauge::default(),
             last_commit_ms: Gauge::default(),
-            partitions: OnceLock::new(),
+            partitions: RwLock::default(),
+            done: Done::default(),
             log: EpochLog::default(),
             letters: Mutex::default(),
         }

@@ -78,6 +78,8 @@ pub(super) struct PartitionMeter {
     position: AtomicI64,
     committed: AtomicI64,
     end: AtomicI64,
+    /// offsets that were passed over because they were deleted before they were read
+    pub(super) lost: Counter,
 }
 
 impl PartitionMeter {
@@ -88,6 +90,7 @@ impl PartitionMeter {
             position: AtomicI64::new(live),
             committed: AtomicI64::new(live),
             end: AtomicI64::new(range.end),
+            lost: Counter::default(),
         }
     }
 

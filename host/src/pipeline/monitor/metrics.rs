@@ -77,7 +77,7 @@ impl Monitor {
         let partition_of = |meter: &PartitionMeter| meter.partition.to_string();
         let mut each = |family: &'static Family, value: fn(&PartitionMeter) -> i64| {
             let mut samples = out.family(family);
-            for meter in self.partitions() {
+            for meter in self.partitions().iter() {
                 samples.add(&[&partition_of(meter)], value(meter));
             }
         };
@@ -85,6 +85,10 @@ impl Monitor {
         each(&metrics::PARTITION_COMMITTED, PartitionMeter::committed);
         each(&metrics::PARTITION_END, PartitionMeter::end);
         each(&metrics::PARTITION_LAG, PartitionMeter::lag);
+        let mut lost = out.family(&metrics::LOST_OFFSETS);
+        for meter in self.partitions().iter() {
+            lost.add(&[&partition_of(meter)], meter.lost.get());
+        }
     }
 
     fn write_duplicates(&self, out: &mut Exposition) {

@@ -8,8 +8,8 @@
 //!
 //! # Invariants
 //!
-//! 1. On the path of the records, things are added once a batch, to atomics. What takes a lock is
-//!    written a few times an epoch, or when something has to wait.
+//! 1. On the path of the records, things are added once a batch, to atomics. What takes a lock for
+//!    itself is written a few times an epoch, or when something has to wait.
 //! 2. Whoever reads never holds up whoever writes for longer than it takes to copy a short list.
 //!
 //! # Not here
@@ -27,7 +27,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::epochs::EpochLog;
@@ -36,12 +36,14 @@ use self::meters::{
     StageMeter, StateMeter, Which, tell,
 };
 pub(super) use self::meters::{Pulse, Queue};
+use super::done::Done;
 use super::laps::{StartTimes, ms};
 use super::start::Beginning;
 use super::summary::{ProcessUsage, StageSummary, Summary};
+use super::turns;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::guest::GuestMeter;
-use crate::record::{DeadLetter, Positions};
+use crate::record::{DeadLetter, Partition, Positions};
 use crate::source::PartitionRange;
 use crate::status::{ComponentStatus, DeadLetterStatus, Phase, RECENT_MAX};
 use crate::telemetry::process;
@@ -90,7 +92,9 @@ pub struct Monitor {
     stages: Vec<(Stage, String, StageMeter)>,
     /// the ledger first
     sinks: Vec<SinkMeter>,
-    partitions: OnceLock<Vec<PartitionMeter>>,
+    /// in order of partition
+    partitions: RwLock<Vec<PartitionMeter>>,
+    done: Done,
     log: EpochLog,
     letters: Mutex<VecDeque<DeadLetterStatus>>,
     rejections: Vec<RejectionMeter>,
@@ -177,16 +181,19 @@ impl Monitor {
         &self.pulses.coordinator
     }
 
+    /// Up to where everything is done.
+    pub(super) fn done(&self) -> &Done {
+        &self.done
+    }
+
     /// Everybody is there: this is where the run begins, and so far each sink has come, the ledger
     /// first.
     pub(super) fn begin(&self, beginning: &Beginning, sinks: impl IntoIterator<Item = EpochId>) {
-        let partition = |range: &PartitionRange| {
-            PartitionMeter::new(range, beginning.live.get(range.partition))
-        };
+        self.begin_partitions(beginning);
+        let sinks: Vec<EpochId> = sinks.into_iter().collect();
+        let confirmed = sinks.iter().copied().min().unwrap_or_default();
+        self.done.begin(beginning.epoch, &beginning.live, confirmed);
         let now = Instant::now();
-        let _ = self
-            .partitions
-            .set(beginning.ranges.iter().map(partition).collect());
         let _ = self.running_since.set(now);
         self.log.begin(now);
         self.queues.all().for_each(|queue| queue.begin_anew());
@@ -233,6 +240,43 @@ impl Monitor {
         process::age().unwrap_or_else(|| self.made.elapsed())
     }
 
+    fn begin_partitions(&self, beginning: &Beginning) {
+        let mut partitions = self
+            .partitions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *partitions);
+        for range in &beginning.ranges {
+            let meter = PartitionMeter::new(range, beginning.live.get(range.partition));
+            // A run that begins anew goes on counting.
+            let known = before.iter().find(|m| m.partition == range.partition);
+            meter.lost.add(known.map_or(0, |known| known.lost.get()));
+            partitions.push(meter);
+        }
+        drop(partitions);
+        turns::count(&beginning.skipped, self);
+    }
+
+    /// A partition is read from its beginning on that was not there before.
+    pub(super) fn partition_added(&self, range: &PartitionRange) {
+        let mut partitions = self
+            .partitions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let place = partitions.binary_search_by_key(&range.partition, |meter| meter.partition);
+        if let Err(place) = place {
+            partitions.insert(place, PartitionMeter::new(range, None));
+        }
+    }
+
+    /// So many offsets of a partition were deleted before they were read, and passed over.
+    pub(super) fn add_lost(&self, partition: Partition, offsets: u64) {
+        let partitions = self.partitions();
+        if let Some(meter) = partitions.iter().find(|meter| meter.partition == partition) {
+            meter.lost.add(offsets);
+        }
+    }
+
     /// The run has been told to end, or a part of it has failed.
     pub(super) fn stopping(&self) {
         self.set_phase(Phase::Stopping);
@@ -262,12 +306,12 @@ impl Monitor {
     pub(super) fn add_read(&self, records: usize, bytes: usize, positions: &Positions) {
         self.records.add(records as u64);
         self.bytes.add(bytes as u64);
-        tell(self.partitions(), positions, Which::Position);
+        tell(&self.partitions(), positions, Which::Position);
     }
 
     /// What each partition holds now.
     pub(super) fn set_ends(&self, ranges: &[PartitionRange]) {
-        for meter in self.partitions() {
+        for meter in self.partitions().iter() {
             let range = ranges.iter().find(|r| r.partition == meter.partition);
             if let Some(range) = range {
                 meter.set_end(range.end);
@@ -303,7 +347,8 @@ impl Monitor {
         self.epochs.add(1);
         self.epoch.set(output.epoch.0);
         self.last_commit_ms.set(ms_since_1970());
-        tell(self.partitions(), &output.positions, Which::Committed);
+        tell(&self.partitions(), &output.positions, Which::Committed);
+        self.done.committed(output.epoch, &output.positions);
         self.add_dead_letters(&output.dead_letters);
         let dead_letters = output.dead_letters.len() as u64;
         self.log
@@ -436,8 +481,10 @@ impl Monitor {
         }
     }
 
-    fn partitions(&self) -> &[PartitionMeter] {
-        self.partitions.get().map_or(&[], Vec::as_slice)
+    fn partitions(&self) -> RwLockReadGuard<'_, Vec<PartitionMeter>> {
+        self.partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

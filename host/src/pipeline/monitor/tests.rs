@@ -66,6 +66,8 @@ fn running() -> Monitor {
         live: positions(&[(0, 10)]),
         ends: positions(&[(0, 30)]),
         ranges: vec![range],
+        from_nothing: false,
+        skipped: Vec::new(),
     };
     monitor.begin(&beginning, [EpochId(3), EpochId(2)]);
     monitor

@@ -6,6 +6,35 @@ use super::intake::Intake;
 use super::replay::Replay;
 use super::{Ending, Flow};
 use crate::epoch::{EpochId, JournalEntry};
+use crate::pipeline::PipelineError;
+use crate::record::Positions;
+use crate::source::SourceError;
+
+impl Intake {
+    /// Reads the partitions too that come to be in these epochs, from where the first one that has them
+    /// says, which has no records of them. False where that has to be tried again.
+    fn take_up_of(&mut self, entries: &[JournalEntry]) -> Result<bool, Ending> {
+        let mut begins = Positions::default();
+        for (partition, begin) in entries.iter().flat_map(|entry| entry.positions.iter()) {
+            let known = self.source.positions().get(partition);
+            if known.or(begins.get(partition)).is_none() {
+                begins.set(partition, begin);
+            }
+        }
+        if begins == Positions::default() {
+            return Ok(true);
+        }
+        match self.source.adjust(&begins) {
+            Ok(()) => Ok(true),
+            Err(error @ SourceError::Unavailable { .. }) => {
+                let _ = self.patience.failed(&error);
+                std::thread::sleep(self.poll_wait);
+                Ok(false)
+            }
+            Err(error) => Err(PipelineError::Source(error).into()),
+        }
+    }
+}
 
 /// A question for what comes next in the journal, for a sink that lags.
 #[derive(Debug)]
@@ -32,14 +61,29 @@ pub(in crate::pipeline) struct Follow {
     /// the last epoch that is known
     pub(in crate::pipeline) known: EpochId,
     pub(in crate::pipeline) asked: Option<oneshot::Receiver<More>>,
+    /// what was answered and is not yet to be repeated
+    pub(in crate::pipeline) pending: Vec<JournalEntry>,
     /// whether there is no more to ask for
     pub(in crate::pipeline) done: bool,
 }
 
 impl Follow {
     /// Asks, or looks whether there is an answer.
-    pub(super) fn step(&mut self, intake: &Intake, replay: &mut Replay) -> Result<Flow, Ending> {
-        if self.done || intake.stop.is_cancelled() {
+    pub(super) fn step(
+        &mut self,
+        intake: &mut Intake,
+        replay: &mut Replay,
+    ) -> Result<Flow, Ending> {
+        if intake.stop.is_cancelled() {
+            return Ok(Flow::End);
+        }
+        if !self.pending.is_empty() {
+            if intake.take_up_of(&self.pending)? {
+                replay.add(std::mem::take(&mut self.pending));
+            }
+            return Ok(Flow::More);
+        }
+        if self.done {
             return Ok(Flow::End);
         }
         let Some(asked) = &mut self.asked else {
@@ -59,7 +103,7 @@ impl Follow {
                 self.asked = None;
                 self.done = last;
                 self.known = entries.last().map_or(self.known, |entry| entry.epoch);
-                replay.add(entries);
+                self.pending = entries;
             }
             Err(oneshot::error::TryRecvError::Empty) => std::thread::sleep(intake.poll_wait),
             Err(oneshot::error::TryRecvError::Closed) => return Err(Ending::HungUp),

@@ -12,6 +12,7 @@ use crate::epoch::{Barrier, EpochId, Mode, ToWorker};
 use crate::pipeline::PipelineError;
 use crate::pipeline::monitor::{Monitor, Pulse, Queue, Stage};
 use crate::pipeline::patience::Patience;
+use crate::pipeline::turns::Turns;
 use crate::record::{Origin, Partition, Positions, RawBatch};
 use crate::source::{PollLimit, Source, SourceError};
 
@@ -33,6 +34,7 @@ pub(in crate::pipeline) struct Intake {
     pub(in crate::pipeline) barriers: u64,
     /// how long it waits for records at most, and so until it notices that it should stop
     pub(in crate::pipeline) poll_wait: Duration,
+    pub(in crate::pipeline) turns: Turns,
 }
 
 /// The way to one worker, and what it gets next.
@@ -54,6 +56,7 @@ impl Intake {
         until: &Positions,
         rows_max: usize,
         wait_max: Duration,
+        mode: Mode,
     ) -> Result<RawBatch, Ending> {
         let mut batch = RawBatch::default();
         let limit = PollLimit {
@@ -73,7 +76,19 @@ impl Intake {
                 let _ = self.patience.failed(&error);
                 std::thread::sleep(self.poll_wait);
             }
-            Err(error) => return Err(PipelineError::Source(error).into()),
+            Err(error) => {
+                let passed = match error {
+                    SourceError::OutOfRange { .. } => self.pass_over(error, mode),
+                    error => Err(PipelineError::Source(error)),
+                };
+                // What was read before is committed, and a checkpoint written of it: nobody knows for
+                // how long it can be read again.
+                if mode == Mode::Live {
+                    self.turns.failed = passed.err();
+                } else {
+                    passed?;
+                }
+            }
         }
         self.monitor
             .add(Stage::Read, batch.len(), started.elapsed());

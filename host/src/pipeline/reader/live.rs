@@ -7,6 +7,7 @@ use super::intake::Intake;
 use super::{Ending, Flow, now};
 use crate::epoch::{EpochCutter, EpochId, Mode};
 use crate::pipeline::checkpoint::CheckpointClock;
+use crate::pipeline::survey::Newcomers;
 use crate::record::Positions;
 
 /// Where epochs end, and after which of them a checkpoint is due.
@@ -19,6 +20,8 @@ pub(in crate::pipeline) struct Live {
     pub(in crate::pipeline) cut_at: Positions,
     /// where to stop, if anywhere
     pub(in crate::pipeline) until: Option<Positions>,
+    /// partitions that are new
+    pub(in crate::pipeline) newcomers: Newcomers,
 }
 
 impl Live {
@@ -30,9 +33,18 @@ impl Live {
     /// Ends the epoch if it is time, then reads on.
     pub(super) fn step(&mut self, intake: &mut Intake) -> Result<Flow, Ending> {
         let none = Arc::default();
+        // A run to an end has the partitions of its start.
+        if self.until.is_none() {
+            let found = self.newcomers.unknown_to(intake.source.positions());
+            intake.take_up(&found)?;
+        }
+        if std::mem::take(&mut intake.turns.hasten) {
+            self.checkpoints.hasten();
+        }
         let positions = intake.source.positions();
         let end = self.until.as_ref();
-        let stop = intake.stop.is_cancelled() || end.is_some_and(|end| positions.reached(end));
+        let at_end = end.is_some_and(|end| positions.reached(end));
+        let stop = intake.stop.is_cancelled() || at_end || intake.turns.failed.is_some();
         let time = now();
         let checkpoint = stop || self.checkpoints.is_due(time);
         // At a stop also where only gaps were passed: they may be deleted before the next start.
@@ -40,7 +52,8 @@ impl Live {
         let moved = *positions != self.cut_at;
         let last = stop && (moved || self.checkpoints.is_behind());
         let idle = checkpoint && self.cutter.is_empty() && self.checkpoints.is_behind();
-        if last || idle || (!self.cutter.is_empty() && self.cutter.is_due(time)) {
+        let turned = std::mem::take(&mut intake.turns.turned);
+        if last || idle || turned || (!self.cutter.is_empty() && self.cutter.is_due(time)) {
             self.epoch = self.epoch.next();
             let (records, began) = (self.cutter.len(), self.cutter.began());
             intake.monitor.epoch_cut(self.epoch, records, began);
@@ -52,13 +65,18 @@ impl Live {
             intake.cut(&barrier, &none)?;
         }
         if stop {
-            return Ok(Flow::End);
+            let failed = intake.turns.failed.take();
+            return failed.map_or(Ok(Flow::End), |error| Err(error.into()));
         }
         let wait = self.cutter.wait(time).unwrap_or(intake.poll_wait);
         let until = self.until.clone().unwrap_or_default();
         let wait = wait.min(intake.poll_wait);
-        let read = intake.poll(&until, self.cutter.room(), wait)?;
+        let read = intake.poll(&until, self.cutter.room(), wait, Mode::Live)?;
         self.cutter.add(read.len(), read.byte_len(), now());
+        if self.cutter.is_empty() {
+            let done = intake.monitor.done();
+            done.idle(self.epoch, intake.source.positions());
+        }
         intake.distribute(read, &none, Mode::Live)?;
         Ok(Flow::More)
     }

@@ -73,7 +73,7 @@ impl Replay {
         let none = Arc::default();
         if !intake.source.positions().reached(&rebuild.end) {
             let rows_max = REBUILD_ROWS - rebuild.rows;
-            let read = intake.poll(&rebuild.end, rows_max, intake.poll_wait)?;
+            let read = intake.poll(&rebuild.end, rows_max, intake.poll_wait, Mode::Rebuild)?;
             rebuild.rows += read.len();
             intake.distribute(read, &none, Mode::Rebuild)?;
         }
@@ -103,7 +103,7 @@ impl Replay {
             for (partition, end) in entry.positions.iter() {
                 until.set(partition, end);
             }
-            let read = intake.poll(&until, usize::MAX, intake.poll_wait)?;
+            let read = intake.poll(&until, usize::MAX, intake.poll_wait, mode)?;
             intake.distribute(read, &excluded, mode)?;
         }
         if !intake.source.positions().reached(&entry.positions) {

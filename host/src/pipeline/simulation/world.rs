@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::poll;
 use object_store::memory::InMemory;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::bugs::Bug;
@@ -19,15 +20,17 @@ use super::places::{
 };
 use super::store::SimulatedStore;
 use crate::checkpoint::CheckpointStore;
+use crate::config::OnLost;
 use crate::epoch::EpochId;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::start::{Waiter, make_ready};
+use crate::pipeline::survey::Newcomers;
 use crate::pipeline::topology::{Settings, Stages, Topology};
 use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
 use crate::record::{Origin, Partition, Positions};
 use crate::sink::memory::{MemoryStore, Value};
 use crate::sink::{Ledger, SinkError};
-use crate::source::{MemoryPartitions, MemoryRecord};
+use crate::source::{MemoryPartitions, MemoryRecord, PartitionRange};
 
 /// A world that does not come to an end within so many steps is stuck.
 const STEPS_MAX: u64 = 400_000;
@@ -36,6 +39,9 @@ const STEPS_MAX: u64 = 400_000;
 /// done, nobody ever gets further.
 const HOSTS_DYING_MAX: u64 = 30;
 
+/// A world grows to so many partitions.
+const PARTITIONS_MAX: u32 = 5;
+
 /// Everything of one seed.
 pub(super) struct World {
     dice: Dice,
@@ -43,6 +49,8 @@ pub(super) struct World {
     settings: Settings,
     partitions: MemoryPartitions,
     partition_count: u32,
+    /// tells hosts of partitions that are new
+    survey: watch::Sender<Vec<PartitionRange>>,
     /// records still to be produced
     to_come: u64,
     ledger: MemoryStore,
@@ -107,6 +115,7 @@ impl World {
             checkpoint_interval: Duration::from_secs(100),
             checkpoints_kept: dice.between(1, 3) as usize,
             start_at_end: false,
+            on_lost: OnLost::Stop,
             poll_wait: Duration::ZERO,
             remembered: if dice.chance(0.5) {
                 dice.between(1, 20) as usize
@@ -124,6 +133,7 @@ impl World {
         Self {
             partitions: MemoryPartitions::new(partition_count),
             partition_count,
+            survey: watch::Sender::new(Vec::new()),
             to_come: dice.between(20, 200),
             dying: rate(&dice, 0.004),
             standing: rate(&dice, 0.3),
@@ -248,6 +258,7 @@ impl World {
     ) -> Result<Option<Host>, String> {
         let (settings, bug) = (self.settings.clone(), self.bug);
         let endpoints = self.endpoints();
+        let newcomers = Newcomers::of(self.survey.subscribe());
         let starting = async {
             let waiter = Waiter {
                 stop,
@@ -261,8 +272,13 @@ impl World {
                 stop: stop.clone(),
                 monitor: Arc::clone(monitor),
             };
-            let topology =
-                Topology::assemble(&settings, &stages, ready, (&options, stop), refused)?;
+            let topology = Topology::assemble(
+                &settings,
+                &stages,
+                (ready, newcomers),
+                (&options, stop),
+                refused,
+            )?;
             Ok::<_, PipelineError>(Host::new(topology, stop.clone(), bug))
         };
         let mut starting = std::pin::pin!(starting);
@@ -357,6 +373,11 @@ impl World {
     fn produce(&mut self) {
         self.to_come -= 1;
         let dice = &self.dice;
+        if self.partition_count < PARTITIONS_MAX && dice.chance(0.02) {
+            self.partitions.add();
+            self.partition_count += 1;
+        }
+        self.survey.send_replace(self.partitions.ranges());
         let partition = Partition(dice.below(u64::from(self.partition_count)) as u32);
         if dice.chance(0.05) {
             self.partitions.skip(partition, 1);

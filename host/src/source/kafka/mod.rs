@@ -1,8 +1,9 @@
 //! A Kafka topic, through librdkafka.
 //!
 //! Partitions are assigned by hand (`assign`, never `subscribe`): which host reads what is decided
-//! where the rows are stored, and Kafka's groups have no say in it. The group id only names the
-//! pipeline to the brokers: no offsets are committed under it.
+//! where the rows are stored, and Kafka's groups have no say in it. The group id names the pipeline to
+//! the brokers, and offsets are committed under it for tools that show lags: nothing is read from
+//! there.
 //!
 //! ```text
 //! librdkafka's queue ─► BatchConsumer (thousands a call) ─► RawBatch
@@ -19,6 +20,7 @@
 //! 2. Every error of librdkafka that may have cost records leads to a new assignment at our
 //!    positions before anything else is delivered.
 
+mod group;
 mod native;
 mod offsets;
 mod reading;
@@ -26,14 +28,15 @@ mod settings;
 
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{ClientConfig, Offset};
 
+use self::group::Group;
 use self::native::{BatchConsumer, Event};
 use self::offsets::NoAnswer;
 use self::reading::{Reading, Verdict};
 use super::budget::Budget;
-use super::{PartitionRange, PollLimit, Source, SourceError, Survey, check_positions};
+use super::{PartitionRange, PollLimit, Source, SourceError, Survey, ahead_of, check_positions};
 use crate::config;
 use crate::record::{HeaderBuffer, Origin, Partition, Positions, RawBatch, RawRecord};
 
@@ -45,10 +48,9 @@ const HELD_BYTES_MAX: usize = 8 << 20;
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Waiting will not help against these.
-const PERMANENT: [Code; 7] = [
+const PERMANENT: [Code; 6] = [
     Code::Fatal,
     Code::TopicAuthorizationFailed,
-    Code::GroupAuthorizationFailed,
     Code::ClusterAuthorizationFailed,
     Code::SaslAuthenticationFailed,
     Code::UnsupportedSASLMechanism,
@@ -75,10 +77,21 @@ const PASSING: [Code; 16] = [
     Code::OffsetNotAvailable,
 ];
 
+/// These say something of the group, which reading has nothing to do with: whoever shows progress
+/// under its name meets them too.
+const OF_THE_GROUP: [Code; 5] = [
+    Code::GroupAuthorizationFailed,
+    Code::CoordinatorNotAvailable,
+    Code::CoordinatorLoadInProgress,
+    Code::NotCoordinator,
+    Code::WaitingForCoordinator,
+];
+
 /// The partitions of one Kafka topic.
 pub struct KafkaSource {
     brokers: String,
     topic: String,
+    config: ClientConfig,
     consumer: BatchConsumer,
     /// by partition; `None`: not assigned
     readings: Vec<Option<Reading>>,
@@ -112,6 +125,7 @@ impl KafkaSource {
             brokers: source.brokers.clone(),
             topic: source.topic.clone(),
             consumer: BatchConsumer::new(&config).map_err(settings::refused)?,
+            config,
             readings: Vec::new(),
             positions: Positions::default(),
             headers: HeaderBuffer::default(),
@@ -122,6 +136,10 @@ impl KafkaSource {
 
     fn unavailable(&self, reason: String) -> SourceError {
         unavailable(&self.brokers, reason)
+    }
+
+    fn group(&self) -> Group {
+        Group::new(&self.brokers, &self.topic, &self.config)
     }
 
     /// Takes what was received, until the poll has had enough.
@@ -179,6 +197,10 @@ impl KafkaSource {
 
     /// Decides whether reading can go on after an error.
     fn judge(&mut self, code: Code, reason: String) -> Result<(), SourceError> {
+        if OF_THE_GROUP.contains(&code) {
+            tracing::debug!(error = reason, "a word about the group");
+            return Ok(());
+        }
         if PASSING.contains(&code) {
             if self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
                 self.warned = Some(Instant::now());
@@ -351,10 +373,14 @@ impl Source for KafkaSource {
     fn survey(&self) -> Survey {
         let (brokers, topic) = (self.brokers.clone(), self.topic.clone());
         let enquiry = self.consumer.enquiry().clone();
-        Box::new(move || {
-            offsets::ranges(&enquiry, &topic)
-                .map_err(|no_answer| explain(&brokers, &topic, no_answer, || enquiry.complaint()))
-        })
+        Survey {
+            partitions: Box::new(move || {
+                offsets::ranges(&enquiry, &topic).map_err(|no_answer| {
+                    explain(&brokers, &topic, no_answer, || enquiry.complaint())
+                })
+            }),
+            show: Some(Box::new(self.group())),
+        }
     }
 
     fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
@@ -380,6 +406,45 @@ impl Source for KafkaSource {
         self.readings = readings;
         self.positions = positions.clone();
         self.is_astray = false;
+        Ok(())
+    }
+
+    fn adjust(&mut self, positions: &Positions) -> Result<(), SourceError> {
+        let ahead = ahead_of(&self.positions, positions);
+        if self.is_astray {
+            let mut all = self.positions.clone();
+            ahead.iter().for_each(|(p, position)| all.set(p, position));
+            return self.seek(&all);
+        }
+        check_positions(positions, &self.partitions()?)?;
+        let is_read = |p: Partition| {
+            let reading = self.readings.get(p.0 as usize).and_then(Option::as_ref);
+            reading.is_some_and(|reading| !reading.is_parked)
+        };
+        let moved: Vec<_> = ahead.iter().filter(|(p, _)| is_read(*p)).collect();
+        if !moved.is_empty() {
+            let moved = moved.iter().map(|(p, _)| (p.0 as i32, Offset::Invalid));
+            offsets::list(&self.topic, moved)
+                .and_then(|list| self.consumer.unassign(&list))
+                .map_err(|error| self.assignment_failed(&error))?;
+        }
+        let added = ahead
+            .iter()
+            .map(|(partition, position)| (partition.0 as i32, Offset::Offset(position)));
+        offsets::list(&self.topic, added)
+            .and_then(|list| self.consumer.assign_more(&list))
+            .map_err(|error| self.assignment_failed(&error))?;
+        // What was taken from the queue already may begin beyond the new position.
+        self.consumer
+            .discard_of(|partition| ahead.get(Partition(partition)).is_some());
+        for (partition, position) in ahead.iter() {
+            let index = partition.0 as usize;
+            if index >= self.readings.len() {
+                self.readings.resize_with(index + 1, || None);
+            }
+            self.readings[index] = Some(Reading::at(position));
+            self.positions.set(partition, position);
+        }
         Ok(())
     }
 

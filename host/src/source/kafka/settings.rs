@@ -97,13 +97,14 @@ mod tests {
     use indexmap::IndexMap;
 
     use super::*;
-    use crate::config::Start;
+    use crate::config::{OnLost, Start};
 
     fn with(properties: &[(&str, &str)]) -> config::KafkaSource {
         config::KafkaSource {
             brokers: "localhost:9092".to_owned(),
             topic: "sales".to_owned(),
             start: Start::Earliest,
+            on_lost: OnLost::Stop,
             properties: properties
                 .iter()
                 .map(|&(key, value)| (key.to_owned(), value.to_owned()))

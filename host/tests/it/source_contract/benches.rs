@@ -220,6 +220,7 @@ pub(super) fn kafka_source(
         brokers: brokers.to_owned(),
         topic: topic.to_owned(),
         start: config::Start::Earliest,
+        on_lost: config::OnLost::Stop,
         properties: properties
             .iter()
             .map(|&(key, value)| (key.to_owned(), value.to_owned()))

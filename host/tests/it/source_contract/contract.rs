@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 use wasmill::record::{Partition, RawBatch};
 use wasmill::source::{MemoryPartitions, MemoryRecord, PollLimit};
 
+use super::adjusting::{
+    a_partition_is_added_and_nothing_of_the_others_lost, a_refused_adjustment_changes_nothing,
+    adjusting_never_moves_back, what_was_fetched_before_a_jump_is_passed_over,
+};
 use super::benches::{Append, Bench, Files, FullRecords, Generated};
 use super::seeking::{
     a_partition_that_does_not_exist_is_refused, a_position_out_of_range_is_refused,
@@ -49,6 +53,10 @@ macro_rules! run_all_on {
             a_partition_that_does_not_exist_is_refused,
             a_refused_seek_changes_nothing,
             limits_are_kept,
+            a_partition_is_added_and_nothing_of_the_others_lost,
+            what_was_fetched_before_a_jump_is_passed_over,
+            adjusting_never_moves_back,
+            a_refused_adjustment_changes_nothing,
             $($more),*
         );
     };
@@ -112,7 +120,7 @@ fn tells_the_same_to_another_thread<B: Append>() {
     let (bench, first, _) = filled::<B>();
     let mut source = bench.source();
     rewind(&mut *source);
-    let survey = source.survey();
+    let survey = source.survey().partitions;
     bench.append(2, &[b"late"]);
     let asking = thread::spawn(survey);
     let read = read_count(&mut *source, 501);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -17,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A topic of one test. It is removed at the end.
 pub(crate) struct Topic {
+    brokers: String,
     name: String,
     admin: AdminClient<DefaultClientContext>,
 }
@@ -62,13 +64,24 @@ impl Topic {
 
     /// A topic that does not exist; [`make`](Self::make) makes it.
     pub(crate) fn named(name: String) -> Self {
-        let admin = config().create().expect("an admin client");
-        Self { name, admin }
+        Self::on(&super::kafka(), name)
+    }
+
+    /// The same on brokers of the test's own.
+    pub(crate) fn on(brokers: &str, name: String) -> Self {
+        let admin = config(brokers).create().expect("an admin client");
+        let brokers = brokers.to_owned();
+        Self {
+            brokers,
+            name,
+            admin,
+        }
     }
 
     pub(crate) fn make(&self, partitions: u32, settings: &[(&str, &str)]) {
         let count = i32::try_from(partitions).expect("few");
-        let topic = NewTopic::new(&self.name, count, TopicReplication::Fixed(1));
+        // As many copies as the brokers make of a topic: one on the shared one.
+        let topic = NewTopic::new(&self.name, count, TopicReplication::Fixed(-1));
         let topic = settings
             .iter()
             .fold(topic, |topic, (key, value)| topic.set(key, value));
@@ -116,7 +129,7 @@ impl Topic {
 
     /// Writes records and waits until the broker has them.
     pub(crate) fn write<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) {
-        let producer = producer(&[("enable.idempotence", "true")]);
+        let producer = producer(&self.brokers, &[("enable.idempotence", "true")]);
         self.send(&producer, records);
     }
 
@@ -140,7 +153,7 @@ impl Topic {
 
     /// A producer of transactions. Takes about a second.
     pub(crate) fn transactions(&self) -> TransactionWriter {
-        let producer = producer(&[("transactional.id", &self.name)]);
+        let producer = producer(&self.brokers, &[("transactional.id", &self.name)]);
         producer.init_transactions(PATIENCE).expect("initialised");
         TransactionWriter(producer)
     }
@@ -199,6 +212,45 @@ impl Drop for Topic {
     }
 }
 
+/// The offsets that a group has committed for partitions of a topic; `None` where there is none.
+pub(crate) fn group_offsets(
+    brokers: &str,
+    group: &str,
+    topic: &str,
+    partitions: u32,
+) -> Vec<Option<i64>> {
+    let consumer = member_of(brokers, group);
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition(topic, i32::try_from(partition).expect("few"));
+    }
+    let committed = consumer.committed_offsets(list, PATIENCE);
+    let committed = committed.expect("an answer");
+    let found = committed.elements();
+    let offsets = found.iter().map(|found| match found.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    });
+    offsets.collect()
+}
+
+/// Commits an offset under the name of a group, as anybody may.
+pub(crate) fn commit_to_group(brokers: &str, group: &str, topic: &str, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(offset))
+        .expect("added");
+    let consumer = member_of(brokers, group);
+    consumer.commit(&list, CommitMode::Sync).expect("committed");
+}
+
+/// A consumer that is a member of the group once it subscribes.
+pub(crate) fn member_of(brokers: &str, group: &str) -> BaseConsumer {
+    let mut config = config(brokers);
+    config.set("group.id", group);
+    config.set("enable.auto.commit", "false");
+    config.create().expect("a consumer")
+}
+
 /// How a transaction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -218,8 +270,8 @@ impl TransactionWriter {
     }
 }
 
-fn producer(settings: &[(&str, &str)]) -> BaseProducer<Refusals> {
-    let mut config = config();
+fn producer(brokers: &str, settings: &[(&str, &str)]) -> BaseProducer<Refusals> {
+    let mut config = config(brokers);
     config.set("compression.type", "lz4");
     for (key, value) in settings {
         config.set(*key, *value);
@@ -229,9 +281,9 @@ fn producer(settings: &[(&str, &str)]) -> BaseProducer<Refusals> {
         .expect("a producer")
 }
 
-fn config() -> ClientConfig {
+fn config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", super::kafka());
+    config.set("bootstrap.servers", brokers);
     config
 }
 

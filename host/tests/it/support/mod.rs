@@ -1,6 +1,7 @@
 //! Handles on the servers and the built artefacts that the tests use.
 
 pub(crate) mod binary;
+pub(crate) mod broker;
 pub(crate) mod elastic;
 pub(crate) mod exposition;
 pub(crate) mod http;

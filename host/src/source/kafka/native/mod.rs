@@ -19,6 +19,7 @@
 //! What a message means for the position of its partition: [`super::reading`].
 
 mod callbacks;
+mod group;
 mod headers;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -35,6 +36,7 @@ use rdkafka::error::{IsError, KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::{RDKafkaRespErr, RDKafkaType};
 
 use self::callbacks::Heard;
+pub(super) use self::group::GroupOffsets;
 use self::headers::Headers;
 
 /// Messages taken in one call.
@@ -232,6 +234,21 @@ impl BatchConsumer {
             self.next += 1;
             // SAFETY: invariant 1, and `next` has just moved past it.
             unsafe { sys::rd_kafka_message_destroy(message) };
+        }
+    }
+
+    /// Leaves all messages behind that were received of these partitions, errors included.
+    pub(super) fn discard_of(&mut self, is_stale: impl Fn(u32) -> bool) {
+        let unread = self.messages.split_off(self.next);
+        for message in unread {
+            // SAFETY: invariant 1, for what came after `next`; a message is kept or destroyed.
+            unsafe {
+                if u32::try_from((*message).partition).is_ok_and(&is_stale) {
+                    sys::rd_kafka_message_destroy(message);
+                } else {
+                    self.messages.push(message);
+                }
+            }
         }
     }
 
