@@ -31,30 +31,15 @@ async fn stopped_job(prefix: &str) -> Job {
     for _ in 0..3 {
         let mut child = job.start();
         // It has to be this run that commits: before that, it may not listen for signals yet.
-        wait_for_epoch(&job, epoch + 8).await;
+        job.wait_for_epoch(epoch + 8).await;
         send_signal(&child, "TERM");
         let status = wait_for_exit(&mut child, Duration::from_secs(15));
         assert!(status.success(), "{status}: {}", job.log());
-        epoch = last_epoch(&job).await;
+        epoch = job.last_epoch().await;
     }
     assert!(epoch < RECORDS / 250, "all was done before the last stop");
     assert!(manifests(&job).len() >= 2, "{:?}", manifests(&job));
     job
-}
-
-async fn wait_for_epoch(job: &Job, epoch: u64) {
-    let mut waited = 0;
-    while last_epoch(job).await < epoch {
-        assert!(waited < 1_200, "no progress in a minute: {}", job.log());
-        waited += 1;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn last_epoch(job: &Job) -> u64 {
-    let sql = "SELECT coalesce(max(epoch), 0)::bigint FROM wasmill_epochs";
-    let row = job.database().await.query_one(sql, &[]).await;
-    row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs())
 }
 
 /// Manifests, the oldest first.
@@ -84,9 +69,9 @@ fn files_below(folder: PathBuf) -> Vec<PathBuf> {
 /// Starts it until it runs and stops it again: what it logged.
 async fn log_of_a_start(job: &Job) -> String {
     let before = job.log().len();
-    let epoch = last_epoch(job).await;
+    let epoch = job.last_epoch().await;
     let mut child = job.start();
-    wait_for_epoch(job, epoch + 1).await;
+    job.wait_for_epoch(epoch + 1).await;
     send_signal(&child, "TERM");
     let status = wait_for_exit(&mut child, Duration::from_secs(15));
     assert!(status.success(), "{status}: {}", job.log());

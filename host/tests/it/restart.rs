@@ -40,34 +40,21 @@ async fn interrupt(signal: &str) {
     for _ in 0..TIMES {
         let mut child = job.start();
         // Until it has committed something new: the next blow comes in the middle of a run.
-        let (mut now, mut waited) = (committed, 0);
-        while now < committed + 3 {
-            assert!(waited < 1_200, "no progress in a minute: {}", job.log());
-            waited += 1;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            now = epochs(&job).await;
-        }
+        job.wait_for_epoch(committed + 3).await;
         send_signal(&child, signal);
         let status = wait_for_exit(&mut child, Duration::from_secs(15));
         if signal == "TERM" {
             assert!(status.success(), "{status}: {}", job.log());
         }
         // What it still committed while it stopped says nothing of the next one.
-        committed = epochs(&job).await;
+        committed = job.last_epoch().await;
     }
     let total_epochs = RECORDS / 500;
     assert!(
-        epochs(&job).await < total_epochs,
+        job.last_epoch().await < total_epochs,
         "all was done before the last interruption"
     );
     job.run_once();
     watch.end().await;
     compare(&job, &truth::expected(&settings, PARTITIONS, RECORDS)).await;
-}
-
-/// The last committed epoch, 0 while there is none.
-async fn epochs(job: &Job) -> u64 {
-    let sql = "SELECT coalesce(max(epoch), 0)::bigint FROM wasmill_epochs";
-    let row = job.database().await.query_one(sql, &[]).await;
-    row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs())
 }

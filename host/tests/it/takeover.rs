@@ -48,19 +48,6 @@ fn log(job: &Job, name: &str) -> String {
     std::fs::read_to_string(job.path(name)).unwrap()
 }
 
-async fn wait_for_epoch(job: &Job, epoch: i64) {
-    let database = job.database().await;
-    for _ in 0..1_200 {
-        let sql = "SELECT coalesce(max(epoch), 0)::bigint FROM wasmill_epochs";
-        let found = database.query_one(sql, &[]).await;
-        if found.is_ok_and(|row| row.get::<_, i64>(0) >= epoch) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("no progress in a minute: {}", log(job, "first.log"));
-}
-
 fn assert_taken_over(job: &Job, first: &mut Child) {
     let status = wait_for_exit(first, Duration::from_mins(2));
     let log = log(job, "first.log");
@@ -72,7 +59,7 @@ fn assert_taken_over(job: &Job, first: &mut Child) {
 async fn a_second_host_takes_over_and_the_first_one_stops() {
     let job = job().await;
     let mut first = start(&job, "first.log", false);
-    wait_for_epoch(&job, 10).await;
+    job.wait_for_epoch(10).await;
     let watch = Watch::start(&job).await;
     let mut second = start(&job, "second.log", true);
     assert_taken_over(&job, &mut first);
@@ -87,7 +74,7 @@ async fn a_host_that_stood_still_while_another_took_over_changes_nothing_when_it
     let job = job().await;
     let expected = truth::expected(&settings(), PARTITIONS, RECORDS);
     let mut first = start(&job, "first.log", false);
-    wait_for_epoch(&job, 10).await;
+    job.wait_for_epoch(10).await;
     // Wherever it is: in most cases in the middle of a transaction, whose locks it loses after 10 s.
     send_signal(&first, "STOP");
     let watch = Watch::start(&job).await;

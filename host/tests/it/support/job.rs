@@ -129,6 +129,40 @@ impl Job {
         std::fs::read_to_string(self.folder.path().join("wasmill.log")).unwrap_or_default()
     }
 
+    /// `host:port` of its database's server.
+    pub(crate) fn database_server(&self) -> String {
+        let (_, rest) = self.database_url.split_once("://").expect("a URL");
+        let (authority, _) = rest.split_once('/').expect("the name of a database");
+        let server = authority.rsplit_once('@').map_or(authority, |(_, s)| s);
+        let port = if server.contains(':') { "" } else { ":5432" };
+        format!("{server}{port}")
+    }
+
+    /// The last committed epoch, 0 while there is none.
+    pub(crate) async fn last_epoch(&self) -> u64 {
+        let sql = "SELECT coalesce(max(epoch), 0)::bigint FROM wasmill_epochs";
+        let row = self.database().await.query_one(sql, &[]).await;
+        row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs())
+    }
+
+    /// Waits until this epoch is committed.
+    ///
+    /// # Panics
+    ///
+    /// When that takes more than two minutes, with the log.
+    pub(crate) async fn wait_for_epoch(&self, epoch: u64) {
+        let started = Instant::now();
+        while self.last_epoch().await < epoch {
+            let waited = started.elapsed();
+            assert!(
+                waited < Duration::from_mins(2),
+                "no progress: {}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// A connection to its database.
     pub(crate) async fn database(&self) -> tokio_postgres::Client {
         connect(&self.database_url).await
