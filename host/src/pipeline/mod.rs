@@ -55,8 +55,6 @@ const WORKER_QUEUE: usize = 4;
 const OUTLET_QUEUE: usize = 1;
 /// An epoch ends early once its records hold so many bytes: an epoch is in memory as a whole.
 const EPOCH_BYTES_MAX: usize = 32 << 20;
-/// How long a run may take to finish the epoch and commit it, once it was told to stop.
-const STOP_DEADLINE: Duration = Duration::from_secs(9);
 
 /// How to run a pipeline.
 #[derive(Debug, Clone)]
@@ -144,9 +142,9 @@ pub enum PipelineError {
     StoppedWhileStarting(String),
     /// Told to stop, and the sinks did not take the last epochs in time.
     #[error(
-        "stopped after {STOP_DEADLINE:?}, before every sink had the last epochs: what one lacks it gets at the next start"
+        "stopped after {0:?} (`timeout` of `[shutdown]`), before every sink had the last epochs: what one lacks it gets at the next start"
     )]
-    StopDeadline,
+    StopDeadline(Duration),
 }
 
 /// Runs a pipeline until it is told to stop, or with `once` until it has read everything.
@@ -224,7 +222,7 @@ async fn run_once(
     let topology = Topology::assemble(&settings, plan, ready, (options, &reading), refused)?;
     topology
         .start()
-        .finish(&options.stop, &reading, STOP_DEADLINE, monitor)
+        .finish(&options.stop, &reading, pipeline.shutdown.timeout, monitor)
         .await?;
     Ok(monitor.summary())
 }

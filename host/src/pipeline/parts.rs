@@ -120,7 +120,7 @@ impl Parts {
                 }
                 Event::Deadline => {
                     self.tasks.shutdown().await;
-                    return outcome.and(Err(PipelineError::StopDeadline));
+                    return outcome.and(Err(PipelineError::StopDeadline(deadline)));
                 }
             }
         }

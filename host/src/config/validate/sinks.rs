@@ -1,6 +1,8 @@
 //! `[[sink]]`: where rows go.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::time::Duration;
 
 use super::stages::distinct_columns;
 use super::streams::{By, Streams};
@@ -10,6 +12,9 @@ use crate::config::suggest::list;
 use crate::config::{
     Diagnostic, Index, OnConflict, Secret, Sink, SinkKind, Span, Table, TableColumn,
 };
+
+/// What `timeout` of a server may be.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -129,6 +134,7 @@ fn something_to_fill(reader: &Reader<'_>, sinks: &[Sink]) {
 fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     section.replaced_when_embedded(&[("url", "postgres://replaced")]);
     let url = url(&mut section, &["postgres://", "postgresql://"]);
+    let timeout = section.duration("timeout", TIMEOUTS);
     let tables = section.tables("tables", "an entry of `tables`");
     let reader = section.reader;
     section.finish_knowing(&[
@@ -137,7 +143,11 @@ fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     ]);
     let (tables, names) = read_tables(tables, streams);
     occur_once(reader, "table", &names);
-    Some(SinkKind::Postgres { url: url?, tables })
+    Some(SinkKind::Postgres {
+        url: url?,
+        timeout: timeout.unwrap_or(SinkKind::POSTGRES_TIMEOUT),
+        tables,
+    })
 }
 
 fn sqlite(mut section: Section<'_>, streams: &Streams, base: &Path) -> Option<SinkKind> {
@@ -150,6 +160,7 @@ fn sqlite(mut section: Section<'_>, streams: &Streams, base: &Path) -> Option<Si
     section.finish_knowing(&[
         ("indices", "type = \"elasticsearch\""),
         ("url", "type = \"postgres\" or \"elasticsearch\""),
+        ("timeout", "type = \"postgres\" or \"elasticsearch\""),
     ]);
     let (tables, names) = read_tables(tables, streams);
     occur_once(reader, "table", &names);
@@ -176,6 +187,7 @@ fn read_tables(sections: Vec<Section<'_>>, streams: &Streams) -> (Vec<Table>, Ve
 fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     section.replaced_when_embedded(&[("url", "http://replaced")]);
     let url = url(&mut section, &["http://"]);
+    let timeout = section.duration("timeout", TIMEOUTS);
     let indices = section.tables("indices", "an entry of `indices`");
     let reader = section.reader;
     if indices.is_empty() && !section.has("indices") {
@@ -191,7 +203,11 @@ fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind
         .filter_map(|section| index(section, streams, &mut names))
         .collect();
     occur_once(reader, "index", &names);
-    Some(SinkKind::Elasticsearch { url: url?, indices })
+    Some(SinkKind::Elasticsearch {
+        url: url?,
+        timeout: timeout.unwrap_or(SinkKind::ELASTICSEARCH_TIMEOUT),
+        indices,
+    })
 }
 
 /// The address of a server, which is never shown: it may have a password in it.

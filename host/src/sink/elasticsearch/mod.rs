@@ -39,7 +39,7 @@ use self::client::{Client, NoAnswer, Reply};
 use self::waiting::Waiting;
 use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
-use crate::config::Secret;
+use crate::config::{Secret, SinkKind};
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::record::{Cause, DeadLetter, Origin};
 use crate::waiting::Waits;
@@ -51,9 +51,6 @@ pub use self::target::{IndexError, IndexTarget};
 const LANES: usize = 2;
 const DOCUMENTS_MAX: usize = 5_000;
 const BYTES_MAX: usize = 5 * 1024 * 1024;
-
-/// How long a server may give no usable answer before the caller is told.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where documents go.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +67,7 @@ pub struct ElasticsearchSink {
     client: Client,
     indices: Vec<IndexTarget>,
     limit: RequestLimit,
+    /// how long the server may give no usable answer before the caller is told
     patience: Duration,
     waiting: Waiting,
     /// buffers of answered requests, for the next ones
@@ -87,15 +85,29 @@ impl ElasticsearchSink {
         url: &Secret,
         indices: Vec<IndexTarget>,
     ) -> Result<Self, SinkError> {
+        Self::giving_up_after(SinkKind::ELASTICSEARCH_TIMEOUT, name, url, indices)
+    }
+
+    /// The same which gives a request up that is not answered for so long, and sends it again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn giving_up_after(
+        timeout: Duration,
+        name: impl Into<String>,
+        url: &Secret,
+        indices: Vec<IndexTarget>,
+    ) -> Result<Self, SinkError> {
         let name = name.into();
         Ok(Self {
-            client: Client::new(url)?,
+            client: Client::new(url, timeout)?,
             indices,
             limit: RequestLimit {
                 documents_max: DOCUMENTS_MAX,
                 bytes_max: BYTES_MAX,
             },
-            patience: PATIENCE,
+            patience: timeout,
             waiting: Waiting::of(Waits::default().part(&name)),
             buffers: Mutex::default(),
             name,

@@ -10,6 +10,7 @@ pub(crate) mod outcome;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod rows;
+pub(crate) mod running;
 pub(crate) mod scripted_http;
 pub(crate) mod truth;
 
