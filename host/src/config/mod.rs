@@ -42,8 +42,9 @@ pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::embed::{Embedded, Embedding, embed};
 pub use self::pipeline::{
     Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Deduplicate, Every,
-    GeneratorSource, Index, KafkaSource, Limits, OnConflict, Pipeline, Projection, Secret, Shutdown,
-    Sink, SinkKind, Source, SourceColumn, SourceKind, Start, Table, TableColumn, Transform, Window,
+    GeneratorSource, Index, KafkaSource, Limits, OnConflict, Pipeline, Projection, Secret,
+    Shutdown, Sink, SinkKind, Source, SourceColumn, SourceKind, Start, Table, TableColumn,
+    Transform, Window,
 };
 pub use self::places::Places;
 use self::reader::Reader;

@@ -86,8 +86,9 @@ impl Endpoints {
                 }
                 SinkKind::Elasticsearch { url, timeout, .. } => {
                     let indices = plan.indices(&sink.name).to_vec();
-                    let opened = ElasticsearchSink::giving_up_after(*timeout, &sink.name, url, indices)
-                        .map_err(sink_error(&sink.name))?;
+                    let opened =
+                        ElasticsearchSink::giving_up_after(*timeout, &sink.name, url, indices)
+                            .map_err(sink_error(&sink.name))?;
                     sinks.push(Box::new(opened.noting_in(waits)));
                 }
             }

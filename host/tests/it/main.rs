@@ -34,6 +34,7 @@ mod scaffolds;
 
 mod embedded;
 mod end_to_end;
+mod faults;
 mod observability;
 mod queries;
 mod recovery;

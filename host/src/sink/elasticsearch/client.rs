@@ -169,7 +169,6 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

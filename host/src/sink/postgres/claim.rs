@@ -7,8 +7,8 @@ use tokio_postgres::Client;
 
 use super::catalog::Existing;
 use super::failure::Failure;
-use super::progress::{Owner, TABLES};
 use super::presence::{Presence, refuse_owned};
+use super::progress::{Owner, TABLES};
 use super::session::{Server, Session, column, unsigned};
 use crate::epoch::EpochId;
 use crate::record::Positions;

@@ -424,7 +424,11 @@ impl Ledger for PostgresLedger {
     async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError> {
         let session = self.session().await?;
         let owner = self.owner.as_ref().expect(CLAIMED);
-        let outcome = within(self.server.call_time_max, owner.forget(session.client(), oldest)).await;
+        let outcome = within(
+            self.server.call_time_max,
+            owner.forget(session.client(), oldest),
+        )
+        .await;
         self.settle(session, "write to wasmill_epochs", outcome)
             .await
     }

@@ -110,7 +110,11 @@ async fn hold(server: Server, key: i64, tried: oneshot::Sender<()>) {
         };
         if !std::mem::replace(&mut said, true) {
             let part = server.what();
-            tracing::warn!(part, error, "hosts with `takeover = false` cannot see this one now");
+            tracing::warn!(
+                part,
+                error,
+                "hosts with `takeover = false` cannot see this one now"
+            );
         }
         tried.take().map(|tried| tried.send(()));
         sleep(backoff.wait()).await;

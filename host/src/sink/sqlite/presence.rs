@@ -71,7 +71,10 @@ mod tests {
         first.take("sales").unwrap();
         let error = second.take("sales").unwrap_err();
         assert!(matches!(error, SinkError::Owned { .. }), "{error}");
-        assert!(error.to_string().contains("shop.sqlite3.sales.owner"), "{error}");
+        assert!(
+            error.to_string().contains("shop.sqlite3.sales.owner"),
+            "{error}"
+        );
         lock("purchases").take("purchases").unwrap();
         drop(first);
         second.take("sales").unwrap();
