@@ -187,9 +187,10 @@ impl ElasticsearchSink {
                 Err(self.client.unavailable(outcome::describe(status, &body)))
             }
             _ => Err(SinkError::Permanent(format!(
-                "{} refused to {action}: {}",
+                "{} refused to {action}: {}{}",
                 self.client.place(),
-                outcome::describe(status, &body)
+                outcome::describe(status, &body),
+                outcome::advice(status)
             ))),
         }
     }
@@ -223,6 +224,10 @@ impl ElasticsearchSink {
             .unwrap_or_else(PoisonError::into_inner);
         let unusable = requests.into_unusable().into_iter();
         refused.extend(unusable.map(|unusable| self.dead_letter(to.index, unusable)));
+        if !refused.is_empty() {
+            // Where the index is another one by now, it is not the documents that are at fault.
+            self.refuse(&self.differences(target).await?.unwrap_or_default())?;
+        }
         Ok(refused)
     }
 

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::Sales;
 use crate::checkpoint_contract::place::{delete_all, s3_location};
+use crate::support;
 use crate::support::job::send_signal;
 use crate::support::proxy::{Cut, Proxy};
-use crate::support::running::Running;
+use crate::support::running::{Running, ask_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_come_up_one_after_the_other_are_waited_for() {
@@ -19,7 +20,9 @@ async fn servers_that_come_up_one_after_the_other_are_waited_for() {
             "store = \"{bucket}\"\nendpoint = \"http://{}\"\nregion = \"us-east-1\"",
             store.address()
         );
+        let letters = format!("[dead_letters]\nbrokers = \"{}\"", support::kafka());
         text.replace("store = \"file:data/checkpoints\"", &section)
+            .replace("[dead_letters]", &letters)
     })
     .await;
     sales.more(2_000);
@@ -73,11 +76,27 @@ async fn servers_that_go_away_in_the_middle_are_waited_for() {
     sales.more(2_000);
     let run = sales.start();
     sales.catches_up();
+    // Much more than fits into the queues, which is left where it is.
+    sales.postgres.go_away(Cut::Rst);
+    sales.more(20_000);
+    sales.waits_for("postgres", "PostgreSQL");
+    std::thread::sleep(Duration::from_secs(1));
+    let read = records_in_memory(&sales);
+    assert!((1..6_000).contains(&read), "{read} records are in memory");
+    sales.postgres.accept();
+    sales.catches_up();
+
     for how in [Cut::Fin, Cut::Rst] {
         sales.postgres.go_away(how);
-        sales.survives("postgres", "PostgreSQL", |sales| sales.postgres.accept());
+        sales
+            .survives("postgres", "PostgreSQL", async |sales| {
+                sales.postgres.accept()
+            })
+            .await;
         sales.search.go_away(how);
-        sales.survives("search", "refused", |sales| sales.search.accept());
+        sales
+            .survives("search", "refused", async |sales| sales.search.accept())
+            .await;
     }
     sales.ends_well(run).await;
 }
@@ -102,4 +121,14 @@ async fn a_stop_while_a_server_is_away_ends_after_the_time_that_is_set() {
     sales.postgres.accept();
     let run = sales.start();
     sales.ends_well(run).await;
+}
+
+/// Records that were read and are not committed yet.
+fn records_in_memory(sales: &Sales) -> u64 {
+    ask_until(&sales.job, "/api/status", |answer| {
+        let told = answer.json();
+        let partitions = told["partitions"].as_array()?;
+        let sum = |key: &str| -> Option<u64> { partitions.iter().map(|p| p[key].as_u64()).sum() };
+        sum("position")?.checked_sub(sum("committed")?)
+    })
 }

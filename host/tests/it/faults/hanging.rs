@@ -16,13 +16,17 @@ async fn servers_that_hang_are_given_up_and_asked_again() {
 
     // What they have got already they answer later, when nobody listens any more.
     sales.postgres.stall();
-    sales.survives("postgres", "no answer within 6 s", |sales| {
-        sales.postgres.go_on();
-    });
+    sales
+        .survives("postgres", "no answer within 6 s", async |sales| {
+            sales.postgres.go_on();
+        })
+        .await;
     sales.search.stall();
-    sales.survives("search", "no answer within 2 s", |sales| {
-        sales.search.go_on();
-    });
+    sales
+        .survives("search", "no answer within 2 s", async |sales| {
+            sales.search.go_on();
+        })
+        .await;
     // Both, and for so short that nobody gives up.
     sales.postgres.stall();
     sales.search.stall();
