@@ -100,11 +100,11 @@ async fn hold(server: Server, key: i64, tried: oneshot::Sender<()>) {
     let mut said = false;
     loop {
         let error = match take(&server, key).await {
-            Ok(session) => {
+            Ok(mut session) => {
                 backoff = Backoff::up_to(BACKOFF_MAX);
                 said = false;
                 tried.take().map(|tried| tried.send(()));
-                ping(&session).await
+                ping(&mut session).await
             }
             Err(error) => error.to_string(),
         };
@@ -144,9 +144,12 @@ async fn take(server: &Server, key: i64) -> Result<Session, SinkError> {
 }
 
 /// Pings until the connection is lost; why it is.
-async fn ping(session: &Session) -> String {
+async fn ping(session: &mut Session) -> String {
     loop {
-        sleep(PING).await;
+        tokio::select! {
+            why = session.lost() => return why,
+            () = sleep(PING) => {}
+        }
         match timeout(PING, session.client().batch_execute("")).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error.to_string(),

@@ -230,6 +230,14 @@ impl Session {
         self.client.is_closed()
     }
 
+    /// Waits until the connection is lost, and returns why. Not to be called again after that.
+    pub(super) async fn lost(&mut self) -> String {
+        match (&mut self.driver.0).await {
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(())) | Err(_) => "the connection was closed".to_owned(),
+        }
+    }
+
     /// Closes the connection and returns what ended it, if it was not us.
     pub(super) async fn close(self) -> Option<Error> {
         let Self {

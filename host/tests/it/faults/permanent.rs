@@ -8,6 +8,7 @@ use super::elastic::answer;
 use super::postgres::refusal;
 use super::{SOME, Sales, elastic};
 use crate::support::proxy::Cut;
+use crate::support::running::ask_until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_the_servers_refuse_says_what_to_do() {
@@ -114,7 +115,9 @@ async fn an_index_that_is_made_anew_with_another_mapping_ends_the_run() {
     let mut sales = Sales::new(|text| text).await;
     sales.more(0);
     let run = sales.start();
-    sales.catches_up();
+    ask_until(&sales.job, "/readyz", |answer| {
+        (answer.status == 200).then_some(())
+    });
     let (search, index) = (elastic(), sales.job.index.clone());
     search.ok(Method::Delete, &index, None).await;
     let mapping = json!({ "mappings": { "properties": { "product_name": { "type": "long" } } } });

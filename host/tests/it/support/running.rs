@@ -8,7 +8,7 @@ use super::http::{self, Answer};
 use super::job::{Job, send_signal, wait_for_exit};
 
 /// For what takes seconds on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A run that ends with the test.
 pub(crate) struct Running(pub(crate) Child);
