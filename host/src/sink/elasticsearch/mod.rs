@@ -33,6 +33,7 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
+use tracing::warn;
 
 use self::bulk::{ID_BYTES_MAX, RequestLimit, Requests, Unusable};
 use self::client::{Client, NoAnswer, Reply};
@@ -72,6 +73,8 @@ pub struct ElasticsearchSink {
     waiting: Waiting,
     /// buffers of answered requests, for the next ones
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// indices that were missing at this start
+    created: Vec<String>,
 }
 
 impl ElasticsearchSink {
@@ -110,6 +113,7 @@ impl ElasticsearchSink {
             patience: timeout,
             waiting: Waiting::of(Waits::default().part(&name)),
             buffers: Mutex::default(),
+            created: Vec::new(),
             name,
         })
     }
@@ -155,6 +159,22 @@ impl ElasticsearchSink {
             self.name,
             differences.join("; ")
         )))
+    }
+
+    /// Says it where an index was missing that earlier epochs were written to.
+    fn tell_created(&mut self, epoch: EpochId) {
+        let created = std::mem::take(&mut self.created);
+        // The first one has no rows, and may be left out.
+        if !created.is_empty() && epoch > EpochId(2) {
+            let (part, indices) = (&self.name, created.join(", "));
+            warn!(
+                part,
+                indices,
+                epoch = epoch.0,
+                "indices were missing and are new: what the epochs before this one made is not in them; \
+                 to have it there, start over"
+            );
+        }
     }
 
     async fn put_template(&self, target: &IndexTarget) -> Result<(), SinkError> {
@@ -277,6 +297,7 @@ impl Sink for ElasticsearchSink {
 
     async fn prepare(&mut self) -> Result<(), SinkError> {
         let mut differences = Vec::new();
+        let mut created = Vec::new();
         for target in &self.indices {
             match self.differences(target).await? {
                 Some(found) if found.is_empty() => self.put_template(target).await?,
@@ -284,11 +305,13 @@ impl Sink for ElasticsearchSink {
                 None => {
                     self.put_template(target).await?;
                     self.create(target).await?;
+                    created.push(target.index.clone());
                     // Somebody's template of a higher priority may have made another mapping of it.
                     differences.extend(self.differences(target).await?.unwrap_or_default());
                 }
             }
         }
+        self.created.extend(created);
         self.refuse(&differences)
     }
 
@@ -311,6 +334,7 @@ impl Sink for ElasticsearchSink {
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        self.tell_created(epoch.epoch);
         let mut refused = Vec::new();
         for target in &self.indices {
             if let Some(batches) = epoch.streams.get(target.from.as_str()) {

@@ -81,6 +81,8 @@ pub struct PostgresLedger {
     session: Option<Session>,
     owner: Option<Owner>,
     courtesy: Option<Courtesy>,
+    /// tables that were missing at this start
+    created: Vec<String>,
 }
 
 /// What a ledger does that takes no pipeline from a host that runs it.
@@ -114,6 +116,7 @@ impl PostgresLedger {
             session: None,
             owner: None,
             courtesy: None,
+            created: Vec::new(),
         })
     }
 
@@ -326,12 +329,14 @@ impl Sink for PostgresLedger {
         }
         let mut session = Session::open(&self.server).await?;
         let work = async {
-            setup::set_up(&session, self.server.what(), &self.targets).await?;
-            session.stage(&self.targets).await
+            let created = setup::set_up(&session, self.server.what(), &self.targets).await?;
+            session.stage(&self.targets).await?;
+            Ok(created)
         };
         let outcome = within(self.server.call_time_max, work).await;
-        self.settle(session, "create and compare tables", outcome)
-            .await
+        let settled = self.settle(session, "create and compare tables", outcome);
+        self.created = settled.await?;
+        Ok(())
     }
 
     async fn check(&mut self) -> Result<(), SinkError> {
@@ -376,6 +381,15 @@ impl Ledger for PostgresLedger {
         let claimed = self.settle(session, "claim the pipeline", outcome).await?;
         let (owner, claim, presence) = claimed;
         self.owner = Some(owner);
+        let created = std::mem::take(&mut self.created);
+        if !created.is_empty() && claim.epoch > EpochId(0) {
+            warn!(
+                tables = created.join(", "),
+                epoch = claim.epoch.0,
+                "tables were missing and are new: what the epochs up to this one made is not in them; \
+                 to have it there, start over"
+            );
+        }
         if let Some(courtesy) = &mut self.courtesy {
             courtesy.presence = presence;
         }

@@ -129,3 +129,25 @@ async fn an_index_that_is_made_anew_with_another_mapping_ends_the_run() {
     let run = sales.start();
     sales.ends_well(run).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_while_nobody_ran_is_made_anew_and_named() {
+    let mut sales = Sales::new(|text| text).await;
+    sales.more(SOME);
+    let mut run = sales.start();
+    sales.catches_up();
+    run.stop(&sales.job);
+    sales.sql("DROP TABLE sales_per_day").await;
+    elastic().ok(Method::Delete, &sales.job.index, None).await;
+    let mut run = sales.start();
+    sales.more(SOME);
+    sales.catches_up();
+    run.stop(&sales.job);
+    let log = sales.job.log();
+    for (name, value) in [("tables", "sales_per_day"), ("indices", &*sales.job.index)] {
+        let said = format!("\"{name}\":\"{value}\"");
+        let line = log.lines().find(|line| line.contains(&said));
+        let line = line.unwrap_or_else(|| panic!("{said} is not in {log}"));
+        assert!(line.contains("to have it there, start over"), "{line}");
+    }
+}
