@@ -7,6 +7,7 @@ use serde_json::json;
 use super::elastic::answer;
 use super::postgres::refusal;
 use super::{SOME, Sales, elastic};
+use crate::support;
 use crate::support::proxy::Cut;
 use crate::support::running::ask_until;
 
@@ -150,4 +151,36 @@ async fn what_was_deleted_while_nobody_ran_is_made_anew_and_named() {
         let line = line.unwrap_or_else(|| panic!("{said} is not in {log}"));
         assert!(line.contains("to have it there, start over"), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_set_back_ends_the_run_and_the_next_one_goes_on_from_there() {
+    let mut sales = Sales::new(|text| text).await;
+    sales.more(SOME);
+    let mut run = sales.start();
+    sales.catches_up();
+    run.stop(&sales.job);
+    let name = sales.job.topic.clone();
+    let server = support::postgres::connect(&support::postgres()).await;
+    let end =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    server.batch_execute(&end).await.unwrap();
+    let copy = format!("CREATE DATABASE {name}_copy TEMPLATE {name}");
+    server.batch_execute(&copy).await.unwrap();
+
+    let run = sales.start();
+    sales.more(SOME);
+    sales.catches_up();
+    sales.postgres.refuse();
+    for sql in [
+        format!("DROP DATABASE {name} WITH (FORCE)"),
+        format!("ALTER DATABASE {name}_copy RENAME TO {name}"),
+    ] {
+        server.batch_execute(&sql).await.unwrap();
+    }
+    sales.postgres.accept();
+    sales.more(SOME);
+    sales.gives_up(run, &["was the last one", "start the pipeline again"]);
+    let run = sales.start();
+    sales.ends_well(run).await;
 }
