@@ -29,6 +29,15 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 const UNKNOWN_MAX: Duration = Duration::from_secs(30);
 /// While a full queue empties, or a partition is found out about.
 const QUEUE_WAIT: Duration = Duration::from_millis(1);
+/// Between two questions to a partition that has no leader yet.
+const LEADER_WAIT: Duration = Duration::from_millis(50);
+/// What a partition says, or the client of it, that has no leader yet.
+const NO_LEADER_YET: [RDKafkaErrorCode; 4] = [
+    RDKafkaErrorCode::NotLeaderForPartition,
+    RDKafkaErrorCode::LeaderNotAvailable,
+    RDKafkaErrorCode::UnknownPartition,
+    RDKafkaErrorCode::UnknownTopicOrPartition,
+];
 /// Between two looks at whether the last records were delivered.
 const FLUSH_WAIT: Duration = Duration::from_millis(200);
 /// Partitions of a topic that is created, where nobody says how many.
@@ -297,8 +306,22 @@ fn end(
     partition: u32,
 ) -> Result<i64, KafkaError> {
     let client = producer.client();
-    let (_, end) = client.fetch_watermarks(topic, partition as i32, ANSWER_WAIT)?;
-    Ok(end)
+    let asked = Instant::now();
+    loop {
+        match client.fetch_watermarks(topic, partition as i32, ANSWER_WAIT) {
+            Ok((_, end)) => return Ok(end),
+            // A topic is there before its partitions have leaders that know of it.
+            Err(error)
+                if asked.elapsed() < UNKNOWN_MAX
+                    && error
+                        .rdkafka_error_code()
+                        .is_some_and(|code| NO_LEADER_YET.contains(&code)) =>
+            {
+                thread::sleep(LEADER_WAIT);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 async fn create(

@@ -175,6 +175,21 @@ pub(super) fn refuse_other_tables(missing: &[(&str, &str)]) -> Result<(), SinkEr
     )))
 }
 
+/// The error of a host that finds a generation other than its own. Generations only grow: one that is
+/// smaller is of a database that somebody has set back.
+pub(super) fn not_ours(pipeline: &str, ours: u64, theirs: u64) -> SinkError {
+    if theirs > ours {
+        return SinkError::Fenced {
+            pipeline: pipeline.to_owned(),
+            ours,
+            theirs,
+        };
+    }
+    SinkError::Permanent(format!(
+        "the database was set back to an earlier state, that of a backup or of a replica perhaps: wasmill_progress has generation {theirs} of pipeline `{pipeline}`, and ours is {ours} already. Start the pipeline again, and it goes on from there"
+    ))
+}
+
 /// The SQL that makes a pipeline start anew. The tables that it filled stay.
 pub(super) fn forget_sql(pipeline: &str) -> String {
     let name = pipeline.replace('\'', "''");
@@ -283,6 +298,13 @@ mod tests {
         assert!(
             forget_sql("it's").contains("DELETE FROM wasmill_epochs WHERE pipeline = 'it''s';")
         );
+    }
+
+    #[test]
+    fn a_smaller_generation_is_of_a_database_that_was_set_back() {
+        assert!(matches!(not_ours("p", 1, 2), SinkError::Fenced { .. }));
+        let message = not_ours("p", 2, 1).to_string();
+        assert!(message.contains("Start the pipeline again"), "{message}");
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn servers_that_go_away_in_the_middle_are_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_a_server_is_away_ends_after_the_time_that_is_set() {
-    let mut sales = Sales::new(|text| format!("{text}\n[shutdown]\ntimeout = \"1s\"\n")).await;
+    let mut sales = Sales::new(|text| text.replace("timeout = \"9s\"", "timeout = \"1s\"")).await;
     sales.more(1_000);
     let mut run = sales.start();
     sales.catches_up();

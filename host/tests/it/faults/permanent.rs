@@ -180,7 +180,10 @@ async fn a_database_that_is_set_back_ends_the_run_and_the_next_one_goes_on_from_
     }
     sales.postgres.accept();
     sales.more(SOME);
-    sales.gives_up(run, &["was the last one", "start the pipeline again"]);
+    sales.gives_up(
+        run,
+        &["the database was set back", "Start the pipeline again"],
+    );
     let run = sales.start();
     sales.ends_well(run).await;
 }
