@@ -46,10 +46,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
     };
     let checkpoint = file.table("checkpoint", "`[checkpoint]`");
     let checkpoint = checkpoint::checkpoint(checkpoint, base);
-    let shutdown = match file.table("shutdown", "`[shutdown]`") {
-        Some(section) => shutdown(section),
-        None => Shutdown::DEFAULT,
-    };
+    let shutdown = shutdown(file.table("shutdown", "`[shutdown]`"));
     let components = match file.table("components", "`[components]`") {
         Some(section) => Components::read(section, base),
         None => Components::default(),
@@ -150,7 +147,10 @@ fn commit(mut section: Section<'_>) -> Commit {
     }
 }
 
-fn shutdown(mut section: Section<'_>) -> Shutdown {
+fn shutdown(section: Option<Section<'_>>) -> Shutdown {
+    let Some(mut section) = section else {
+        return Shutdown::DEFAULT;
+    };
     let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
     let timeout = section.duration("timeout", bounds);
     section.finish();

@@ -46,12 +46,11 @@ pub(super) async fn set_up(
     let mut created = Vec::new();
     let mut misfits = Vec::new();
     for target in targets {
-        match Existing::find(client, target.quoted()).await? {
-            Some(existing) => misfits.extend(misfit(target, &existing)),
-            None => {
-                create(session, target.quoted(), &target.create_sql()).await?;
-                created.push(target.name().to_owned());
-            }
+        if let Some(existing) = Existing::find(client, target.quoted()).await? {
+            misfits.extend(misfit(target, &existing));
+        } else {
+            create(session, target.quoted(), &target.create_sql()).await?;
+            created.push(target.name().to_owned());
         }
     }
     refuse(what, &misfits, &[])?;

@@ -90,7 +90,7 @@ async fn servers_that_go_away_in_the_middle_are_waited_for() {
         sales.postgres.go_away(how);
         sales
             .survives("postgres", "PostgreSQL", async |sales| {
-                sales.postgres.accept()
+                sales.postgres.accept();
             })
             .await;
         sales.search.go_away(how);
