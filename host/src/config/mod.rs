@@ -43,7 +43,7 @@ pub use self::embed::{Embedded, Embedding, embed};
 pub use self::pipeline::{
     Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Deduplicate, Every,
     GeneratorSource, Index, KafkaSource, Limits, OnConflict, OnLost, OnUnavailable, Pipeline,
-    Projection, Secret, Sink, SinkKind, Source, SourceColumn, SourceKind, Start, Table,
+    Projection, Secret, Shutdown, Sink, SinkKind, Source, SourceColumn, SourceKind, Start, Table,
     TableColumn, Transform, Window,
 };
 pub use self::places::Places;

@@ -25,6 +25,9 @@ use crate::schema::{DataType, Schema};
 pub struct Pipeline {
     /// `pipeline.name`
     pub name: String,
+    /// `pipeline.takeover`: whether a start takes the pipeline from a host that runs it, or waits until
+    /// that one has stopped; default true
+    pub takeover: bool,
     /// `pipeline.workers`: threads that decode and call guests; default: number of cores
     pub workers: usize,
     /// `[source]`
@@ -33,6 +36,8 @@ pub struct Pipeline {
     pub commit: Commit,
     /// `[checkpoint]`
     pub checkpoint: Checkpoint,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
     /// `[components.*]` by name
     pub components: IndexMap<String, Component>,
     /// `[[transform]]` in order
@@ -313,6 +318,8 @@ pub enum SinkKind {
     Postgres {
         /// a `postgres://` URL; secret
         url: Secret,
+        /// an epoch that is not written after so long is given up with its connection, and tried again
+        timeout: Duration,
         /// the tables it fills
         tables: Vec<Table>,
     },
@@ -327,6 +334,8 @@ pub enum SinkKind {
     Elasticsearch {
         /// an `http://` URL; secret, it may have a password
         url: Secret,
+        /// a request without an answer for so long is given up, and sent again
+        timeout: Duration,
         /// the indices it fills
         indices: Vec<Index>,
         /// what the stream does while it does not answer
@@ -345,6 +354,11 @@ pub enum OnUnavailable {
 }
 
 impl SinkKind {
+    /// `timeout` where a sink of type `postgres` does not say it.
+    pub const POSTGRES_TIMEOUT: Duration = Duration::from_mins(2);
+    /// `timeout` where a sink of type `elasticsearch` does not say it.
+    pub const ELASTICSEARCH_TIMEOUT: Duration = Duration::from_secs(30);
+
     /// Whether the stream goes on while it does not answer.
     #[must_use]
     pub fn may_lag(&self) -> bool {
@@ -461,6 +475,21 @@ pub struct Index {
     pub columns: Option<Vec<TableColumn>>,
     /// where it stands in the file
     pub span: Span,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// how long a run may take to commit the epoch in hand and to write a checkpoint, once it was told
+    /// to stop
+    pub timeout: Duration,
+}
+
+impl Shutdown {
+    /// What holds where `[shutdown]` says nothing: a second less than what Docker waits for.
+    pub const DEFAULT: Self = Self {
+        timeout: Duration::from_secs(9),
+    };
 }
 
 /// `[admin]`

@@ -62,10 +62,14 @@ impl Endpoints {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         for sink in &pipeline.sinks {
             match &sink.kind {
-                SinkKind::Postgres { url, .. } => {
+                SinkKind::Postgres { url, timeout, .. } => {
                     let tables = plan.tables().to_vec();
                     let mut opened = PostgresLedger::new(&sink.name, &pipeline.name, url, tables)
-                        .map_err(sink_error(&sink.name))?;
+                        .map_err(sink_error(&sink.name))?
+                        .giving_up_after(*timeout);
+                    if !pipeline.takeover {
+                        opened = opened.waiting_for_the_owner();
+                    }
                     if let DeadLetters::Table { table } = &pipeline.dead_letters {
                         let keeping = opened.keeping_letters(table, topic);
                         opened = keeping.map_err(sink_error("dead letters"))?;
@@ -76,16 +80,20 @@ impl Endpoints {
                     let tables = plan.tables().to_vec();
                     let mut opened = SqliteLedger::new(&sink.name, &pipeline.name, path, tables)
                         .map_err(sink_error(&sink.name))?;
+                    if !pipeline.takeover {
+                        opened = opened.waiting_for_the_owner();
+                    }
                     if let DeadLetters::Table { table } = &pipeline.dead_letters {
                         let keeping = opened.keeping_letters(table, topic);
                         opened = keeping.map_err(sink_error("dead letters"))?;
                     }
                     ledger = Some(Box::new(opened));
                 }
-                SinkKind::Elasticsearch { url, .. } => {
+                SinkKind::Elasticsearch { url, timeout, .. } => {
                     let indices = plan.indices(&sink.name).to_vec();
-                    let opened = ElasticsearchSink::new(&sink.name, url, indices)
-                        .map_err(sink_error(&sink.name))?;
+                    let opened =
+                        ElasticsearchSink::giving_up_after(*timeout, &sink.name, url, indices)
+                            .map_err(sink_error(&sink.name))?;
                     sinks.push(Box::new(opened.noting_in(waits)));
                 }
             }

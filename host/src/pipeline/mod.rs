@@ -65,8 +65,6 @@ const EPOCH_BYTES_MAX: usize = 32 << 20;
 /// The first epoch of a run ends so long after its first record, or after `commit.max_wait`: after a restart
 /// new rows should be there at once.
 const FIRST_EPOCH_WAIT: Duration = Duration::from_millis(100);
-/// How long a run may take to finish the epoch and commit it, once it was told to stop.
-const STOP_DEADLINE: Duration = Duration::from_secs(9);
 
 /// How to run a pipeline.
 #[derive(Debug, Clone)]
@@ -178,9 +176,9 @@ pub enum PipelineError {
     StoppedWhileStarting(String),
     /// Told to stop, and the sinks did not take the last epochs in time.
     #[error(
-        "stopped after {STOP_DEADLINE:?}, before every sink had the last epochs: what one lacks it gets at the next start"
+        "stopped after {0:?} (`timeout` of `[shutdown]`), before every sink had the last epochs: what one lacks it gets at the next start"
     )]
-    StopDeadline,
+    StopDeadline(Duration),
 }
 
 /// Runs a pipeline until it is told to stop, or with `once` until it has read everything.
@@ -265,7 +263,7 @@ async fn run_once(
     )?;
     topology
         .start()
-        .finish(&options.stop, &reading, STOP_DEADLINE, monitor)
+        .finish(&options.stop, &reading, pipeline.shutdown.timeout, monitor)
         .await?;
     surveying.finish().await;
     Ok(monitor.summary())

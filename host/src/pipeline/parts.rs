@@ -130,7 +130,7 @@ impl Parts {
                 }
                 Event::Deadline => {
                     self.tasks.shutdown().await;
-                    return outcome.and(Err(PipelineError::StopDeadline));
+                    return outcome.and(Err(PipelineError::StopDeadline(deadline)));
                 }
             }
         }

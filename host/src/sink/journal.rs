@@ -20,8 +20,24 @@ use super::definition::differences;
 use crate::epoch::EpochId;
 use crate::record::{Origin, Partition, Positions};
 
-/// The tables that have rows of a pipeline.
-const TABLES: [&str; 3] = ["wasmill_pipelines", "wasmill_progress", "wasmill_epochs"];
+/// The tables that have rows of a pipeline, and the columns that each has to have.
+pub(super) const TABLES: [(&str, &[&str]); 3] = [
+    ("wasmill_pipelines", &["pipeline", "life", "definition"]),
+    (
+        "wasmill_progress",
+        &["pipeline", "sink", "epoch", "generation"],
+    ),
+    (
+        "wasmill_epochs",
+        &[
+            "pipeline",
+            "epoch",
+            "offsets",
+            "excluded",
+            "dead_letter_bytes",
+        ],
+    ),
+];
 
 /// More excluded records than this are no epoch's: an entry that has them is damaged.
 const EXCLUDED_MAX: u64 = 1 << 24;
@@ -138,12 +154,48 @@ pub(super) fn refuse_pruned_journal(
     Ok(())
 }
 
+/// Refuses tables of ours that another version has made. `missing` are columns, each with its table.
+pub(super) fn refuse_other_tables(missing: &[(&str, &str)]) -> Result<(), SinkError> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.iter();
+    let missing: Vec<String> = missing
+        .map(|(table, column)| format!("{table} has no column `{column}`"))
+        .collect();
+    let drop: Vec<String> = TABLES
+        .iter()
+        .map(|(table, _)| format!("DROP TABLE {table};"))
+        .collect();
+    Err(SinkError::Permanent(format!(
+        "wasmill's own tables were made by another version of it, most likely an older one: {}.\n\
+         Go on with that version, or forget the stored state of every pipeline in this database and read everything again (see \"Starting over\" in the guide to operations):\n  BEGIN; {} COMMIT;",
+        missing.join(", "),
+        drop.join(" "),
+    )))
+}
+
+/// The error of a host that finds a generation other than its own. Generations only grow: one that is
+/// smaller is of a database that somebody has set back.
+pub(super) fn not_ours(pipeline: &str, ours: u64, theirs: u64) -> SinkError {
+    if theirs > ours {
+        return SinkError::Fenced {
+            pipeline: pipeline.to_owned(),
+            ours,
+            theirs,
+        };
+    }
+    SinkError::Permanent(format!(
+        "the database was set back to an earlier state, that of a backup or of a replica perhaps: wasmill_progress has generation {theirs} of pipeline `{pipeline}`, and ours is {ours} already. Start the pipeline again, and it goes on from there"
+    ))
+}
+
 /// The SQL that makes a pipeline start anew. The tables that it filled stay.
 pub(super) fn forget_sql(pipeline: &str) -> String {
     let name = pipeline.replace('\'', "''");
     let statements: Vec<String> = TABLES
         .iter()
-        .map(|table| format!("DELETE FROM {table} WHERE pipeline = '{name}';"))
+        .map(|(table, _)| format!("DELETE FROM {table} WHERE pipeline = '{name}';"))
         .collect();
     format!("BEGIN; {} COMMIT;", statements.join(" "))
 }
@@ -245,6 +297,28 @@ mod tests {
     fn a_pipeline_name_is_quoted_in_the_sql_that_forgets_it() {
         assert!(
             forget_sql("it's").contains("DELETE FROM wasmill_epochs WHERE pipeline = 'it''s';")
+        );
+    }
+
+    #[test]
+    fn a_smaller_generation_is_of_a_database_that_was_set_back() {
+        assert!(matches!(not_ours("p", 1, 2), SinkError::Fenced { .. }));
+        let message = not_ours("p", 2, 1).to_string();
+        assert!(message.contains("Start the pipeline again"), "{message}");
+    }
+
+    #[test]
+    fn tables_of_another_version_are_refused_with_the_ways_out() {
+        assert!(refuse_other_tables(&[]).is_ok());
+        let error = refuse_other_tables(&[("wasmill_pipelines", "life")]);
+        let message = error.unwrap_err().to_string();
+        assert!(
+            message.contains("wasmill_pipelines has no column `life`"),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("DROP TABLE wasmill_epochs; COMMIT;"),
+            "{message}"
         );
     }
 

@@ -69,6 +69,16 @@ pub enum SinkError {
         /// the generation that is now in force
         theirs: u64,
     },
+    /// Another host runs the pipeline, and this one is to wait until it stops.
+    #[error(
+        "another host runs pipeline `{pipeline}` ({owner}); with `takeover = false` this one waits until that one stops"
+    )]
+    Owned {
+        /// the pipeline's name
+        pipeline: String,
+        /// which host that is, as far as it is known
+        owner: String,
+    },
     /// A ledger takes everything of an epoch but the rows of these records; it has written nothing.
     #[error(
         "refused rows of {} records, the first one at offset {} of partition {}: {}",
@@ -94,7 +104,7 @@ impl SinkError {
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Unavailable { .. } => Remedy::Retry,
+            Self::Unavailable { .. } | Self::Owned { .. } => Remedy::Retry,
             Self::Refused(_) => Remedy::LeaveOut,
             Self::Fenced { .. } | Self::Permanent(_) => Remedy::Stop,
         }

@@ -1,7 +1,7 @@
 //! What every checkpoint store has to keep, run on a folder, on memory and on a server of S3; and what
 //! each of them alone can get wrong.
 
-mod place;
+pub(crate) mod place;
 
 use chrono::DateTime;
 use futures_util::future::join_all;

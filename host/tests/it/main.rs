@@ -35,6 +35,7 @@ mod scaffolds;
 
 mod embedded;
 mod end_to_end;
+mod faults;
 mod lagging;
 mod observability;
 mod queries;

@@ -1,5 +1,7 @@
 //! The SQLite ledger on real files: what its contract does not ask of every ledger.
 
+mod versions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,10 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::config::{Diagnostic, Diagnostics, Pipeline, Places, SinkKind, SourceKind};
+use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::config::{
+    CheckpointLocation, Diagnostic, Diagnostics, Pipeline, Places, SinkKind, SourceKind,
+};
 use crate::pipeline::{Endpoints, OpenSource, PipelineError, Plan};
 use crate::sink::{CHECK_TIME_MAX, Ledger, Remedy, Sink, SinkError};
 use crate::source::SourceError;
@@ -18,6 +21,7 @@ use crate::waiting::Waits;
 
 /// What the servers say of a pipeline.
 struct Answers {
+    checkpoints: Result<(), CheckpointError>,
     source: Result<usize, PipelineError>,
     /// by name of the sink
     sinks: Vec<(String, Vec<SinkError>)>,
@@ -37,6 +41,7 @@ pub(super) async fn check(
     let answers = ask(
         Endpoints::open(pipeline, plan, &Waits::default())?,
         &plan.definition(),
+        &pipeline.checkpoint.location,
     )
     .await;
     let mut fine = Vec::new();
@@ -72,10 +77,18 @@ pub(super) async fn check(
             });
         }
     }
+    match answers.checkpoints {
+        Ok(()) => fine.push("checkpoints: reached".to_owned()),
+        Err(error) => diagnostics.push(faulty_store(pipeline, &error)),
+    }
     Ok(fine)
 }
 
-async fn ask(endpoints: Endpoints, definition: &Value) -> Answers {
+async fn ask(
+    endpoints: Endpoints,
+    definition: &Value,
+    checkpoints: &CheckpointLocation,
+) -> Answers {
     let Endpoints {
         open_source,
         ledger,
@@ -83,13 +96,18 @@ async fn ask(endpoints: Endpoints, definition: &Value) -> Answers {
         ..
     } = endpoints;
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
-    let (source, ledger, mut sinks) = tokio::join!(
+    let (checkpoints, source, ledger, mut sinks) = tokio::join!(
+        ask_store(checkpoints),
         ask_source(open_source),
         ask_ledger(ledger, definition, &others),
         join_all(sinks.into_iter().map(ask_sink))
     );
     sinks.push(ledger);
-    Answers { source, sinks }
+    Answers {
+        checkpoints,
+        source,
+        sinks,
+    }
 }
 
 /// How many partitions the source has.
@@ -109,6 +127,17 @@ async fn ask_source(open: OpenSource) -> Result<usize, PipelineError> {
     }
 }
 
+async fn ask_store(location: &CheckpointLocation) -> Result<(), CheckpointError> {
+    let asking = timeout(CHECK_TIME_MAX, CheckpointStore::check(location));
+    asking.await.unwrap_or_else(|_| {
+        Err(CheckpointError::Unavailable {
+            action: "list",
+            what: format!("the checkpoints in {location}"),
+            reason: format!("no answer within {} s", CHECK_TIME_MAX.as_secs()),
+        })
+    })
+}
+
 async fn ask_sink(mut sink: Box<dyn Sink>) -> (String, Vec<SinkError>) {
     let answer = sink.check().await;
     (sink.name().to_owned(), answer.err().into_iter().collect())
@@ -125,6 +154,22 @@ async fn ask_ledger(
         faults.extend(ledger.check_claim(definition, others).await.err());
     }
     (ledger.name().to_owned(), faults)
+}
+
+fn faulty_store(pipeline: &Pipeline, error: &CheckpointError) -> Diagnostic {
+    let (key, help) = match pipeline.checkpoint.location {
+        CheckpointLocation::File { .. } => ("checkpoint.store", "see that the folder is there"),
+        CheckpointLocation::S3(_) => (
+            "checkpoint.endpoint",
+            "see that the server runs, and that `endpoint` is its address as seen from here",
+        ),
+    };
+    let place = pipeline.places.find(&Places::ROOT, key);
+    let diagnostic = Diagnostic::error(format!("checkpoints: {error}")).at(&place);
+    match error.remedy() {
+        Remedy::Retry => diagnostic.help(help),
+        Remedy::LeaveOut | Remedy::Stop => diagnostic,
+    }
 }
 
 fn faulty_source(pipeline: &Pipeline, error: &PipelineError) -> Diagnostic {

@@ -6,6 +6,7 @@ mod admin;
 mod checkpoint;
 mod right;
 mod secrets;
+mod servers;
 mod sinks;
 mod source;
 mod stages;

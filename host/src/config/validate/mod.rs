@@ -27,7 +27,7 @@ use self::stages::Chain;
 use self::streams::Streams;
 use super::embed::generated_columns;
 use super::reader::{Reader, Section};
-use super::{Commit, Diagnostic, Pipeline, Places, SourceKind};
+use super::{Commit, Diagnostic, Pipeline, Places, Shutdown, SourceKind};
 
 const WORKERS_MAX: u64 = 256;
 
@@ -46,6 +46,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
     };
     let checkpoint = file.table("checkpoint", "`[checkpoint]`");
     let checkpoint = checkpoint::checkpoint(checkpoint, base);
+    let shutdown = shutdown(file.table("shutdown", "`[shutdown]`"));
     let components = match file.table("components", "`[components]`") {
         Some(section) => Components::read(section, base),
         None => Components::default(),
@@ -76,10 +77,12 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
     let head = head?;
     let pipeline = Pipeline {
         name: head.name,
+        takeover: head.takeover,
         workers: head.workers,
         source: source?,
         commit,
         checkpoint: checkpoint?,
+        shutdown,
         components: components.valid,
         transforms,
         aggregates,
@@ -106,17 +109,20 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
 /// `[pipeline]`
 struct Head {
     name: String,
+    takeover: bool,
     workers: usize,
 }
 
 fn head(mut section: Section<'_>) -> Option<Head> {
     let name = section.required_text("name");
     let name = name.and_then(|name| names::name(&section, "name", name));
+    let takeover = section.boolean("takeover");
     let workers = section.integer("workers", 1..=WORKERS_MAX);
     section.finish();
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     Some(Head {
         name: name?.value,
+        takeover: takeover.unwrap_or(true),
         workers: workers.map_or_else(cores, |workers| workers as usize),
     })
 }
@@ -138,6 +144,18 @@ fn commit(mut section: Section<'_>) -> Commit {
         max_rows: max_rows.map_or(COMMIT.max_rows, |rows| rows as usize),
         max_wait: max_wait.unwrap_or(COMMIT.max_wait),
         in_flight: in_flight.map_or(COMMIT.in_flight, |epochs| epochs as usize),
+    }
+}
+
+fn shutdown(section: Option<Section<'_>>) -> Shutdown {
+    let Some(mut section) = section else {
+        return Shutdown::DEFAULT;
+    };
+    let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
+    let timeout = section.duration("timeout", bounds);
+    section.finish();
+    Shutdown {
+        timeout: timeout.unwrap_or(Shutdown::DEFAULT.timeout),
     }
 }
 

@@ -1,6 +1,8 @@
 //! `[[sink]]`: where rows go.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::time::Duration;
 
 use super::stages::distinct_columns;
 use super::streams::{By, Streams};
@@ -10,6 +12,9 @@ use crate::config::suggest::list;
 use crate::config::{
     Diagnostic, Index, OnConflict, OnUnavailable, Secret, Sink, SinkKind, Span, Table, TableColumn,
 };
+
+/// What `timeout` of a server may be.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -129,6 +134,7 @@ fn something_to_fill(reader: &Reader<'_>, sinks: &[Sink]) {
 fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     section.replaced_when_embedded(&[("url", "postgres://replaced")]);
     let url = url(&mut section, &["postgres://", "postgresql://"]);
+    let timeout = section.duration("timeout", TIMEOUTS);
     let tables = section.tables("tables", "an entry of `tables`");
     let reader = section.reader;
     section.finish_knowing(&[
@@ -138,7 +144,11 @@ fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     ]);
     let (tables, names) = read_tables(tables, streams);
     occur_once(reader, "table", &names);
-    Some(SinkKind::Postgres { url: url?, tables })
+    Some(SinkKind::Postgres {
+        url: url?,
+        timeout: timeout.unwrap_or(SinkKind::POSTGRES_TIMEOUT),
+        tables,
+    })
 }
 
 fn sqlite(mut section: Section<'_>, streams: &Streams, base: &Path) -> Option<SinkKind> {
@@ -152,6 +162,7 @@ fn sqlite(mut section: Section<'_>, streams: &Streams, base: &Path) -> Option<Si
         ("indices", "type = \"elasticsearch\""),
         ("on_unavailable", "type = \"elasticsearch\""),
         ("url", "type = \"postgres\" or \"elasticsearch\""),
+        ("timeout", "type = \"postgres\" or \"elasticsearch\""),
     ]);
     let (tables, names) = read_tables(tables, streams);
     occur_once(reader, "table", &names);
@@ -185,6 +196,7 @@ fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind
             ("continue", Some(OnUnavailable::Continue)),
         ],
     );
+    let timeout = section.duration("timeout", TIMEOUTS);
     let indices = section.tables("indices", "an entry of `indices`");
     let reader = section.reader;
     if indices.is_empty() && !section.has("indices") {
@@ -202,6 +214,7 @@ fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind
     occur_once(reader, "index", &names);
     Some(SinkKind::Elasticsearch {
         url: url?,
+        timeout: timeout.unwrap_or(SinkKind::ELASTICSEARCH_TIMEOUT),
         indices,
         on_unavailable: on_unavailable.unwrap_or_default(),
     })

@@ -16,9 +16,6 @@ use percent_encoding::percent_decode_str;
 use crate::config::Secret;
 use crate::sink::SinkError;
 
-/// No request may take longer. A server that hangs counts as away.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
@@ -27,6 +24,8 @@ const JSON: &str = "application/json";
 pub(super) struct Client {
     transport: Transport,
     place: String,
+    /// no request may take longer: a server that hangs counts as away
+    timeout: Duration,
 }
 
 /// What the server said.
@@ -45,7 +44,7 @@ impl Client {
     /// # Errors
     ///
     /// [`SinkError::Permanent`] when this is no usable URL.
-    pub(super) fn new(url: &Secret) -> Result<Self, SinkError> {
+    pub(super) fn new(url: &Secret, timeout: Duration) -> Result<Self, SinkError> {
         let invalid = |reason: String| {
             SinkError::Permanent(format!("the URL of Elasticsearch is not usable: {reason}"))
         };
@@ -69,7 +68,7 @@ impl Client {
         let cleared = url.set_username("").and_then(|()| url.set_password(None));
         cleared.map_err(|()| invalid("it names no host".into()))?;
         let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url))
-            .timeout(REQUEST_TIMEOUT)
+            .timeout(timeout)
             .enable_meta_header(false);
         if let Some(credentials) = credentials {
             builder = builder.auth(credentials);
@@ -80,7 +79,11 @@ impl Client {
         let transport = builder
             .build()
             .map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { transport, place })
+        Ok(Self {
+            transport,
+            place,
+            timeout,
+        })
     }
 
     /// The server, for a person: "Elasticsearch at localhost:9200".
@@ -123,13 +126,27 @@ impl Client {
             .transport
             .send(method, path, headers, query, body, None)
             .await
-            .map_err(|error| NoAnswer(innermost(&error)))?;
+            .map_err(|error| self.no_answer(&error))?;
         let status = answer.status_code().as_u16();
         let body = answer
             .bytes()
             .await
-            .map_err(|error| NoAnswer(innermost(&error)))?;
+            .map_err(|error| self.no_answer(&error))?;
         Ok(Reply { status, body })
+    }
+}
+
+impl Client {
+    /// The innermost cause, which says most: "connection refused", "operation timed out".
+    fn no_answer(&self, error: &elasticsearch::Error) -> NoAnswer {
+        if error.is_timeout() {
+            return NoAnswer(format!("no answer within {} s", self.timeout.as_secs()));
+        }
+        let mut error: &dyn Error = error;
+        while let Some(source) = error.source() {
+            error = source;
+        }
+        NoAnswer(error.to_string())
     }
 }
 
@@ -152,24 +169,14 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// The innermost cause, which says most: "connection refused", "operation timed out".
-fn innermost(error: &elasticsearch::Error) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {} s", REQUEST_TIMEOUT.as_secs());
-    }
-    let mut error: &dyn Error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_secs(1);
+
     fn refusal(url: &str) -> String {
-        Client::new(&Secret::new(url.into()))
+        Client::new(&Secret::new(url.into()), TIMEOUT)
             .unwrap_err()
             .to_string()
     }
@@ -183,7 +190,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        let client = Client::new(&Secret::new(url.into())).unwrap();
+        let client = Client::new(&Secret::new(url.into()), TIMEOUT).unwrap();
         assert_eq!(client.place(), "Elasticsearch at localhost:9200");
     }
 

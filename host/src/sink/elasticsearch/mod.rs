@@ -33,13 +33,14 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
+use tracing::warn;
 
 use self::bulk::{ID_BYTES_MAX, RequestLimit, Requests, Unusable};
 use self::client::{Client, NoAnswer, Reply};
 use self::waiting::Waiting;
 use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
-use crate::config::Secret;
+use crate::config::{Secret, SinkKind};
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::record::{Cause, DeadLetter, Origin};
 use crate::waiting::Waits;
@@ -51,9 +52,6 @@ pub use self::target::{IndexError, IndexTarget};
 const LANES: usize = 2;
 const DOCUMENTS_MAX: usize = 5_000;
 const BYTES_MAX: usize = 5 * 1024 * 1024;
-
-/// How long a server may give no usable answer before the caller is told.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where documents go.
 #[derive(Debug, Clone, Copy)]
@@ -70,10 +68,13 @@ pub struct ElasticsearchSink {
     client: Client,
     indices: Vec<IndexTarget>,
     limit: RequestLimit,
+    /// how long the server may give no usable answer before the caller is told
     patience: Duration,
     waiting: Waiting,
     /// buffers of answered requests, for the next ones
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// indices that were missing at this start
+    created: Vec<String>,
 }
 
 impl ElasticsearchSink {
@@ -87,17 +88,32 @@ impl ElasticsearchSink {
         url: &Secret,
         indices: Vec<IndexTarget>,
     ) -> Result<Self, SinkError> {
+        Self::giving_up_after(SinkKind::ELASTICSEARCH_TIMEOUT, name, url, indices)
+    }
+
+    /// The same which gives a request up that is not answered for so long, and sends it again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn giving_up_after(
+        timeout: Duration,
+        name: impl Into<String>,
+        url: &Secret,
+        indices: Vec<IndexTarget>,
+    ) -> Result<Self, SinkError> {
         let name = name.into();
         Ok(Self {
-            client: Client::new(url)?,
+            client: Client::new(url, timeout)?,
             indices,
             limit: RequestLimit {
                 documents_max: DOCUMENTS_MAX,
                 bytes_max: BYTES_MAX,
             },
-            patience: PATIENCE,
+            patience: timeout,
             waiting: Waiting::of(Waits::default().part(&name)),
             buffers: Mutex::default(),
+            created: Vec::new(),
             name,
         })
     }
@@ -145,6 +161,22 @@ impl ElasticsearchSink {
         )))
     }
 
+    /// Says it where an index was missing that earlier epochs were written to.
+    fn tell_created(&mut self, epoch: EpochId) {
+        let created = std::mem::take(&mut self.created);
+        // The first one has no rows, and may be left out.
+        if !created.is_empty() && epoch > EpochId(2) {
+            let (part, indices) = (&self.name, created.join(", "));
+            warn!(
+                part,
+                indices,
+                epoch = epoch.0,
+                "indices were missing and are new: what the epochs before this one made is not in them; \
+                 to have it there, start over"
+            );
+        }
+    }
+
     async fn put_template(&self, target: &IndexTarget) -> Result<(), SinkError> {
         let name = template::name(&target.index);
         let body = template::body(&target.index, target.schema()).to_string();
@@ -175,9 +207,10 @@ impl ElasticsearchSink {
                 Err(self.client.unavailable(outcome::describe(status, &body)))
             }
             _ => Err(SinkError::Permanent(format!(
-                "{} refused to {action}: {}",
+                "{} refused to {action}: {}{}",
                 self.client.place(),
-                outcome::describe(status, &body)
+                outcome::describe(status, &body),
+                outcome::advice(status)
             ))),
         }
     }
@@ -211,6 +244,10 @@ impl ElasticsearchSink {
             .unwrap_or_else(PoisonError::into_inner);
         let unusable = requests.into_unusable().into_iter();
         refused.extend(unusable.map(|unusable| self.dead_letter(to.index, unusable)));
+        if !refused.is_empty() {
+            // Where the index is another one by now, it is not the documents that are at fault.
+            self.refuse(&self.differences(target).await?.unwrap_or_default())?;
+        }
         Ok(refused)
     }
 
@@ -260,6 +297,7 @@ impl Sink for ElasticsearchSink {
 
     async fn prepare(&mut self) -> Result<(), SinkError> {
         let mut differences = Vec::new();
+        let mut created = Vec::new();
         for target in &self.indices {
             match self.differences(target).await? {
                 Some(found) if found.is_empty() => self.put_template(target).await?,
@@ -267,11 +305,13 @@ impl Sink for ElasticsearchSink {
                 None => {
                     self.put_template(target).await?;
                     self.create(target).await?;
+                    created.push(target.index.clone());
                     // Somebody's template of a higher priority may have made another mapping of it.
                     differences.extend(self.differences(target).await?.unwrap_or_default());
                 }
             }
         }
+        self.created.extend(created);
         self.refuse(&differences)
     }
 
@@ -294,6 +334,7 @@ impl Sink for ElasticsearchSink {
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
+        self.tell_created(epoch.epoch);
         let mut refused = Vec::new();
         for target in &self.indices {
             if let Some(batches) = epoch.streams.get(target.from.as_str()) {

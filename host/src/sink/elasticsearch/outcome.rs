@@ -127,6 +127,17 @@ pub(super) fn describe(status: u16, body: &[u8]) -> String {
     whole_failure(status, body).1
 }
 
+/// What to do about it, where Elasticsearch's own words do not say it.
+pub(super) fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => {
+            "; see user and password in `url`, and that this user may create and fill the index"
+        }
+        404 => "; see that `url` leads to Elasticsearch, and that it may create indices",
+        _ => "",
+    }
+}
+
 /// Whether a request that got this answer is worth sending again.
 pub(super) fn is_busy(status: u16, body: &[u8]) -> bool {
     matches!(
@@ -141,7 +152,7 @@ pub(super) fn judge(status: u16, body: &[u8], documents: usize) -> Verdict {
         200..=299 => judge_items(body, documents),
         413 => Verdict::TooLarge,
         _ if is_busy(status, body) => Verdict::Busy(describe(status, body)),
-        _ => Verdict::Stop(describe(status, body)),
+        _ => Verdict::Stop(describe(status, body) + advice(status)),
     }
 }
 
@@ -170,7 +181,7 @@ fn outcome(item: &Item<'_>) -> Outcome {
         Class::Stored => Outcome::Stored,
         Class::Again => Outcome::Again(failure.describe()),
         Class::Refused => Outcome::Refused(failure.describe()),
-        Class::Stop => Outcome::Stop(failure.describe()),
+        Class::Stop => Outcome::Stop(failure.describe() + advice(item.status)),
     }
 }
 
@@ -260,13 +271,13 @@ mod tests {
 
     #[test]
     fn what_would_befall_every_document_stops_the_sink() {
-        let stop = |ty: &str| Outcome::Stop(format!("{ty}: r"));
+        let stop = |status, ty: &str| Outcome::Stop(format!("{ty}: r{}", advice(status)));
         for (status, ty) in [
             (403, "security_exception"),
             (401, "x"),
             (404, "index_not_found_exception"),
         ] {
-            assert_eq!(item(status, ty), stop(ty), "{status}");
+            assert_eq!(item(status, ty), stop(status, ty), "{status}");
         }
     }
 
@@ -309,10 +320,11 @@ mod tests {
         );
         assert_eq!(judge(413, b"", 1), Verdict::TooLarge);
         let body = br#"{"error":{"type":"security_exception","reason":"r"},"status":401}"#;
-        assert_eq!(
-            judge(401, body, 1),
-            Verdict::Stop("status 401: security_exception: r".into())
-        );
+        let Verdict::Stop(reason) = judge(401, body, 1) else {
+            panic!("nobody lets us in")
+        };
+        let said = "status 401: security_exception: r; see user and password";
+        assert!(reason.starts_with(said), "{reason}");
         let body = br#"{"error":{"type":"cluster_block_exception","reason":"r"},"status":403}"#;
         assert!(matches!(judge(403, body, 1), Verdict::Busy(_)));
         assert!(matches!(judge(400, b"{}", 1), Verdict::Stop(_)));

@@ -87,6 +87,12 @@ impl Existing {
         }))
     }
 
+    /// Which of these columns it does not have.
+    pub(super) fn lacks<'a>(&self, columns: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+        let columns = columns.iter().copied();
+        columns.filter(|column| self.columns.iter().all(|c| c.name != *column))
+    }
+
     /// Every reason why `target` cannot be written to this table, each with the SQL that mends it.
     pub(super) fn differences(&self, target: &TableTarget) -> Vec<String> {
         if !self.is_table {

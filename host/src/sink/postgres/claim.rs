@@ -7,8 +7,9 @@ use tokio_postgres::Client;
 
 use super::catalog::Existing;
 use super::failure::Failure;
+use super::presence::{Presence, refuse_owned};
 use super::progress::{Owner, TABLES};
-use super::session::{column, unsigned};
+use super::session::{Server, Session, column, unsigned};
 use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Claim;
@@ -45,13 +46,16 @@ const LAST_EPOCH: &str = "\
             FROM wasmill_epochs WHERE pipeline = $1) AS oldest
     FROM wasmill_epochs WHERE pipeline = $1 AND epoch = $2";
 
-/// Claims `pipeline` for this host in one transaction.
+/// Claims `pipeline` for this host in one transaction. `polite`: the server where a host that runs it
+/// already keeps it, and this one tells others that it does.
 pub(super) async fn claim(
-    client: &Client,
+    session: &Session,
     (pipeline, ledger): (&str, &str),
     definition: &Value,
     others: &[String],
-) -> Result<(Owner, Claim), Failure> {
+    polite: Option<&Server>,
+) -> Result<(Owner, Claim, Option<Presence>), Failure> {
+    let client = session.client();
     client
         .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         .await
@@ -65,6 +69,10 @@ pub(super) async fn claim(
         .map_err(Failure::to("write to wasmill_pipelines"))?;
     let life = compare_definition(client, pipeline, definition, LOCK).await?;
     let progress = read_progress(client, pipeline, LOCK).await?;
+    if polite.is_some() {
+        // Of two that wait for the same host, the second one meets the first here.
+        refuse_owned(session, pipeline).await?;
+    }
     let sinks = all_sinks(ledger, others);
     let forget = forget_sql(pipeline);
     refuse_late_sinks(pipeline, &sinks, &progress, &forget).map_err(Failure::Sink)?;
@@ -76,6 +84,11 @@ pub(super) async fn claim(
     let confirmed = confirmed(&progress, others);
     let end = read_end(client, pipeline, epoch).await?;
     refuse_pruned_journal(pipeline, &confirmed, end.oldest, &forget).map_err(Failure::Sink)?;
+    // Before anybody can see the claim.
+    let presence = match polite {
+        Some(server) => Some(Presence::begin(server, pipeline, generation).await),
+        None => None,
+    };
     client
         .batch_execute("COMMIT")
         .await
@@ -95,7 +108,7 @@ pub(super) async fn claim(
         confirmed,
         dead_letter_bytes: end.dead_letter_bytes,
     };
-    Ok((owner, claim))
+    Ok((owner, claim, presence))
 }
 
 /// Everything that a claim would refuse, in a transaction that changes and locks nothing.

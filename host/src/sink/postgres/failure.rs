@@ -6,23 +6,89 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::sink::SinkError;
+use crate::sink::{Remedy, SinkError};
 
-/// States, and classes of states, that pass by themselves: the server or somebody else's
-/// transaction is in the way, not what we asked for.
-const PASSING: &[&str] = &[
-    "08",    // connection exceptions
-    "53",    // out of connections, memory or disk
-    "57P0",  // shut down, crashed, starting up
-    "25P03", // our transaction was idle for too long
-    "25P04", // or lasted too long
-    "25006", // read-only: a standby that is not promoted yet
-    "40001", // serialization failure
-    "40003", // unknown whether a statement completed
-    "40P01", // deadlock
-    "55P03", // lock not available in time
-    "57014", // cancelled, by the statement time limit or a person
+/// What a state, or a class of states, means. A state that no entry begins stops the run, with what the
+/// server said of it.
+struct Meaning {
+    /// what the state begins with
+    state: &'static str,
+    remedy: Remedy,
+    /// what to do, where the server's own words do not say it; completes "…; "
+    advice: &'static str,
+}
+
+const fn passes(state: &'static str, advice: &'static str) -> Meaning {
+    Meaning {
+        state,
+        remedy: Remedy::Retry,
+        advice,
+    }
+}
+
+const fn stops(state: &'static str, advice: &'static str) -> Meaning {
+    Meaning {
+        state,
+        remedy: Remedy::Stop,
+        advice,
+    }
+}
+
+const CHANGED: &str = "somebody has changed the table since the start; `wasmill check --connect` compares it with what is needed";
+const POOLER: &str = "a pooler between wasmill and PostgreSQL has to keep a session for each connection (`pool_mode = session` of PgBouncer)";
+const WHO: &str = "see user and password in `url`, and pg_hba.conf of the server";
+const SHORT_LIMIT: &str =
+    "`timeout` of the sink, or a limit that is set for the role or the database, is too short";
+
+/// What passes by itself is in the way of what we asked for: the server's own state, or somebody else's
+/// transaction. What stays is about what we asked for. The first entry that fits counts.
+///
+/// Not here: what is about the values of a row (classes 22, 23, 44 and P0001), which
+/// [`super::refused`] finds.
+const MEANINGS: &[Meaning] = &[
+    passes("08", ""), // connection exceptions; also what PgBouncer says of itself
+    passes(
+        "25006",
+        "it takes no writes now: a standby, or default_transaction_read_only is on",
+    ),
+    passes("25P03", ""),    // our transaction was idle for too long
+    passes("25P04", ""),    // or lasted too long
+    stops("26000", POOLER), // a prepared statement is not there
+    stops("28", WHO),
+    stops(
+        "3D000",
+        "create the database, or correct `url`; the tables are created in it",
+    ),
+    stops("3F000", "create the schema, or name another one in `table`"),
+    stops("40002", ""), // a deferred constraint, at the end of a transaction
+    passes("40", ""),   // serialization failure, deadlock, unknown whether it completed
+    stops(
+        "42501",
+        "GRANT it, or have somebody else own the table; `wasmill check --connect` asks for what a start needs",
+    ),
+    stops("42P05", POOLER),  // a prepared statement is there already
+    stops("42P01", CHANGED), // no such table
+    stops("42703", CHANGED), // no such column
+    stops("42P10", CHANGED), // no such key
+    stops("42804", CHANGED), // of another type
+    stops("42809", CHANGED), // it is something else than a table
+    stops("428C9", CHANGED), // the server computes the column
+    passes("53", "it goes on when there is room"), // out of disk, memory, connections
+    passes("55006", ""),     // somebody else uses it
+    passes("55P03", "somebody else holds a lock: see pg_locks"),
+    passes("57014", SHORT_LIMIT), // cancelled, by a time limit or a person
+    stops("57P04", "the database was dropped while the pipeline ran"),
+    passes("57P0", ""),  // shut down, crashed, starting up
+    passes("58000", ""), // the system that the server runs on
+    passes("58030", ""), // its disk
+    passes("72000", ""), // snapshot too old
 ];
+
+/// What a state means; `None` where nothing is known but that it would be the same again.
+fn meaning(state: &str) -> Option<&'static Meaning> {
+    let mut meanings = MEANINGS.iter();
+    meanings.find(|meaning| state.starts_with(meaning.state))
+}
 
 /// Why work on a session ended.
 #[derive(Debug)]
@@ -80,12 +146,27 @@ impl Failure {
     pub(super) fn into_sink_error(self, what: &str) -> SinkError {
         match self {
             Self::Sink(error) => error,
-            Self::Sql { doing, error } if passes(&error) => SinkError::Unavailable {
-                what: what.to_owned(),
-                reason: format!("failed to {doing}: {}", describe(&error)),
-            },
             Self::Sql { doing, error } => {
-                SinkError::Permanent(format!("{what} failed to {doing}: {}", describe(&error)))
+                let meaning = error.code().and_then(|code| meaning(code.code()));
+                let mut said = format!("failed to {doing}: {}", describe(&error));
+                if let Some(meaning) = meaning.filter(|meaning| !meaning.advice.is_empty()) {
+                    said.push_str("; ");
+                    said.push_str(meaning.advice);
+                }
+                let remedy = match error.code() {
+                    Some(_) => meaning.map_or(Remedy::Stop, |meaning| meaning.remedy),
+                    None if is_lost(&error) => Remedy::Retry,
+                    None => Remedy::Stop,
+                };
+                match remedy {
+                    Remedy::Retry => SinkError::Unavailable {
+                        what: what.to_owned(),
+                        reason: said,
+                    },
+                    Remedy::LeaveOut | Remedy::Stop => {
+                        SinkError::Permanent(format!("{what} {said}"))
+                    }
+                }
             }
         }
     }
@@ -100,10 +181,8 @@ pub(super) fn cause(failures: impl Iterator<Item = Failure>) -> Option<Failure> 
     })
 }
 
-fn passes(error: &Error) -> bool {
-    if let Some(code) = error.code() {
-        return is_passing(code.code());
-    }
+/// Whether the connection failed, and not what was to go over it.
+fn is_lost(error: &Error) -> bool {
     if error.is_closed() {
         return true;
     }
@@ -117,10 +196,6 @@ fn passes(error: &Error) -> bool {
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
             )
         })
-}
-
-fn is_passing(code: &str) -> bool {
-    PASSING.iter().any(|state| code.starts_with(state))
 }
 
 /// Everything that the server said, or the chain of the library's causes.
@@ -163,21 +238,41 @@ fn describe_answer(error: &DbError) -> String {
 mod tests {
     use super::*;
 
+    fn remedy(state: &str) -> Remedy {
+        meaning(state).map_or(Remedy::Stop, |meaning| meaning.remedy)
+    }
+
     #[test]
     fn what_passes_by_itself_is_tried_again_and_nothing_else() {
         let passing = [
-            "08006", "53100", "53300", "57P01", "57P03", "25P03", "40001", "40P01", "55P03",
-            "57014",
+            "08000", "08006", "08P01", "25006", "25P03", "25P04", "40000", "40001", "40003",
+            "40P01", "53000", "53100", "53200", "53300", "53400", "55006", "55P03", "57014",
+            "57P01", "57P02", "57P03", "57P05", "58000", "58030", "72000",
         ];
-        for code in passing {
-            assert!(is_passing(code), "{code}");
+        for state in passing {
+            assert_eq!(remedy(state), Remedy::Retry, "{state}");
         }
-        let permanent = [
-            "28P01", "28000", "3D000", "3F000", "42501", "42P01", "42703", "22003", "22P05",
-            "23514", "25P02", "XX000",
+        let staying = [
+            "0A000", "22003", "22P05", "23514", "25P02", "26000", "28000", "28P01", "3D000",
+            "3F000", "40002", "42501", "42601", "42703", "42804", "42P01", "42P05", "42P10",
+            "428C9", "54000", "55000", "57P04", "58P01", "XX000", "XX001",
         ];
-        for code in permanent {
-            assert!(!is_passing(code), "{code}");
+        for state in staying {
+            assert_eq!(remedy(state), Remedy::Stop, "{state}");
+        }
+    }
+
+    #[test]
+    fn no_entry_hides_another() {
+        for (index, later) in MEANINGS.iter().enumerate() {
+            for earlier in &MEANINGS[..index] {
+                assert!(
+                    !later.state.starts_with(earlier.state),
+                    "{} comes after {}",
+                    later.state,
+                    earlier.state
+                );
+            }
         }
     }
 

@@ -23,6 +23,7 @@ mod failure;
 mod letters;
 mod numeric;
 mod obstacle;
+mod presence;
 mod progress;
 mod refused;
 mod session;
@@ -38,6 +39,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use self::failure::Failure;
+use self::presence::{Presence, wait_for_owner};
 use self::progress::Owner;
 use self::refused::Suspects;
 use self::session::{Server, Session, stage_name};
@@ -64,9 +66,6 @@ pub static BOUNDS: Bounds = Bounds {
     key_bytes_max: Some(2_000),
 };
 
-/// The server's own limits end single statements long before.
-const CALL_TIME_MAX: Duration = Duration::from_mins(2);
-
 const CLAIMED: &str = "a pipeline is claimed before anything is written";
 
 /// Tables in PostgreSQL, with the journal and everybody's progress beside them.
@@ -82,6 +81,18 @@ pub struct PostgresLedger {
     /// `None` while a call uses it, and after an error
     session: Option<Session>,
     owner: Option<Owner>,
+    courtesy: Option<Courtesy>,
+    /// tables that were missing at this start
+    created: Vec<String>,
+}
+
+/// What a ledger does that takes no pipeline from a host that runs it.
+#[derive(Default)]
+struct Courtesy {
+    /// whether there was such a host
+    met: bool,
+    /// tells others that this host runs it
+    presence: Option<Presence>,
 }
 
 impl PostgresLedger {
@@ -105,7 +116,24 @@ impl PostgresLedger {
             letters: None,
             session: None,
             owner: None,
+            courtesy: None,
+            created: Vec::new(),
         })
+    }
+
+    /// The same giving up a call with its connection after so long; the server's own limits, which are
+    /// parts of it, end single statements before.
+    #[must_use]
+    pub fn giving_up_after(mut self, timeout: Duration) -> Self {
+        self.server.call_time_max = timeout;
+        self
+    }
+
+    /// The same claiming the pipeline only once no other host that does the same runs it.
+    #[must_use]
+    pub fn waiting_for_the_owner(mut self) -> Self {
+        self.courtesy = Some(Courtesy::default());
+        self
     }
 
     /// The same keeping dead letters in this table, for records of `topic`.
@@ -139,7 +167,7 @@ impl PostgresLedger {
         }
         let mut session = Session::open(&self.server).await?;
         debug!(server = self.server.what(), "connected");
-        match within(CALL_TIME_MAX, session.stage(&self.targets)).await {
+        match within(self.server.call_time_max, session.stage(&self.targets)).await {
             Ok(Ok(())) => Ok(session),
             Ok(Err(failure)) => Err(self.give_up(session, failure).await),
             Err(limit) => Err(self.server.silent("prepare statements", limit)),
@@ -302,12 +330,14 @@ impl Sink for PostgresLedger {
         }
         let mut session = Session::open(&self.server).await?;
         let work = async {
-            setup::set_up(&session, self.server.what(), &self.targets).await?;
-            session.stage(&self.targets).await
+            let created = setup::set_up(&session, self.server.what(), &self.targets).await?;
+            session.stage(&self.targets).await?;
+            Ok(created)
         };
-        let outcome = within(CALL_TIME_MAX, work).await;
-        self.settle(session, "create and compare tables", outcome)
-            .await
+        let outcome = within(self.server.call_time_max, work).await;
+        let settled = self.settle(session, "create and compare tables", outcome);
+        self.created = settled.await?;
+        Ok(())
     }
 
     async fn check(&mut self) -> Result<(), SinkError> {
@@ -322,7 +352,7 @@ impl Sink for PostgresLedger {
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
         let session = self.session().await?;
-        let outcome = within(CALL_TIME_MAX, self.write_on(&session, epoch)).await;
+        let outcome = within(self.server.call_time_max, self.write_on(&session, epoch)).await;
         let doing = format!("write epoch {}", epoch.epoch);
         self.settle(session, &doing, outcome).await?;
         Ok(Durable::default())
@@ -337,13 +367,34 @@ impl Ledger for PostgresLedger {
         others: &[String],
     ) -> Result<Claim, SinkError> {
         self.owner = None;
+        if let Some(courtesy) = &mut self.courtesy {
+            courtesy.presence = None;
+            // Looking locks nothing, and so holds up nobody.
+            let session = Session::open(&self.server).await?;
+            let gone = wait_for_owner(&session, &self.pipeline, &mut courtesy.met).await;
+            self.looked(session, gone).await?;
+        }
         let session = self.session().await?;
         let names = (self.pipeline.as_str(), self.name.as_str());
-        let work = claim::claim(session.client(), names, definition, others);
+        let polite = self.courtesy.is_some().then_some(&self.server);
+        let work = claim::claim(&session, names, definition, others, polite);
         let work = obstacle::cutting_off(&self.server, work);
-        let outcome = within(CALL_TIME_MAX, work).await;
-        let (owner, claim) = self.settle(session, "claim the pipeline", outcome).await?;
+        let outcome = within(self.server.call_time_max, work).await;
+        let claimed = self.settle(session, "claim the pipeline", outcome).await?;
+        let (owner, claim, presence) = claimed;
         self.owner = Some(owner);
+        let created = std::mem::take(&mut self.created);
+        if !created.is_empty() && claim.epoch > EpochId(0) {
+            warn!(
+                tables = created.join(", "),
+                epoch = claim.epoch.0,
+                "tables were missing and are new: what the epochs up to this one made is not in them; \
+                 to have it there, start over"
+            );
+        }
+        if let Some(courtesy) = &mut self.courtesy {
+            courtesy.presence = presence;
+        }
         Ok(claim)
     }
 
@@ -370,7 +421,7 @@ impl Ledger for PostgresLedger {
     ) -> Result<Vec<JournalEntry>, SinkError> {
         let session = self.session().await?;
         let work = progress::journal(session.client(), &self.pipeline, (after, entries_max));
-        let outcome = within(CALL_TIME_MAX, work).await;
+        let outcome = within(self.server.call_time_max, work).await;
         self.settle(session, "read wasmill_epochs", outcome).await
     }
 
@@ -383,8 +434,9 @@ impl Ledger for PostgresLedger {
     ) -> Result<(), SinkError> {
         let session = self.session().await?;
         let confirmed = (sink, epoch, dead_letter_bytes);
+        let limit = self.server.call_time_max;
         let work = self.confirm_on(&session, confirmed, refused);
-        let outcome = within(CALL_TIME_MAX, work).await;
+        let outcome = within(limit, work).await;
         self.settle(session, "write to wasmill_progress", outcome)
             .await
     }
@@ -392,7 +444,11 @@ impl Ledger for PostgresLedger {
     async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError> {
         let session = self.session().await?;
         let owner = self.owner.as_ref().expect(CLAIMED);
-        let outcome = within(CALL_TIME_MAX, owner.forget(session.client(), oldest)).await;
+        let outcome = within(
+            self.server.call_time_max,
+            owner.forget(session.client(), oldest),
+        )
+        .await;
         self.settle(session, "write to wasmill_epochs", outcome)
             .await
     }

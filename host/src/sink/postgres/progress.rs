@@ -14,8 +14,7 @@ use super::failure::Failure;
 use super::session::{column, unsigned};
 use super::write::TableWrite;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::sink::SinkError;
-use crate::sink::journal::{excluded_json, offsets_json, parse_excluded, parse_offsets};
+use crate::sink::journal::{excluded_json, not_ours, offsets_json, parse_excluded, parse_offsets};
 
 /// The tables that every pipeline of a database shares.
 pub(super) const TABLES: [(&str, &str); 3] = [
@@ -132,7 +131,7 @@ impl Owner {
         }
         Err(Failure::permanent(format!(
             "epoch {epoch} of pipeline `{}` cannot be written: wasmill_progress says that epoch {stored} was the last one. \
-             If the database was restored from a backup, start the pipeline again",
+             If the database was set back, to a backup perhaps, start the pipeline again",
             self.pipeline
         )))
     }
@@ -202,11 +201,8 @@ impl Owner {
             })?;
         let theirs = unsigned(&row, 1)?;
         if theirs != self.generation {
-            return Err(Failure::Sink(SinkError::Fenced {
-                pipeline: self.pipeline.clone(),
-                ours: self.generation,
-                theirs,
-            }));
+            let not_ours = not_ours(&self.pipeline, self.generation, theirs);
+            return Err(Failure::Sink(not_ours));
         }
         Ok(EpochId(unsigned(&row, 0)?))
     }

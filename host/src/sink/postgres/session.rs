@@ -17,9 +17,9 @@ use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
 
 use super::failure::Failure;
 use super::progress;
-use crate::config::Secret;
+use crate::config::{Secret, SinkKind};
 use crate::sink::SinkError;
-use crate::sink::table::TableTarget;
+use crate::sink::table::{TableTarget, commas};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -29,21 +29,35 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 /// A dead peer is noticed after about this time, even when no packet says so.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// A transaction that stands still for so long gives its locks up: so whoever takes over gets them.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// What a session does with time, and how it reads time. A transaction that stands still gives its
-/// locks up before whoever waits for them does; a statement that hangs becomes an error.
-const SETTINGS: &str = "\
-    SET TimeZone = 'UTC';
-    SET client_min_messages = 'warning';
-    SET idle_in_transaction_session_timeout = '10s';
-    SET lock_timeout = '20s';
-    SET statement_timeout = '60s';
-    SET jit = off";
+/// locks up before whoever waits for them does; a statement that hangs becomes an error. A shorter
+/// limit that somebody has set for the role or the database holds.
+fn settings(call_time_max: Duration) -> String {
+    let limits = [
+        ("idle_in_transaction_session_timeout", IDLE_TIME_MAX),
+        ("lock_timeout", call_time_max / 6),
+        ("statement_timeout", call_time_max / 2),
+    ];
+    let limits = limits.map(|(name, limit)| format!("('{name}', {})", limit.as_millis()));
+    format!(
+        "SET TimeZone = 'UTC'; SET client_min_messages = 'warning'; SET jit = off;
+         SELECT set_config(name, ours::text, false)
+         FROM (VALUES {}) limits (name, ours) JOIN pg_settings USING (name)
+         WHERE setting::bigint = 0 OR setting::bigint > ours",
+        commas(limits.into_iter())
+    )
+}
 
 /// Where a server is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Server {
     config: Config,
     what: String,
+    /// how long a call may take, all of its statements together
+    pub(super) call_time_max: Duration,
 }
 
 impl Server {
@@ -85,7 +99,18 @@ impl Server {
             .keepalives_interval(SILENCE_MAX / 6)
             .keepalives_retries(4)
             .tcp_user_timeout(SILENCE_MAX);
-        Ok(Self { config, what })
+        Ok(Self {
+            config,
+            what,
+            call_time_max: SinkKind::POSTGRES_TIMEOUT,
+        })
+    }
+
+    /// The same for somebody whom the server shall know by this name.
+    pub(super) fn called(&self, name: &str) -> Self {
+        let mut other = self.clone();
+        other.config.application_name(name);
+        other
     }
 
     /// For a person: "PostgreSQL at localhost:5432".
@@ -133,7 +158,8 @@ impl Session {
         let connecting = async {
             let (client, connection) = server.config.connect(NoTls).await?;
             let driver = Driver(tokio::spawn(connection));
-            client.batch_execute(SETTINGS).await?;
+            let settings = settings(server.call_time_max);
+            client.batch_execute(&settings).await?;
             Ok::<_, Error>(Self {
                 client,
                 driver,
@@ -202,6 +228,14 @@ impl Session {
     /// Whether the connection is known to be lost.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Waits until the connection is lost, and returns why. Not to be called again after that.
+    pub(super) async fn lost(&mut self) -> String {
+        match (&mut self.driver.0).await {
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(())) | Err(_) => "the connection was closed".to_owned(),
+        }
     }
 
     /// Closes the connection and returns what ended it, if it was not us.

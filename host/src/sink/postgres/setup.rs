@@ -9,6 +9,7 @@ use super::catalog::Existing;
 use super::failure::Failure;
 use super::progress::TABLES;
 use super::session::{Session, column};
+use crate::sink::journal;
 use crate::sink::table::TableTarget;
 
 /// Two hosts that start at once create tables one after the other: the key of an advisory lock,
@@ -22,12 +23,12 @@ const MAY_CREATE: &str = "\
     FROM coalesce($1::text, quote_ident(current_schema())) s";
 
 /// Creates wasmill's own tables and those of `targets` where they are missing, and compares those
-/// that are there. All of it happens or nothing.
+/// that are there. All of it happens or nothing. The tables of `targets` that were created.
 pub(super) async fn set_up(
     session: &Session,
     what: &str,
     targets: &[TableTarget],
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
     let client = session.client();
     client
         .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
@@ -37,23 +38,27 @@ pub(super) async fn set_up(
         .execute("SELECT pg_advisory_xact_lock($1)", &[&SETUP_LOCK])
         .await
         .map_err(Failure::to("wait for another host that creates tables"))?;
-    for (table, create_sql) in TABLES {
-        if Existing::find(client, table).await?.is_none() {
-            create(session, table, create_sql).await?;
-        }
+    for table in refuse_others(client).await? {
+        let own = TABLES.iter().find(|(name, _)| *name == table);
+        let (_, create_sql) = own.expect("they are the same tables");
+        create(session, table, create_sql).await?;
     }
+    let mut created = Vec::new();
     let mut misfits = Vec::new();
     for target in targets {
-        match Existing::find(client, target.quoted()).await? {
-            Some(existing) => misfits.extend(misfit(target, &existing)),
-            None => create(session, target.quoted(), &target.create_sql()).await?,
+        if let Some(existing) = Existing::find(client, target.quoted()).await? {
+            misfits.extend(misfit(target, &existing));
+        } else {
+            create(session, target.quoted(), &target.create_sql()).await?;
+            created.push(target.name().to_owned());
         }
     }
     refuse(what, &misfits, &[])?;
     client
         .batch_execute("COMMIT")
         .await
-        .map_err(Failure::to("create tables"))
+        .map_err(Failure::to("create tables"))?;
+    Ok(created)
 }
 
 /// Compares the tables that are there, and asks whether those that are missing could be created.
@@ -66,10 +71,9 @@ pub(super) async fn check(
     let mut misfits = Vec::new();
     // By schema, `None` for where names without a schema lead.
     let mut missing: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
-    for (table, _) in TABLES {
-        if Existing::find(client, table).await?.is_none() {
-            missing.entry(None).or_default().push(table);
-        }
+    let own = refuse_others(client).await?;
+    if !own.is_empty() {
+        missing.insert(None, own);
     }
     for target in targets {
         match Existing::find(client, target.quoted()).await? {
@@ -85,6 +89,19 @@ pub(super) async fn check(
         obstacles.extend(obstacle(client, schema, &tables).await?);
     }
     refuse(what, &misfits, &obstacles)
+}
+
+/// Which of wasmill's own tables are missing. Those that are there are ours.
+async fn refuse_others(client: &Client) -> Result<Vec<&'static str>, Failure> {
+    let (mut missing, mut lacking) = (Vec::new(), Vec::new());
+    for (table, columns) in journal::TABLES {
+        match Existing::find(client, table).await? {
+            Some(found) => lacking.extend(found.lacks(columns).map(|column| (table, column))),
+            None => missing.push(table),
+        }
+    }
+    journal::refuse_other_tables(&lacking).map_err(Failure::Sink)?;
+    Ok(missing)
 }
 
 /// Why these tables, which are missing, cannot be created.

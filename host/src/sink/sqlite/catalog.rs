@@ -68,6 +68,15 @@ impl Column {
 }
 
 impl Existing {
+    /// Which of these columns it does not have.
+    pub(super) fn lacks<'a>(&self, columns: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+        let has = |column: &str| match self {
+            Self::Table(shape) => shape.columns.iter().any(|c| c.name == column),
+            Self::View(_) => false,
+        };
+        columns.iter().copied().filter(move |column| !has(column))
+    }
+
     /// What is called so, if anything is.
     pub(super) fn find(connection: &Connection, name: &str) -> Result<Option<Self>, Failure> {
         let failed = || Failure::to(format!("look up table {name}"));

@@ -2,7 +2,7 @@
 
 use rusqlite::{Error, ErrorCode};
 
-use crate::sink::SinkError;
+use crate::sink::{Remedy, SinkError};
 
 /// Why work on a file ended.
 #[derive(Debug)]
@@ -36,48 +36,53 @@ impl Failure {
             Self::Sink(error) => return error,
             Self::Sql { doing, error } => (doing, error),
         };
-        let code = error.sqlite_error_code();
-        let advice = code.and_then(advice).unwrap_or_default();
-        if code.is_some_and(passes) {
-            return SinkError::Unavailable {
+        let (remedy, advice) = error
+            .sqlite_error_code()
+            .map_or((Remedy::Stop, ""), meaning);
+        match remedy {
+            Remedy::Retry => SinkError::Unavailable {
                 what: what.to_owned(),
                 reason: format!("failed to {doing}: {error}{advice}"),
-            };
+            },
+            Remedy::LeaveOut | Remedy::Stop => {
+                SinkError::Permanent(format!("{what} failed to {doing}: {error}{advice}"))
+            }
         }
-        SinkError::Permanent(format!("{what} failed to {doing}: {error}{advice}"))
     }
 }
 
-/// Whether somebody else's transaction, or the machine, is in the way, and not what we asked for.
-fn passes(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::FileLockingProtocolFailed
-            | ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::OutOfMemory
-    )
-}
-
-/// What to do, where SQLite's own words do not say it.
-fn advice(code: ErrorCode) -> Option<&'static str> {
-    Some(match code {
+/// What a code means, and what to do where SQLite's own words do not say it. What passes is in the way
+/// of what we asked for: somebody else's transaction, or the machine.
+fn meaning(code: ErrorCode) -> (Remedy, &'static str) {
+    match code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            ": another process is writing to the file"
+            (Remedy::Retry, ": another process is writing to the file")
         }
-        ErrorCode::DiskFull => ", and it goes on when there is room",
-        ErrorCode::ReadOnly => ": see that this user may write the file and its folder",
-        ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
-            ": see that `path` names a file, and that this user may write it and its folder"
-        }
-        ErrorCode::NotADatabase => ": it is another kind of file, name another `path`",
-        ErrorCode::DatabaseCorrupt => {
-            ": the file is damaged; put a copy in its place, or move it away and start anew"
-        }
-        _ => return None,
-    })
+        ErrorCode::DiskFull => (Remedy::Retry, ", and it goes on when there is room"),
+        ErrorCode::SystemIoFailure => (Remedy::Retry, ": see that the disk is in order"),
+        ErrorCode::FileLockingProtocolFailed | ErrorCode::OutOfMemory => (Remedy::Retry, ""),
+        ErrorCode::ReadOnly => (
+            Remedy::Stop,
+            ": see that this user may write the file and its folder",
+        ),
+        ErrorCode::CannotOpen | ErrorCode::PermissionDenied => (
+            Remedy::Stop,
+            ": see that `path` names a file, and that this user may write it and its folder",
+        ),
+        ErrorCode::NotADatabase => (
+            Remedy::Stop,
+            ": it is another kind of file, name another `path`",
+        ),
+        ErrorCode::DatabaseCorrupt => (
+            Remedy::Stop,
+            ": the file is damaged; put a copy in its place, or move it away and start anew",
+        ),
+        ErrorCode::SchemaChanged | ErrorCode::TypeMismatch => (
+            Remedy::Stop,
+            ": somebody has changed the tables since the start; `wasmill check --connect` compares them",
+        ),
+        _ => (Remedy::Stop, ""),
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +90,6 @@ mod tests {
     use rusqlite::ffi;
 
     use super::*;
-    use crate::sink::Remedy;
 
     fn failed(code: i32) -> SinkError {
         let error = Error::SqliteFailure(ffi::Error::new(code), None);

@@ -20,6 +20,7 @@ mod claim;
 mod failure;
 mod file;
 mod letters;
+mod presence;
 mod progress;
 mod setup;
 mod table;
@@ -34,6 +35,7 @@ use tracing::debug;
 use self::claim::Claimant;
 use self::failure::Failure;
 use self::file::{DatabaseFile, Session};
+use self::presence::OwnerLock;
 use self::progress::Owner;
 use self::table::{FileTable, refuse_equal_names};
 use self::write::TableRows;
@@ -73,6 +75,8 @@ pub struct SqliteLedger {
     /// `None` while a call uses it, and after an error
     session: Option<Session>,
     owner: Option<Owner>,
+    /// where the pipeline is taken from no host that runs it
+    courtesy: Option<OwnerLock>,
 }
 
 impl SqliteLedger {
@@ -100,7 +104,15 @@ impl SqliteLedger {
             letters: None,
             session: None,
             owner: None,
+            courtesy: None,
         })
+    }
+
+    /// The same claiming the pipeline only once no other process that does the same runs it.
+    #[must_use]
+    pub fn waiting_for_the_owner(mut self) -> Self {
+        self.courtesy = Some(OwnerLock::beside(self.file.path(), &self.pipeline));
+        self
     }
 
     /// The same keeping dead letters in this table, for records of `topic`.
@@ -135,6 +147,7 @@ impl SqliteLedger {
             session,
             owner,
             letters: _,
+            courtesy: _,
         } = self;
         let work_on = Work {
             claimant: Claimant {
@@ -218,6 +231,9 @@ impl Ledger for SqliteLedger {
         others: &[String],
     ) -> Result<Claim, SinkError> {
         self.owner = None;
+        if let Some(courtesy) = &mut self.courtesy {
+            courtesy.take(&self.pipeline)?;
+        }
         let (owner, claim) =
             self.with_session(|connection, on| on.claimant.claim(connection, definition, others))?;
         self.owner = Some(owner);

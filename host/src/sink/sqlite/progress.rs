@@ -12,8 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use super::failure::Failure;
 use super::write::TableRows;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::sink::SinkError;
-use crate::sink::journal::{excluded_json, offsets_json, parse_excluded, parse_offsets};
+use crate::sink::journal::{excluded_json, not_ours, offsets_json, parse_excluded, parse_offsets};
 
 /// The tables that every pipeline of a file shares.
 pub(super) const TABLES: [&str; 3] = [
@@ -157,11 +156,8 @@ impl Owner {
                 ))
             })?;
         if theirs != self.generation {
-            return Err(Failure::Sink(SinkError::Fenced {
-                pipeline: self.pipeline.clone(),
-                ours: self.generation,
-                theirs,
-            }));
+            let not_ours = not_ours(&self.pipeline, self.generation, theirs);
+            return Err(Failure::Sink(not_ours));
         }
         Ok(EpochId(epoch))
     }

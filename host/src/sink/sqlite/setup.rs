@@ -7,6 +7,7 @@ use super::catalog::Existing;
 use super::failure::Failure;
 use super::progress;
 use super::table::FileTable;
+use crate::sink::journal;
 
 /// How many digits after the point each column of minor units has. It is in no other place: where it
 /// changed, the integers that are there would mean something else.
@@ -32,6 +33,7 @@ pub(super) fn set_up(
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(Failure::to("begin a transaction"))?;
+    refuse_others(&transaction)?;
     for sql in progress::TABLES.iter().chain([&DECIMALS]) {
         transaction
             .execute_batch(sql)
@@ -56,11 +58,23 @@ pub(super) fn check(
     what: &str,
     tables: &[FileTable],
 ) -> Result<(), Failure> {
+    refuse_others(connection)?;
     let mut misfits = Vec::new();
     for table in tables {
         misfits.extend(misfit(connection, table)?);
     }
     refuse(what, &misfits)
+}
+
+/// Refuses tables of wasmill's own that are not ours.
+fn refuse_others(connection: &Connection) -> Result<(), Failure> {
+    let mut lacking = Vec::new();
+    for (table, columns) in journal::TABLES {
+        if let Some(found) = Existing::find(connection, table)? {
+            lacking.extend(found.lacks(columns).map(|column| (table, column)));
+        }
+    }
+    journal::refuse_other_tables(&lacking).map_err(Failure::Sink)
 }
 
 /// Why what is there cannot be this table.

@@ -9,11 +9,12 @@ use arrow_array::{
     PrimitiveArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use chrono::DateTime;
+use futures_util::StreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
 use serde_json::json;
 use tempfile::TempDir;
 use wasmill::checkpoint::{CheckpointStore, FileName, FileRef, Manifest};
@@ -62,22 +63,9 @@ impl Place {
 
     pub(super) fn s3() -> Self {
         let location = s3_location();
-        let credentials = location.credentials.clone().unwrap();
         let prefix = format!("{}/", location.prefix);
-        let endpoint = location.endpoint.clone().unwrap();
-        let bucket = location.bucket.clone();
+        let raw = bucket(&location);
         let location = CheckpointLocation::S3(location);
-        // Opening one installs what TLS needs.
-        drop(CheckpointStore::open(&location, "shop", "x").unwrap());
-        let raw = AmazonS3Builder::new()
-            .with_endpoint(endpoint)
-            .with_bucket_name(bucket)
-            .with_region("us-east-1")
-            .with_access_key_id(credentials.access_key_id.reveal())
-            .with_secret_access_key(credentials.secret_access_key.reveal())
-            .with_client_options(ClientOptions::new().with_allow_http(true))
-            .build()
-            .unwrap();
         Self {
             open: Box::new(move |life| CheckpointStore::open(&location, "shop", life).unwrap()),
             raw: Arc::new(raw),
@@ -95,8 +83,35 @@ impl Place {
     }
 }
 
+/// The bucket itself, past the store.
+fn bucket(location: &S3Location) -> impl ObjectStore {
+    // Opening one installs what TLS needs.
+    let opened = CheckpointLocation::S3(location.clone());
+    drop(CheckpointStore::open(&opened, "shop", "x").unwrap());
+    let credentials = location.credentials.clone().unwrap();
+    AmazonS3Builder::new()
+        .with_endpoint(location.endpoint.clone().unwrap())
+        .with_bucket_name(&location.bucket)
+        .with_region("us-east-1")
+        .with_access_key_id(credentials.access_key_id.reveal())
+        .with_secret_access_key(credentials.secret_access_key.reveal())
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build()
+        .unwrap()
+}
+
+/// Leaves nothing below the prefix.
+pub(crate) async fn delete_all(location: &S3Location) {
+    let bucket = bucket(location);
+    let prefix = Path::from(location.prefix.as_str());
+    let found = bucket.list(Some(&prefix)).collect::<Vec<_>>().await;
+    for object in found {
+        bucket.delete(&object.unwrap().location).await.unwrap();
+    }
+}
+
 /// The server of the tests, below a prefix that nobody else uses.
-pub(super) fn s3_location() -> S3Location {
+pub(crate) fn s3_location() -> S3Location {
     let url = support::s3();
     let url = reqwest::Url::parse(&url).unwrap();
     let host = url.host_str().unwrap();

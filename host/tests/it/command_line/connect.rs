@@ -91,7 +91,9 @@ path = "dead.ndjson"
             .current_dir(self.folder.path())
             .env("KAFKA_BROKERS", addresses[0])
             .env("DATABASE_URL", addresses[1])
-            .env("ELASTICSEARCH_URL", addresses[2]);
+            .env("ELASTICSEARCH_URL", addresses[2])
+            .env("AWS_ACCESS_KEY_ID", "shop")
+            .env("AWS_SECRET_ACCESS_KEY", PASSWORD);
         tokio::task::spawn_blocking(move || command.output().unwrap())
             .await
             .unwrap()
@@ -141,6 +143,7 @@ async fn servers_that_fit_are_named_and_nothing_is_created_there() {
     let fine = "source: reached, 3 partitions\n\
                 rows: reached, tables fit or will be created\n\
                 search: reached, indices fit or will be created\n\
+                checkpoints: reached\n\
                 pipeline.toml is fine\n";
     assert!(printed.starts_with(fine), "{printed}");
 
@@ -178,7 +181,7 @@ async fn every_server_that_does_not_fit_is_reported() {
     for _ in 0..2 {
         let output = shop.wasmill(&["check", "--connect"]).await;
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(stdout(&output), "");
+        assert_eq!(stdout(&output), "checkpoints: reached\n");
         let reports = reports(&output);
         for wanted in [
             &format!("topic {} does not exist yet", shop.name),
@@ -238,7 +241,7 @@ async fn addresses_without_an_answer_are_named_in_time_and_no_password_is() {
         .await;
     assert!(started.elapsed() < CHECK_TIME_MAX + START_AND_END);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "");
+    assert_eq!(stdout(&output), "checkpoints: reached\n");
     let reports = reports(&output);
     for wanted in [
         &format!("failed to reach Kafka at {kafka}"),
@@ -250,4 +253,34 @@ async fn addresses_without_an_answer_are_named_in_time_and_no_password_is() {
         assert!(reports.contains(wanted), "`{wanted}` in: {reports}");
     }
     assert!(!reports.contains(PASSWORD), "{reports}");
+}
+
+#[tokio::test]
+async fn a_store_of_checkpoints_that_cannot_be_used_is_reported() {
+    let shop = Shop::new().await;
+    shop.create_topic().await;
+    let path = shop.folder.path().join("pipeline.toml");
+    let pipeline = fs::read_to_string(&path).unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let stores = [
+        ("store = \"file:taken\"", "name a folder in `store`"),
+        (
+            &*format!("store = \"s3://bucket/prefix\"\nendpoint = \"{endpoint}\""),
+            "see that the server runs, and that `endpoint` is its address",
+        ),
+    ];
+    fs::write(shop.folder.path().join("taken"), "").unwrap();
+    for (store, wanted) in stores {
+        fs::write(&path, format!("{pipeline}[checkpoint]\n{store}\n")).unwrap();
+        let output = shop.wasmill(&["check", "--connect"]).await;
+        assert_eq!(output.status.code(), Some(1));
+        let reports = reports(&output);
+        for wanted in [wanted, "checkpoints: failed to", "has 1 error"] {
+            assert!(reports.contains(wanted), "`{wanted}` in: {reports}");
+        }
+        assert!(!reports.contains(PASSWORD), "{reports}");
+        assert!(stdout(&output).contains("rows: reached"), "{output:?}");
+    }
+    shop.remove().await;
 }

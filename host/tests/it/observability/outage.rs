@@ -1,40 +1,13 @@
 //! A server goes away in the middle of a run, and comes back.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 use wasmill::generate::Settings;
 
 use super::{ask_until, start};
-use crate::support::job::{Job, free_address, send_signal, wait_for_exit};
-
-/// Stands between the host and a server until it is dropped.
-struct Bridge(JoinHandle<()>);
-
-impl Bridge {
-    async fn open(here: SocketAddr, there: String) -> Self {
-        let listener = TcpListener::bind(here).await.unwrap();
-        Self(tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            loop {
-                let (mut near, _) = listener.accept().await.unwrap();
-                let mut far = TcpStream::connect(&there).await.unwrap();
-                connections.spawn(async move {
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                });
-            }
-        }))
-    }
-
-    /// Cuts every connection and takes no other.
-    async fn close(mut self) {
-        self.0.abort();
-        let _ = (&mut self.0).await;
-    }
-}
+use crate::support::job::{Job, send_signal, wait_for_exit};
+use crate::support::proxy::{Cut, Proxy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_away_is_waited_for_until_it_is_back() {
@@ -44,12 +17,8 @@ async fn a_server_that_goes_away_is_waited_for_until_it_is_back() {
     };
     let job = Job::new("outage", |text| text).await;
     job.generate(&settings, 2, 1_000);
-    let (before, path) = job.database_url.rsplit_once('/').unwrap();
-    let (scheme, server) = before.rsplit_once(['@', '/']).unwrap();
-    let separator = &before[scheme.len()..=scheme.len()];
-    let here = free_address();
-    let through = format!("{scheme}{separator}{here}/{path}");
-    let bridge = Bridge::open(here, server.to_owned()).await;
+    let proxy = Proxy::to(&job.database_server());
+    let through = proxy.instead_of(&job.database_url);
     let mut run = start(&job, |command| {
         command.env("DATABASE_URL", &through);
     });
@@ -57,7 +26,7 @@ async fn a_server_that_goes_away_is_waited_for_until_it_is_back() {
         (answer.status == 200).then_some(())
     });
 
-    bridge.close().await;
+    proxy.go_away(Cut::Fin);
     job.generate(&settings, 2, 1_000);
     let reason = ask_until(&job, "/readyz", |answer| {
         let answer = answer.json();
@@ -68,7 +37,7 @@ async fn a_server_that_goes_away_is_waited_for_until_it_is_back() {
     });
     assert!(reason.contains("PostgreSQL"), "{reason}");
 
-    let _bridge = Bridge::open(here, server.to_owned()).await;
+    proxy.accept();
     ask_until(&job, "/readyz", |answer| {
         (answer.status == 200).then_some(())
     });

@@ -1,15 +1,10 @@
 //! Whatever happens to connections, an epoch is committed once.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 use wasmill::config::{OnConflict, Secret};
 use wasmill::epoch::{EpochId, EpochOutput};
 use wasmill::sink::postgres::PostgresLedger;
@@ -17,6 +12,7 @@ use wasmill::sink::{Ledger, Remedy, Sink};
 
 use super::{batch, claimed, epoch, permanent, positions, sales_table, stored_sales, write};
 use crate::support::postgres::{Database, terminate};
+use crate::support::proxy::{Loss, Proxy};
 use crate::support::unique;
 
 #[tokio::test]
@@ -143,103 +139,28 @@ async fn connections_that_die_at_any_moment_lose_and_repeat_nothing() {
     assert_eq!(database.rows(stored).await, [["100", &*all]]);
 }
 
-/// What a [`Proxy`] does to the next COMMIT.
-#[derive(Clone, Copy, PartialEq)]
-enum Cut {
-    /// nothing
-    Nowhere,
-    /// the server never gets it
-    Before,
-    /// the server's answer is lost
-    After,
-}
-
-/// Stands between a ledger and the server.
-struct Proxy {
-    address: SocketAddr,
-    cut: Arc<Mutex<Cut>>,
-    task: JoinHandle<()>,
-}
-
-impl Proxy {
-    async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let cut = Arc::new(Mutex::new(Cut::Nowhere));
-        let cuts = Arc::clone(&cut);
-        let task = tokio::spawn(async move {
-            loop {
-                let (client, _) = listener.accept().await.unwrap();
-                let server = TcpStream::connect(&server).await.unwrap();
-                tokio::spawn(relay(client, server, Arc::clone(&cuts)));
-            }
-        });
-        Self { address, cut, task }
-    }
-
-    fn cut(&self, cut: Cut) {
-        *self.cut.lock().unwrap() = cut;
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Returns, and so closes both connections, when either side does or a COMMIT is to be cut.
-async fn relay(mut client: TcpStream, mut server: TcpStream, cuts: Arc<Mutex<Cut>>) {
-    let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
-    loop {
-        tokio::select! {
-            read = client.read(&mut asked) => {
-                let Ok(length @ 1..) = read else { return };
-                let commits = asked[..length].windows(7).any(|part| part == b"COMMIT\0");
-                let cut = if commits {
-                    std::mem::replace(&mut *cuts.lock().unwrap(), Cut::Nowhere)
-                } else {
-                    Cut::Nowhere
-                };
-                if cut == Cut::Before || server.write_all(&asked[..length]).await.is_err() {
-                    return;
-                }
-                if cut == Cut::After {
-                    // Once it has answered, it has committed.
-                    let answer = server.read(&mut answered).await;
-                    assert!(answer.unwrap() > 0);
-                    return;
-                }
-            }
-            read = server.read(&mut answered) => {
-                let Ok(length @ 1..) = read else { return };
-                if client.write_all(&answered[..length]).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
+/// A statement as the protocol has it.
+const COMMIT: &[u8] = b"COMMIT\0";
 
 #[tokio::test]
 async fn a_commit_without_an_answer_is_neither_lost_nor_repeated() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.server()).await;
-    let url = database.secret_through(proxy.address);
+    let proxy = Proxy::to(&database.server());
+    let url = database.secret_through(proxy.address());
     let tables = vec![sales_table(OnConflict::Update)];
     let mut ledger = PostgresLedger::new("postgres", &unique("sales"), &url, tables).unwrap();
     ledger.prepare().await.unwrap();
     ledger.claim(&json!({}), &[]).await.unwrap();
     note_writes(&database).await;
-    for (number, cut) in [(1, Cut::Before), (2, Cut::After), (3, Cut::After)] {
+    for (number, loss) in [(1, Loss::Request), (2, Loss::Answer), (3, Loss::Answer)] {
         let output = epoch(number, vec![batch(&[("a", number.cast_signed(), 0)])]);
-        proxy.cut(cut);
+        proxy.lose(COMMIT, loss);
         let error = ledger.write(&output).await.unwrap_err();
         assert_eq!(error.remedy(), Remedy::Retry, "{error}");
         let stored = database
             .value("SELECT max(epoch) FROM wasmill_progress")
             .await;
-        let committed = if cut == Cut::After {
+        let committed = if loss == Loss::Answer {
             number
         } else {
             number - 1
@@ -251,7 +172,7 @@ async fn a_commit_without_an_answer_is_neither_lost_nor_repeated() {
     assert_eq!(writes, [["a", "0.01"], ["a", "0.02"], ["a", "0.03"]]);
 
     // A claim whose answer was lost is claimed again.
-    proxy.cut(Cut::After);
+    proxy.lose(COMMIT, Loss::Answer);
     let error = ledger.claim(&json!({}), &[]).await.unwrap_err();
     assert_eq!(error.remedy(), Remedy::Retry, "{error}");
     let claim = ledger.claim(&json!({}), &[]).await.unwrap();

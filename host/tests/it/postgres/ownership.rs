@@ -205,3 +205,44 @@ async fn the_journal_reaches_back_to_the_slowest_sink() {
         "{message}"
     );
 }
+
+#[tokio::test]
+async fn tables_of_an_older_version_are_refused_with_what_to_do() {
+    let database = Database::fresh().await;
+    let mut ledger = claimed(&database, &unique("sales")).await;
+    database
+        .rows("ALTER TABLE wasmill_pipelines DROP COLUMN life")
+        .await;
+    let message = permanent(ledger.prepare().await);
+    assert!(
+        message.contains("wasmill_pipelines has no column `life`"),
+        "{message}"
+    );
+    assert_eq!(permanent(ledger.check().await), message);
+    database.rows(message.lines().last().unwrap()).await;
+    ledger.prepare().await.unwrap();
+    let claim = ledger.claim(&json!({}), &[]).await.unwrap();
+    assert_eq!(claim.epoch, EpochId(0));
+}
+
+#[tokio::test]
+async fn a_polite_host_claims_what_nobody_runs_and_waits_for_who_does() {
+    let database = Database::fresh().await;
+    let pipeline = unique("sales");
+    let polite = || {
+        let tables = vec![sales_table(OnConflict::Update)];
+        ledger(&database, &pipeline, tables).waiting_for_the_owner()
+    };
+    let (mut first, mut second) = (polite(), polite());
+    first.prepare().await.unwrap();
+    let claim = first.claim(&json!({}), &[]).await.unwrap();
+    assert_eq!(claim.generation, 1);
+    // Its own former run is nobody to wait for.
+    let claim = first.claim(&json!({}), &[]).await.unwrap();
+    assert_eq!(claim.generation, 2);
+    write(&mut first, &epoch(1, vec![])).await;
+    drop(first);
+    second.prepare().await.unwrap();
+    let claim = second.claim(&json!({}), &[]).await.unwrap();
+    assert_eq!(claim.generation, 3);
+}

@@ -144,15 +144,24 @@ impl Job {
     ///
     /// # Panics
     ///
-    /// After a minute, with what `log`, a file in the folder, says.
+    /// After two minutes, with what `log`, a file in the folder, says.
     pub(crate) async fn wait_for_epoch(&self, epoch: u64, log: &str) {
-        let mut waited = 0;
+        let started = Instant::now();
         while self.last_epoch().await < epoch {
             let log = || std::fs::read_to_string(self.path(log)).unwrap_or_default();
-            assert!(waited < 1_200, "no progress in a minute: {}", log());
-            waited += 1;
+            let waited = started.elapsed();
+            assert!(waited < Duration::from_mins(2), "no progress: {}", log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// `host:port` of its database's server.
+    pub(crate) fn database_server(&self) -> String {
+        let (_, rest) = self.database_url.split_once("://").expect("a URL");
+        let (authority, _) = rest.split_once('/').expect("the name of a database");
+        let server = authority.rsplit_once('@').map_or(authority, |(_, s)| s);
+        let port = if server.contains(':') { "" } else { ":5432" };
+        format!("{server}{port}")
     }
 
     /// A connection to its database.

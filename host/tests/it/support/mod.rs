@@ -9,7 +9,9 @@ pub(crate) mod job;
 pub(crate) mod kafka;
 pub(crate) mod outcome;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod rows;
+pub(crate) mod running;
 pub(crate) mod scripted_http;
 pub(crate) mod truth;
 

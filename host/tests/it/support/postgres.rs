@@ -126,7 +126,7 @@ impl Drop for Database {
 }
 
 /// A connection whose task ends with it.
-async fn connect(url: &str) -> Client {
+pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
