@@ -27,8 +27,8 @@ use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
 use crate::record::DeadLetter;
 use crate::sink::Sink;
 
-/// How long a sink that may lag holds up the stream, and a stop.
-const HELD_UP_MAX: Duration = Duration::from_secs(5);
+/// How long a sink that may lag holds up the stream, and a stop at most.
+pub(super) const HELD_UP_MAX: Duration = Duration::from_secs(5);
 
 /// What the task of a sink tells; `sink` is its index, 0 is the first one behind the ledger.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Outlet {
         tracing::warn!(
             sink = self.name,
             epoch = output.epoch.0,
-            "the stream goes on without this sink; it is brought up again once it answers"
+            "the stream goes on without this sink; it gets what it lacks once it answers"
         );
     }
 
@@ -229,8 +229,8 @@ pub(super) struct SinkTask {
     pub(super) feed: Option<mpsc::Receiver<Completed>>,
     /// the last epoch that it has written
     pub(super) written: EpochId,
-    /// where the sink may lag, cancelled when the run is to end
-    pub(super) lenient: Option<CancellationToken>,
+    /// where the sink may lag: cancelled when the run is to end, which it holds up for so long
+    pub(super) lenient: Option<(CancellationToken, Duration)>,
     pub(super) news: mpsc::Sender<News>,
     pub(super) monitor: Arc<Monitor>,
 }
@@ -242,13 +242,13 @@ impl SinkTask {
     /// Writes epochs until there are no more.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
         let (news, sink) = (self.news.clone(), self.index);
-        let Some(stop) = self.lenient.clone() else {
+        let Some((stop, held_up_max)) = self.lenient.clone() else {
             return self.work().await;
         };
         tokio::select! {
             biased;
             worked = self.work() => worked,
-            () = long_after(&stop) => {
+            () = long_after(&stop, held_up_max) => {
                 let _ = news.send(News::GaveUp { sink }).await;
                 Ok(())
             }
@@ -265,7 +265,7 @@ impl SinkTask {
         while let Some(output) = self.next().await {
             if output.epoch != self.written.next() {
                 let stop = self.lenient.as_ref();
-                if !stop.is_some_and(CancellationToken::is_cancelled) {
+                if !stop.is_some_and(|(stop, _)| stop.is_cancelled()) {
                     return Err(PipelineError::JournalGap(self.written.next()));
                 }
                 // What came before it was cut short.
@@ -339,7 +339,7 @@ async fn tell(ledger: &mpsc::Sender<News>, news: News) -> Result<(), LedgerGone>
 }
 
 /// Waits for a stop, and then as long as a sink that may lag is given to come to an end.
-async fn long_after(stop: &CancellationToken) {
+async fn long_after(stop: &CancellationToken, held_up_max: Duration) {
     stop.cancelled().await;
-    tokio::time::sleep(HELD_UP_MAX).await;
+    tokio::time::sleep(held_up_max).await;
 }

@@ -15,7 +15,7 @@ use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
 use super::commit::{Checkpoints, Lagging, LedgerTask};
 use super::line::{Line, Making};
 use super::monitor::Monitor;
-use super::outlet::{News, Outlet, SinkTask};
+use super::outlet::{HELD_UP_MAX, News, Outlet, SinkTask};
 use super::parts::Parts;
 use super::reader::{Live, Replay, Then};
 use super::recover::Recovered;
@@ -53,6 +53,8 @@ pub(super) struct Settings {
     pub(super) remembered: usize,
     /// sinks without which the stream goes on when they do not answer
     pub(super) may_lag: BTreeSet<String>,
+    /// how long these hold up a stop
+    pub(super) stop_held_up_max: Duration,
 }
 
 impl Settings {
@@ -75,6 +77,7 @@ impl Settings {
             poll_wait: POLL_WAIT,
             remembered: deduplicate.map_or(0, |deduplicate| deduplicate.last as usize),
             may_lag: may_lag.map(|sink| sink.name.clone()).collect(),
+            stop_held_up_max: HELD_UP_MAX.min(pipeline.shutdown.timeout / 2),
         }
     }
 
@@ -298,7 +301,7 @@ fn outlets(
             feeds,
             feed: None,
             written: confirmed.max(EpochId::FIRST),
-            lenient: may_lag.then(|| stop.clone()),
+            lenient: may_lag.then(|| (stop.clone(), settings.stop_held_up_max)),
             news: told.clone(),
             monitor: Arc::clone(monitor),
         });

@@ -122,6 +122,7 @@ impl World {
             } else {
                 0
             },
+            stop_held_up_max: Duration::from_secs(5),
             may_lag: dice
                 .chance(0.5)
                 .then(|| SEARCH.to_owned())

@@ -143,6 +143,8 @@ pub(crate) struct Course {
     pub(crate) max_rows: u64,
     /// between two checkpoints
     pub(crate) interval: Duration,
+    /// whether the stream goes on while Elasticsearch is away
+    pub(crate) may_lag: bool,
     pub(crate) blows: Vec<Blow>,
     /// for what is drawn on the way
     pub(crate) dice: Dice,
@@ -178,6 +180,8 @@ impl Frame {
             partitions,
             max_rows,
             interval,
+            // Every other round, whatever the dice say.
+            may_lag: seed % 2 == 1,
             dice,
         }
     }
@@ -203,12 +207,18 @@ impl fmt::Display for Course {
             partitions,
             max_rows,
             interval,
+            may_lag,
             ..
         } = self;
         write!(
             f,
             "{records} records at {rate}/s, {partitions} partitions, epochs of {max_rows}, a checkpoint \
-             every {interval:?}:"
+             every {interval:?}{}:",
+            if *may_lag {
+                ", Elasticsearch may lag"
+            } else {
+                ""
+            }
         )?;
         let names = self.blows.iter().map(|blow| blow.fault.name());
         names.into_iter().try_for_each(|name| write!(f, " {name}"))

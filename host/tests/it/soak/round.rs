@@ -27,7 +27,7 @@ const WORKERS: [u64; 3] = [1, 2, 3];
 
 /// Plays it. The job goes away when all is right, and stays for a look when this panics.
 pub(crate) async fn play(course: Course) -> Outcome {
-    let job = ManuallyDrop::new(job_of(course.max_rows, course.interval).await);
+    let job = ManuallyDrop::new(job_of(course.max_rows, course.interval, course.may_lag).await);
     println!(
         "  {} with database, topic and index {}",
         job.path("").display(),
@@ -51,7 +51,7 @@ pub(crate) async fn play(course: Course) -> Outcome {
 
 /// The sales job with dead letters in the database, otherwise as it is shipped.
 pub(crate) async fn small_job() -> Job {
-    job_of(10_000, Duration::from_secs(30)).await
+    job_of(10_000, Duration::from_secs(30), false).await
 }
 
 /// It runs to the end of the topic.
@@ -61,16 +61,20 @@ pub(crate) fn run_once(job: &Job) -> Command {
     command
 }
 
-/// The same with epochs of so many records, and a checkpoint every so often.
-async fn job_of(max_rows: u64, interval: Duration) -> Job {
+/// The same with epochs of so many records, and a checkpoint every so often; Elasticsearch may lag, or
+/// the stream waits for it.
+async fn job_of(max_rows: u64, interval: Duration, may_lag: bool) -> Job {
     Job::new("soak", |text| {
         let max_rows = format!("max_rows = {max_rows}");
         let interval = format!("interval = \"{}ms\"", interval.as_millis());
         let name = "name = \"ecommerce-sales\"";
+        let search = "type = \"elasticsearch\"\n";
+        let policy = if may_lag { "continue" } else { "wait" };
         let edits = [
             ("max_rows = 10_000", max_rows.as_str()),
             ("interval = \"30s\"", interval.as_str()),
             (name, &format!("workers = \"${{WORKERS}}\"\n{name}")),
+            (search, &format!("{search}on_unavailable = \"{policy}\"\n")),
         ];
         let text = edits.into_iter().fold(text, |text, (from, to)| {
             assert!(text.contains(from), "the shipped pipeline has {from}");
@@ -179,7 +183,9 @@ impl<'j> Round<'j> {
             }
             Fault::Block => {
                 faults::block_writes(self.job, true).await;
-                let pause = Duration::from_millis(500 + self.course.dice.below(4_500));
+                // A sink that may lag does so after 5 s.
+                let most = if self.course.may_lag { 15_000 } else { 4_500 };
+                let pause = Duration::from_millis(500 + self.course.dice.below(most));
                 tokio::time::sleep(pause).await;
                 faults::block_writes(self.job, false).await;
             }
