@@ -23,6 +23,7 @@ mod mask;
 mod pipeline;
 mod places;
 mod reader;
+mod sink;
 mod suggest;
 mod units;
 mod validate;
@@ -42,12 +43,14 @@ pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::embed::{Embedded, Embedding, embed};
 pub use self::pipeline::{
     Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Deduplicate, Every,
-    GeneratorSource, Index, KafkaSource, Limits, OnConflict, OnLost, OnUnavailable, Pipeline,
-    Projection, Secret, Shutdown, Sink, SinkKind, Source, SourceColumn, SourceKind, Start, Table,
-    TableColumn, Transform, Window,
+    GeneratorSource, KafkaSource, Limits, OnLost, Pipeline, Secret, Shutdown, Source, SourceColumn,
+    SourceKind, Start, Transform, Window,
 };
 pub use self::places::Places;
 use self::reader::Reader;
+pub use self::sink::{
+    Index, OnConflict, OnUnavailable, Projection, Sink, SinkKind, Table, TableColumn,
+};
 pub(crate) use self::suggest::{did_you_mean, list};
 
 /// Bytes in the text of `pipeline.toml`, for messages that point there.

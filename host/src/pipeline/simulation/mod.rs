@@ -24,6 +24,7 @@ mod host;
 mod line;
 mod logic;
 mod places;
+mod records;
 mod store;
 mod world;
 

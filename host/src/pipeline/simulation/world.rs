@@ -1,36 +1,33 @@
 //! A world: the records, the places that outlive a host, and the hosts that come and go.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::poll;
 use object_store::memory::InMemory;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::bugs::Bug;
 use super::dice::Dice;
 use super::host::Host;
-use super::logic::{LEDGER, Logic, POISON, REFUSED, ROWS, SUMS};
+use super::logic::{LEDGER, Logic, ROWS, SUMS};
 use super::places::{
     Documents, Letters, SEARCH, SimulatedLedger, SimulatedLetters, SimulatedSearch,
 };
+use super::records::Producer;
 use super::store::SimulatedStore;
 use crate::checkpoint::CheckpointStore;
 use crate::config::OnLost;
 use crate::epoch::EpochId;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::start::{Waiter, make_ready};
-use crate::pipeline::survey::Newcomers;
 use crate::pipeline::topology::{Settings, Stages, Topology};
 use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
-use crate::record::{Origin, Partition, Positions};
+use crate::record::{Origin, Positions};
 use crate::sink::memory::{MemoryStore, Value};
 use crate::sink::{Ledger, SinkError};
-use crate::source::{MemoryPartitions, MemoryRecord, PartitionRange};
 
 /// A world that does not come to an end within so many steps is stuck.
 const STEPS_MAX: u64 = 400_000;
@@ -39,26 +36,17 @@ const STEPS_MAX: u64 = 400_000;
 /// done, nobody ever gets further.
 const HOSTS_DYING_MAX: u64 = 30;
 
-/// A world grows to so many partitions.
-const PARTITIONS_MAX: u32 = 5;
-
 /// Everything of one seed.
 pub(super) struct World {
     dice: Dice,
     bug: Option<Bug>,
     settings: Settings,
-    partitions: MemoryPartitions,
-    partition_count: u32,
-    /// tells hosts of partitions that are new
-    survey: watch::Sender<Vec<PartitionRange>>,
-    /// records still to be produced
-    to_come: u64,
+    producer: Producer,
     ledger: MemoryStore,
     documents: Documents,
     letters: Letters,
     objects: Arc<InMemory>,
     refused_once: Arc<Mutex<Vec<Origin>>>,
-    expected: Expected,
     /// how likely the host dies at a step
     dying: f64,
     /// how likely the host stands still instead of dying
@@ -80,20 +68,6 @@ pub(super) struct World {
     pub(super) hosts: u64,
 }
 
-/// What the records come to.
-#[derive(Debug, Default)]
-struct Expected {
-    rows: BTreeMap<String, (String, i64)>,
-    sums: BTreeMap<String, i64>,
-    left_out: BTreeSet<Origin>,
-    /// the last ids that each partition kept, the newest last, with the group and the amount
-    kept: BTreeMap<Partition, VecDeque<(String, String, i64)>>,
-}
-
-fn record(id: &str, group: &str, amount: i64) -> String {
-    format!(r#"{{"id": "{id}", "grp": "{group}", "amount": {amount}}}"#)
-}
-
 /// What became of a host.
 enum End {
     Dead,
@@ -106,7 +80,6 @@ enum End {
 impl World {
     pub(super) fn new(seed: u64, bug: Option<Bug>) -> Self {
         let dice = Dice::of(seed);
-        let partition_count = dice.between(1, 3) as u32;
         let settings = Settings {
             workers: dice.between(1, 3) as usize,
             in_flight: dice.between(1, 3) as usize,
@@ -132,10 +105,7 @@ impl World {
         let rate = |dice: &Dice, most: f64| if dice.chance(0.3) { 0.0 } else { most };
         dice.let_fail(rate(&dice, 0.03));
         Self {
-            partitions: MemoryPartitions::new(partition_count),
-            partition_count,
-            survey: watch::Sender::new(Vec::new()),
-            to_come: dice.between(20, 200),
+            producer: Producer::new(&dice, settings.remembered),
             dying: rate(&dice, 0.004),
             standing: rate(&dice, 0.3),
             stopping: rate(&dice, 0.001),
@@ -149,7 +119,6 @@ impl World {
             letters: Letters::default(),
             objects: Arc::new(InMemory::new()),
             refused_once: Arc::default(),
-            expected: Expected::default(),
             asleep: Vec::new(),
             seen: (EpochId(0), Positions::default()),
             checked: 0,
@@ -207,11 +176,11 @@ impl World {
             if host.is_over() {
                 return Ok(End::Done);
             }
-            if self.to_come > 0 && self.dice.chance(0.1) {
-                self.produce();
+            if self.producer.to_come > 0 && self.dice.chance(0.1) {
+                self.producer.produce();
             }
             self.let_search_come_and_go();
-            let all_is_there = self.to_come == 0 && host.is_live() && self.committed_all();
+            let all_is_there = self.producer.to_come == 0 && host.is_live() && self.committed_all();
             if all_is_there && !host.stop.is_cancelled() {
                 // From here on nothing dies any more: it has to come to its end.
                 (self.dying, self.standing, self.stopping, self.leaving) = (0.0, 0.0, 0.0, 0.0);
@@ -259,7 +228,7 @@ impl World {
     ) -> Result<Option<Host>, String> {
         let (settings, bug) = (self.settings.clone(), self.bug);
         let endpoints = self.endpoints();
-        let newcomers = Newcomers::of(self.survey.subscribe());
+        let newcomers = self.producer.newcomers();
         let starting = async {
             let waiter = Waiter {
                 stop,
@@ -306,7 +275,7 @@ impl World {
             dice: dice.clone(),
             bug,
         };
-        let partitions = self.partitions.clone();
+        let partitions = self.producer.partitions.clone();
         Endpoints {
             open_source: Arc::new(move || Ok(Box::new(partitions.source()))),
             ledger: Box::new(SimulatedLedger::new(
@@ -370,67 +339,9 @@ impl World {
         Ok(())
     }
 
-    /// Appends a record of some kind.
-    fn produce(&mut self) {
-        self.to_come -= 1;
-        let dice = &self.dice;
-        if self.partition_count < PARTITIONS_MAX && dice.chance(0.02) {
-            self.partitions.add();
-            self.partition_count += 1;
-        }
-        self.survey.send_replace(self.partitions.ranges());
-        let partition = Partition(dice.below(u64::from(self.partition_count)) as u32);
-        if dice.chance(0.05) {
-            self.partitions.skip(partition, 1);
-        }
-        if self.produce_again(partition) {
-            return;
-        }
-        let (id, group) = (format!("r{}", self.to_come), format!("g{}", dice.below(12)));
-        let amount = match dice.below(40) {
-            0 => POISON,
-            1 => REFUSED,
-            _ => dice.between(1, 1_000) as i64,
-        };
-        let malformed = dice.chance(0.02);
-        let text = if malformed {
-            "{".to_owned()
-        } else {
-            record(&id, &group, amount)
-        };
-        let offset = self
-            .partitions
-            .append(partition, MemoryRecord::of(Bytes::from(text)));
-        if malformed || amount < 0 {
-            let origin = Origin { partition, offset };
-            self.expected.left_out.insert(origin);
-        } else {
-            *self.expected.sums.entry(group.clone()).or_default() += amount;
-            let kept = self.expected.kept.entry(partition).or_default();
-            kept.push_back((id.clone(), group.clone(), amount));
-            if kept.len() > self.settings.remembered {
-                kept.pop_front();
-            }
-            self.expected.rows.insert(id, (group, amount));
-        }
-    }
-
-    /// Appends, now and then, a record once more that deduplication has to know: it changes nothing.
-    fn produce_again(&self, partition: Partition) -> bool {
-        let kept = self.expected.kept.get(&partition);
-        let Some(kept) = kept.filter(|kept| !kept.is_empty() && self.dice.chance(0.15)) else {
-            return false;
-        };
-        let (id, group, amount) = &kept[self.dice.below(kept.len() as u64) as usize];
-        let text = record(id, group, *amount);
-        self.partitions
-            .append(partition, MemoryRecord::of(Bytes::from(text)));
-        true
-    }
-
     fn committed_all(&self) -> bool {
         let (epoch, positions) = &self.seen;
-        let ranges = self.partitions.ends();
+        let ranges = self.producer.partitions.ends();
         *epoch > EpochId(0)
             && ranges
                 .iter()
@@ -466,21 +377,25 @@ impl World {
 
     async fn check_end(&mut self) -> Result<(), String> {
         let rows = self.rows();
-        same("rows", &rows, &self.expected.rows)?;
-        same("totals", &self.sums(), &self.expected.sums)?;
+        same("rows", &rows, &self.producer.expected.rows)?;
+        same("totals", &self.sums(), &self.producer.expected.sums)?;
         let number = |text: &String| text.parse::<i64>().unwrap_or(i64::MIN);
         let documents = self.documents.of(ROWS).into_iter();
         let documents = documents
             .map(|(id, c)| (id, (c[1].clone(), number(&c[2]))))
             .collect();
-        same("documents", &documents, &self.expected.rows)?;
+        same("documents", &documents, &self.producer.expected.rows)?;
         let documents = self.documents.of(SUMS).into_iter();
         let documents = documents.map(|(group, c)| (group, number(&c[1]))).collect();
-        same("documents of totals", &documents, &self.expected.sums)?;
+        same(
+            "documents of totals",
+            &documents,
+            &self.producer.expected.sums,
+        )?;
         let letters = self.letters.all();
         let distinct: BTreeSet<Origin> = letters.iter().copied().collect();
-        if distinct != self.expected.left_out || letters.len() != distinct.len() {
-            let expected = self.expected.left_out.len();
+        if distinct != self.producer.expected.left_out || letters.len() != distinct.len() {
+            let expected = self.producer.expected.left_out.len();
             let (found, distinct) = (letters.len(), distinct.len());
             return Err(format!(
                 "{found} dead letters of {distinct} records, and {expected} were left out"
