@@ -43,7 +43,6 @@ pub use self::checksum::Checksum;
 pub use self::error::CheckpointError;
 pub use self::manifest::{FileRef, Manifest};
 pub use self::name::{FileKind, FileName};
-pub(crate) use self::retention::oldest_kept;
 pub use self::store::CheckpointStore;
 pub(crate) use self::store::off_thread;
 use crate::aggregate::TableSnapshot;

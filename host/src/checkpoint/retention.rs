@@ -4,8 +4,9 @@
 //!
 //! 1. Of a checkpoint that goes, the manifest goes first: what is left after a crash is files that
 //!    nobody names, never a manifest whose files are gone.
-//! 2. Only manifests that can be read count as kept; and as long as one is there that cannot, nothing
-//!    is swept, since what it names is not known.
+//! 2. Only manifests that can be read, and whose files are there, count as kept: a host that stood still
+//!    while another one took over may publish one whose files were swept meanwhile. And as long as one
+//!    cannot be read, nothing is swept, since what it names is not known.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -26,6 +27,20 @@ struct Found {
     path: String,
     /// `None` when it is damaged
     manifest: Option<Manifest>,
+    /// whether the files are there that it names
+    is_whole: bool,
+}
+
+impl Found {
+    fn is_usable(&self) -> bool {
+        !self.is_set_aside && self.is_whole
+    }
+}
+
+/// The epochs of those that can be used, newest first.
+fn usable(found: &[Found]) -> Vec<EpochId> {
+    let usable = found.iter().filter(|found| found.is_usable());
+    usable.map(|found| found.epoch).collect()
 }
 
 /// Of these, newest first, the newest `keep` (at least one), and the newest `keep` of those that are
@@ -37,18 +52,26 @@ fn kept(epochs: &[EpochId], keep: usize, needed: EpochId) -> BTreeSet<EpochId> {
     newest.chain(usable).copied().collect()
 }
 
-/// The oldest one that [`prune`](CheckpointStore::prune) keeps of these, newest first; `None` when
-/// all of them are later than `needed`.
-#[must_use]
-pub(crate) fn oldest_kept(epochs: &[EpochId], keep: usize, needed: EpochId) -> Option<EpochId> {
-    let oldest = kept(epochs, keep, needed).first().copied();
-    oldest.filter(|oldest| *oldest <= needed)
-}
-
 impl CheckpointStore {
-    /// Keeps the newest `keep` checkpoints (at least one) whose manifests can be read, and as many of
-    /// those not later than `needed`; deletes the others. Returns the oldest one that was kept. Only
-    /// for the pipeline's present owner.
+    /// The oldest one that [`prune`](Self::prune) would keep; `None` when all of them are later than
+    /// `needed`.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError`].
+    pub async fn oldest_kept(
+        &self,
+        keep: usize,
+        needed: EpochId,
+    ) -> Result<Option<EpochId>, CheckpointError> {
+        let found = self.survey().await?;
+        let oldest = kept(&usable(&found), keep, needed).first().copied();
+        Ok(oldest.filter(|oldest| *oldest <= needed))
+    }
+
+    /// Keeps the newest `keep` checkpoints (at least one) whose manifests can be read and whose files
+    /// are there, and as many of those not later than `needed`; deletes the others. Returns the oldest
+    /// one that was kept. Only for the pipeline's present owner.
     ///
     /// # Errors
     ///
@@ -59,9 +82,7 @@ impl CheckpointStore {
         needed: EpochId,
     ) -> Result<Option<EpochId>, CheckpointError> {
         let found = self.survey().await?;
-        let usable = |found: &Found| !found.is_set_aside && found.manifest.is_some();
-        let epochs = found.iter().filter(|f| usable(f)).map(|f| f.epoch);
-        let epochs: Vec<EpochId> = epochs.collect();
+        let epochs = usable(&found);
         let kept = kept(&epochs, keep, needed);
         let newest = &epochs[..keep.max(1).min(epochs.len())];
         let Some(&oldest) = newest.last() else {
@@ -70,7 +91,7 @@ impl CheckpointStore {
         if newest.len() < keep {
             return Ok(kept.first().copied());
         }
-        let goes = |f: &Found| f.epoch < oldest && !(usable(f) && kept.contains(&f.epoch));
+        let goes = |f: &Found| f.epoch < oldest && !(f.is_usable() && kept.contains(&f.epoch));
         let (gone, stays): (Vec<_>, Vec<_>) = found.into_iter().partition(goes);
         let named = files(&stays);
         let mut unnamed: Vec<&str> = files(&gone).difference(&named).copied().collect();
@@ -129,9 +150,9 @@ impl CheckpointStore {
         }
     }
 
-    /// Every manifest, newest first, and what it says if it is whole.
+    /// Every manifest, newest first, what it says, and whether its files are there.
     async fn survey(&self) -> Result<Vec<Found>, CheckpointError> {
-        let mut all = Vec::new();
+        let mut all: Vec<Found> = Vec::new();
         for (epoch, is_set_aside, file) in self.manifests().await? {
             let path = format!("{}/{file}", name::MANIFESTS);
             let manifest = match self.manifest_at(&path, epoch).await {
@@ -144,7 +165,17 @@ impl CheckpointStore {
                 is_set_aside,
                 path,
                 manifest,
+                is_whole: false,
             });
+        }
+        // After the manifests: what a manifest names was written before it.
+        let mut written = HashSet::new();
+        for folder in [name::TABLES, name::SEEN] {
+            written.extend(self.files_below(folder).await?);
+        }
+        for found in &mut all {
+            let named = files(std::slice::from_ref(found));
+            found.is_whole = found.manifest.is_some() && named.iter().all(|f| written.contains(*f));
         }
         Ok(all)
     }

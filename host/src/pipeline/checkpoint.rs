@@ -31,7 +31,6 @@ use super::patience::{CHECKPOINTS, Patience};
 use crate::aggregate::{Segment, TableSnapshot};
 use crate::checkpoint::{
     CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot, off_thread,
-    oldest_kept,
 };
 use crate::epoch::EpochId;
 use crate::record::Partition;
@@ -306,9 +305,9 @@ impl CheckpointTask {
             // The next one does it.
             return Ok(Ok(()));
         }
-        let published = self.persist(epoch, || self.store.list()).await?;
         // A sink that lags behind all of them needs the journal from its first entry on.
-        let oldest = oldest_kept(&published, self.keep, needed).unwrap_or_default();
+        let looking = || self.store.oldest_kept(self.keep, needed);
+        let oldest = self.persist(epoch, looking).await?.unwrap_or_default();
         let (noted, answer) = oneshot::channel();
         let told = self.published.send(Published { oldest, noted }).await;
         if told.is_err() || answer.await.is_err() {

@@ -73,7 +73,8 @@ impl Replay {
         let none = Arc::default();
         if !intake.source.positions().reached(&rebuild.end) {
             let rows_max = REBUILD_ROWS - rebuild.rows;
-            let read = intake.poll(&rebuild.end, rows_max, intake.poll_wait, Mode::Rebuild)?;
+            let until = no_further_than(&rebuild.end, intake);
+            let read = intake.poll(&until, rows_max, intake.poll_wait, Mode::Rebuild)?;
             rebuild.rows += read.len();
             intake.distribute(read, &none, Mode::Rebuild)?;
         }
@@ -98,11 +99,7 @@ impl Replay {
             shown: entry.epoch > self.confirmed,
         };
         if !intake.source.positions().reached(&entry.positions) {
-            // Partitions that the epoch does not know yet stay where they are.
-            let mut until = intake.source.positions().clone();
-            for (partition, end) in entry.positions.iter() {
-                until.set(partition, end);
-            }
+            let until = no_further_than(&entry.positions, intake);
             let read = intake.poll(&until, usize::MAX, intake.poll_wait, mode)?;
             intake.distribute(read, &excluded, mode)?;
         }
@@ -114,4 +111,13 @@ impl Replay {
         let barrier = intake.barrier(entry.epoch, entry.positions, mode);
         intake.cut(&barrier, &excluded)
     }
+}
+
+/// A bound for every partition: those that the end does not know yet stay where they are.
+fn no_further_than(end: &Positions, intake: &Intake) -> Positions {
+    let mut until = intake.source.positions().clone();
+    for (partition, next) in end.iter() {
+        until.set(partition, next);
+    }
+    until
 }
