@@ -25,6 +25,7 @@ mod line;
 mod logic;
 mod places;
 mod records;
+mod replay;
 mod store;
 mod world;
 

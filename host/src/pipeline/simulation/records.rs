@@ -118,6 +118,7 @@ impl Producer {
     }
 }
 
-fn text(id: &str, group: &str, amount: i64) -> String {
+/// A record, as its producer writes it.
+pub(super) fn text(id: &str, group: &str, amount: i64) -> String {
     format!(r#"{{"id": "{id}", "grp": "{group}", "amount": {amount}}}"#)
 }

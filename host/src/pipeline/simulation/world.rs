@@ -68,6 +68,32 @@ pub(super) struct World {
     pub(super) hosts: u64,
 }
 
+/// Settings as the dice say.
+pub(super) fn settings(dice: &Dice) -> Settings {
+    Settings {
+        workers: dice.between(1, 3) as usize,
+        in_flight: dice.between(1, 3) as usize,
+        max_rows: dice.between(3, 30) as usize,
+        max_wait: Duration::from_secs(30),
+        checkpoint_interval: Duration::from_secs(100),
+        checkpoints_kept: dice.between(1, 3) as usize,
+        start_at_end: false,
+        on_lost: OnLost::Stop,
+        poll_wait: Duration::ZERO,
+        remembered: if dice.chance(0.5) {
+            dice.between(1, 20) as usize
+        } else {
+            0
+        },
+        stop_held_up_max: Duration::from_secs(5),
+        may_lag: dice
+            .chance(0.5)
+            .then(|| SEARCH.to_owned())
+            .into_iter()
+            .collect(),
+    }
+}
+
 /// What became of a host.
 enum End {
     Dead,
@@ -80,28 +106,7 @@ enum End {
 impl World {
     pub(super) fn new(seed: u64, bug: Option<Bug>) -> Self {
         let dice = Dice::of(seed);
-        let settings = Settings {
-            workers: dice.between(1, 3) as usize,
-            in_flight: dice.between(1, 3) as usize,
-            max_rows: dice.between(3, 30) as usize,
-            max_wait: Duration::from_secs(30),
-            checkpoint_interval: Duration::from_secs(100),
-            checkpoints_kept: dice.between(1, 3) as usize,
-            start_at_end: false,
-            on_lost: OnLost::Stop,
-            poll_wait: Duration::ZERO,
-            remembered: if dice.chance(0.5) {
-                dice.between(1, 20) as usize
-            } else {
-                0
-            },
-            stop_held_up_max: Duration::from_secs(5),
-            may_lag: dice
-                .chance(0.5)
-                .then(|| SEARCH.to_owned())
-                .into_iter()
-                .collect(),
-        };
+        let settings = settings(&dice);
         let rate = |dice: &Dice, most: f64| if dice.chance(0.3) { 0.0 } else { most };
         dice.let_fail(rate(&dice, 0.03));
         Self {
