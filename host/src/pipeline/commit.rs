@@ -184,9 +184,10 @@ impl LedgerTask {
             refused => self.write_dead_letters(refused).await?,
         };
         self.monitor.add_dead_letters(refused);
+        let patience = self.patience().on_epoch(epoch);
         let outlet = &mut self.outlets[sink];
         until_done!(
-            Patience::new(self.monitor.waits(), self.ledger.name()).on_epoch(epoch),
+            patience,
             self.monitor.sink_retried(0),
             self.ledger.confirm(&outlet.name, epoch, refused, bytes)
         );
