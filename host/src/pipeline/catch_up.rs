@@ -107,7 +107,9 @@ impl CatchUp {
             waits: monitor.waits(),
         };
         let stages = Arc::clone(&self.stages).of_sink(&order.name);
-        let recovered = restore(&self.store, &*stages, order.confirmed, waiter).await?;
+        // What the running pipeline has published meanwhile is not lost.
+        let epochs = (order.confirmed, None);
+        let recovered = restore(&self.store, &*stages, epochs, waiter).await?;
         let checkpoint = recovered.checkpoint.as_ref();
         let known = checkpoint.map_or(EpochId(0), |(epoch, _)| *epoch);
         let Some(More { entries, last }) = ask(&order, known).await else {

@@ -45,27 +45,9 @@ impl Recovered {
     }
 }
 
-/// Puts checkpoints aside of epochs after the last `committed` one: they are of a future that was
-/// lost when the database was set back.
-///
-/// # Errors
-///
-/// [`Trouble::Store`] when the store cannot be asked.
-pub(super) async fn set_aside(store: &CheckpointStore, committed: EpochId) -> Result<(), Trouble> {
-    for lost in store.list().await?.into_iter().filter(|e| *e > committed) {
-        let (epoch, committed) = (lost.0, committed.0);
-        tracing::warn!(
-            epoch,
-            committed,
-            "a checkpoint is newer than the ledger: it is set aside"
-        );
-        store.set_aside(lost).await?;
-    }
-    Ok(())
-}
-
 /// Loads the newest checkpoint that is not later than `latest` and can be used. One that is damaged
-/// is reported and set aside, and the one before it tried.
+/// is reported and set aside, and the one before it tried. Where the last `committed` epoch is told, so
+/// are those of later ones: they are of a future that was lost when the database was set back.
 ///
 /// # Errors
 ///
@@ -74,8 +56,18 @@ pub(super) async fn recover(
     store: &CheckpointStore,
     stages: &dyn Stages,
     latest: EpochId,
+    committed: Option<EpochId>,
 ) -> Result<Recovered, Trouble> {
     let epochs = store.list().await?;
+    let is_lost = |epoch: &&EpochId| committed.is_some_and(|committed| **epoch > committed);
+    for lost in epochs.iter().filter(is_lost) {
+        tracing::warn!(
+            epoch = lost.0,
+            committed = committed.map(|committed| committed.0),
+            "a checkpoint is newer than the ledger: it is set aside"
+        );
+        store.set_aside(*lost).await?;
+    }
     for epoch in epochs.into_iter().filter(|epoch| *epoch <= latest) {
         let reason = match load(store, stages, epoch).await {
             Ok(recovered) => {

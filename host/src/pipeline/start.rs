@@ -10,7 +10,7 @@ use super::laps::{Laps, StartTimes};
 use super::path::Path;
 use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
 use super::reader::Rebuild;
-use super::recover::{Recovered, Trouble, recover, set_aside};
+use super::recover::{Recovered, Trouble, recover};
 use super::topology::{Settings, Stages};
 use super::turns::{Gone, skip_committed, skip_unread};
 use super::{Endpoints, OpenSource, PipelineError};
@@ -138,8 +138,8 @@ pub(super) async fn make_ready(
     took.sinks = laps.lap();
     let checkpoints = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
     let latest = latest_usable(&claim, &settings.may_lag);
-    set_aside_lost(&checkpoints, claim.epoch, waiter).await?;
-    let recovered = restore(&checkpoints, stages, latest, waiter).await?;
+    let epochs = (latest, Some(claim.epoch));
+    let recovered = restore(&checkpoints, stages, epochs, waiter).await?;
     took.checkpoint = laps.lap();
     let known = (&claim, recovered.checkpoint.as_ref());
     let beginning = begin(&mut *source, settings, &mut *ledger, known, bytes, waiter).await?;
@@ -166,41 +166,25 @@ fn latest_usable(claim: &Claim, may_lag: &BTreeSet<String>) -> EpochId {
     least.unwrap_or(claim.epoch).min(claim.epoch)
 }
 
-/// Restores the states from the newest checkpoint of epochs up to `latest`.
+/// Restores the states from the newest checkpoint of epochs up to `latest`, and puts those aside that
+/// are newer than the last `committed` one, where that is said.
 pub(super) async fn restore(
     store: &CheckpointStore,
     stages: &dyn Stages,
-    latest: EpochId,
+    (latest, committed): (EpochId, Option<EpochId>),
     waiter: Waiter<'_>,
 ) -> Result<Recovered, PipelineError> {
-    with_store(waiter, || recover(store, stages, latest)).await
-}
-
-/// Puts checkpoints aside that are newer than the last committed epoch.
-async fn set_aside_lost(
-    store: &CheckpointStore,
-    committed: EpochId,
-    waiter: Waiter<'_>,
-) -> Result<(), PipelineError> {
-    with_store(waiter, || set_aside(store, committed)).await
-}
-
-/// Tries something with the store of checkpoints until it works.
-async fn with_store<T, F: Future<Output = Result<T, Trouble>>>(
-    waiter: Waiter<'_>,
-    work: impl Fn() -> F,
-) -> Result<T, PipelineError> {
     let mut patience = Patience::new(waiter.waits, CHECKPOINTS);
     loop {
         let tried = tokio::select! {
             biased;
             () = waiter.stop.cancelled() => return Err(stopped_while_waiting(CHECKPOINTS)),
-            tried = patience.watch(work()) => tried,
+            tried = patience.watch(recover(store, stages, latest, committed)) => tried,
         };
         match tried {
-            Ok(done) => {
+            Ok(recovered) => {
                 patience.over();
-                return Ok(done);
+                return Ok(recovered);
             }
             Err(error) if error.remedy() == Remedy::Retry => {
                 waiter.pause(CHECKPOINTS, patience.failed(&error)).await?;
