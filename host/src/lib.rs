@@ -40,7 +40,9 @@ pub mod sink;
 
 pub mod dead_letter;
 
+pub mod deployment;
 pub mod pipeline;
+pub mod reload;
 pub mod status;
 pub mod waiting;
 

@@ -7,9 +7,12 @@
 //!
 //! Counting: [`crate::pipeline`]. Series over time: `/metrics`, in [`crate::telemetry`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::deployment::{Outcome, Trigger, Version};
 
 /// A pipeline at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -152,6 +155,26 @@ pub struct ComponentStatus {
     pub digest: String,
     /// the stages that run it
     pub stages: Vec<String>,
+}
+
+/// A version of the pipeline's logic that is or was in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentStatus {
+    /// its number
+    pub version: Version,
+    /// what asked for it
+    pub trigger: Trigger,
+    /// when it came into force, in RFC 3339
+    pub deployed_at: String,
+    /// the epoch that it begins with
+    pub epoch: u64,
+    /// the first offset of each partition that it is about
+    pub positions: BTreeMap<i32, i64>,
+    /// SHA-256 of each component's file, in hexadecimal
+    pub components: BTreeMap<String, String>,
+    /// what became of it
+    #[serde(flatten)]
+    pub outcome: Outcome,
 }
 
 /// An epoch that was committed.

@@ -1,0 +1,136 @@
+//! Deployments: which version of a pipeline's logic made which epochs.
+//!
+//! Every change of the logic is a deployment with a number of its own, the start of the pipeline
+//! included. It begins with an epoch without records, in whose transaction it is written down; so for
+//! every record there is exactly one deployment that it went through, in a replay as well.
+//!
+//! # Not here
+//!
+//! How one comes to be: [`crate::reload`]. Where it is written down: [`crate::sink::Ledger`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::epoch::EpochId;
+use crate::record::Positions;
+
+/// The number of a deployment; the first is 1, and 0 is "none yet".
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Version(pub u32);
+
+impl Version {
+    /// The one that a pipeline begins with.
+    pub const FIRST: Self = Self(1);
+
+    /// The one after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What asked for a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// the host was started with a file that had changed, or for the first time
+    Start,
+    /// a file has changed
+    File,
+    /// SIGHUP
+    Signal,
+    /// `wasmill reload`, or whoever else asked the admin server
+    Api,
+    /// `wasmill rollback`
+    Rollback,
+    /// the version before it failed in its probation
+    Probation,
+}
+
+impl Trigger {
+    /// As it is written down: one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Api => "api",
+            Self::Rollback => "rollback",
+            Self::Probation => "probation",
+        }
+    }
+
+    /// The trigger of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Start,
+            Self::File,
+            Self::Signal,
+            Self::Api,
+            Self::Rollback,
+            Self::Probation,
+        ];
+        all.into_iter().find(|trigger| trigger.name() == name)
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What became of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// it is in force, and watched
+    Probation,
+    /// it has passed its probation, or needed none
+    Accepted,
+    /// it did not, and the version before came back
+    RolledBack {
+        /// why
+        reason: String,
+    },
+}
+
+/// A version of the pipeline's logic, and since when it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// its number
+    pub version: Version,
+    /// what asked for it
+    pub trigger: Trigger,
+    /// when it came into force
+    pub deployed_at: DateTime<Utc>,
+    /// the epoch that it begins with, which has no records
+    pub epoch: EpochId,
+    /// the first offset of each partition that it is about
+    pub positions: Positions,
+    /// `pipeline.toml` as it is written: variables are not expanded, so that no secret is in it
+    pub pipeline: String,
+    /// SHA-256 of each component's file, in hexadecimal
+    pub components: BTreeMap<String, String>,
+    /// what rows and states depend on, as a digest: variables are expanded in it
+    pub logic: String,
+    /// what the states of each aggregate are
+    pub states: Value,
+    /// what became of it
+    pub outcome: Outcome,
+}

@@ -1,0 +1,10 @@
+//! Changing the running pipeline: another version is planned, prepared beside the running one, and
+//! put into force at an epoch boundary; if it proves bad, the version before comes back.
+//!
+//! # Not here
+//!
+//! The swap itself: [`crate::pipeline`]. What is written down of it: [`crate::deployment`].
+
+mod control;
+
+pub use control::{Control, Event, Happening, Refusal, Report, Request, Requests, Wanted, control};
