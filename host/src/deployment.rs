@@ -110,6 +110,21 @@ pub enum Outcome {
     },
 }
 
+/// All that it takes to make a version of the logic again, and to compare it with another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Blueprint {
+    /// `pipeline.toml` as it is written: variables are not expanded, so that no password is in it
+    pub pipeline: String,
+    /// SHA-256 of each component's file, in hexadecimal
+    pub components: BTreeMap<String, String>,
+    /// the configuration of each stage, variables expanded: what its guest was given
+    pub configs: Value,
+    /// what the states of each aggregate are
+    pub states: Value,
+    /// a digest of everything that rows and states depend on
+    pub logic: String,
+}
+
 /// A version of the pipeline's logic, and since when it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
@@ -123,14 +138,52 @@ pub struct Deployment {
     pub epoch: EpochId,
     /// the first offset of each partition that it is about
     pub positions: Positions,
-    /// `pipeline.toml` as it is written: variables are not expanded, so that no secret is in it
-    pub pipeline: String,
-    /// SHA-256 of each component's file, in hexadecimal
-    pub components: BTreeMap<String, String>,
-    /// what rows and states depend on, as a digest: variables are expanded in it
-    pub logic: String,
-    /// what the states of each aggregate are
-    pub states: Value,
+    /// what it consists of
+    pub blueprint: Blueprint,
     /// what became of it
     pub outcome: Outcome,
+}
+
+impl Outcome {
+    /// As it is written down: one word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Probation => "probation",
+            Self::Accepted => "accepted",
+            Self::RolledBack { .. } => "rolled_back",
+        }
+    }
+
+    /// Why it was rolled back.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::RolledBack { reason } => Some(reason),
+            Self::Probation | Self::Accepted => None,
+        }
+    }
+
+    /// The other way; `None` for a word that is none of them.
+    #[must_use]
+    pub fn read(name: &str, reason: Option<String>) -> Option<Self> {
+        match name {
+            "probation" => Some(Self::Probation),
+            "accepted" => Some(Self::Accepted),
+            "rolled_back" => Some(Self::RolledBack {
+                reason: reason.unwrap_or_default(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Deployment {
+    /// The one that was in force at an epoch, of those in order.
+    #[must_use]
+    pub fn at(deployments: &[Self], epoch: EpochId) -> Option<&Self> {
+        deployments
+            .iter()
+            .rfind(|deployment| deployment.epoch <= epoch)
+    }
 }

@@ -17,6 +17,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -27,6 +28,14 @@ const SEGMENT_BYTES_MAX: usize = 8 << 20;
 const DEAD_BYTES_MIN: usize = 1 << 20;
 /// Lengths of key and state.
 const HEADER: usize = 8;
+
+/// Numbers of segments are those of one process: states change hands, and a number is never another
+/// segment's.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+fn next_number() -> u64 {
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
 
 /// Where an entry begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +117,6 @@ pub(super) struct StateLog {
     slots: Vec<Option<Slot>>,
     /// the slot that is appended to
     open: usize,
-    next_number: u64,
     /// bytes of all segments, what was replaced included
     stored: usize,
     /// bytes of keys and states that are alive
@@ -120,25 +128,20 @@ pub(super) struct StateLog {
 
 impl Default for StateLog {
     fn default() -> Self {
-        Self::with_number(0)
-    }
-}
-
-impl StateLog {
-    fn with_number(number: u64) -> Self {
         Self {
             index: HashTable::new(),
             hasher: RandomState::default(),
-            slots: vec![Some(Slot::empty(number))],
+            slots: vec![Some(Slot::empty())],
             open: 0,
-            next_number: number + 1,
             stored: 0,
             alive: 0,
             cleaning: None,
             appended: 0,
         }
     }
+}
 
+impl StateLog {
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.index.len()
@@ -216,9 +219,9 @@ impl StateLog {
     /// Has `fill` put states that become one segment; its number, unless they took several.
     pub(super) fn append_segment(&mut self, fill: impl FnOnce(&mut Self)) -> Option<u64> {
         self.seal();
-        let number = self.next_number - 1;
+        let number = self.open_number();
         fill(self);
-        let whole = self.next_number - 1 == number && !self.slot(self.open).is_empty();
+        let whole = self.open_number() == number && !self.slot(self.open).is_empty();
         self.seal();
         whole.then_some(number)
     }
@@ -231,8 +234,7 @@ impl StateLog {
         // Nothing is added any more: what it grew too large by is given back.
         let sealed = self.slots[self.open].as_mut().expect("the open slot");
         Arc::make_mut(&mut sealed.segment.bytes).shrink_to_fit();
-        self.open = self.place(Slot::empty(self.next_number));
-        self.next_number += 1;
+        self.open = self.place(Slot::empty());
     }
 
     /// The sealed segments, oldest first.
@@ -244,6 +246,12 @@ impl StateLog {
             .collect();
         segments.sort_unstable_by_key(Segment::number);
         segments
+    }
+
+    /// All segments, oldest first.
+    pub(super) fn all_segments(&mut self) -> Vec<Segment> {
+        self.seal();
+        self.segments()
     }
 
     /// Goes on with cleaning, about as far as was appended since the last call.
@@ -339,6 +347,11 @@ impl StateLog {
         &slot.expect("places point into slots in use").segment.bytes
     }
 
+    fn open_number(&self) -> u64 {
+        let open = self.slots[self.open].as_ref().expect("the open slot");
+        open.segment.number
+    }
+
     fn open_bytes(&mut self) -> &mut Vec<u8> {
         let open = self.slots[self.open].as_mut().expect("the open slot");
         Arc::get_mut(&mut open.segment.bytes).expect("an open segment is nobody else's")
@@ -346,10 +359,13 @@ impl StateLog {
 }
 
 impl Slot {
-    fn empty(number: u64) -> Self {
+    fn empty() -> Self {
         let bytes = Arc::new(Vec::new());
         Self {
-            segment: Segment { number, bytes },
+            segment: Segment {
+                number: next_number(),
+                bytes,
+            },
             dead: 0,
         }
     }

@@ -23,6 +23,7 @@ mod group;
 mod log;
 mod snapshot;
 mod state;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use fold::{AggregateStage, FoldedRows, Partial};
 pub use log::Segment;
 pub use snapshot::{StateColumns, TableSnapshot};
 pub use state::{AggregateError, StateTable, Touched};
+pub use takeover::{StateKind, Takeover, takeover};
 
 pub use crate::row_codec::CorruptRow;
 
@@ -45,7 +47,7 @@ pub const WINDOW_START: &str = "window_start";
 /// The name of the column that holds a window's exclusive end.
 pub const WINDOW_END: &str = "window_end";
 
-/// The three calls of the contract, as a component or native code answers them.
+/// The calls of the contract, as a component or native code answers them.
 pub trait AggregateLogic: Send {
     /// Folds rows into one state a group: `groups[i]` is row i's.
     ///
@@ -77,6 +79,14 @@ pub trait AggregateLogic: Send {
     ///
     /// [`CallError`].
     fn finish(&mut self, states: &RecordBatch) -> Result<RecordBatch, CallError>;
+
+    /// States of this version of what another one has written, in the same order. A batch without
+    /// rows asks whether it can be done.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    fn migrate(&mut self, of: &StateKind, states: &RecordBatch) -> Result<RecordBatch, CallError>;
 }
 
 impl AggregateLogic for AggregateGuest {
@@ -101,16 +111,22 @@ impl AggregateLogic for AggregateGuest {
     fn finish(&mut self, states: &RecordBatch) -> Result<RecordBatch, CallError> {
         Self::finish(self, states)
     }
+
+    fn migrate(&mut self, of: &StateKind, states: &RecordBatch) -> Result<RecordBatch, CallError> {
+        Self::migrate(self, of.version, &of.columns, states)
+    }
 }
 
 /// What an aggregate's groups are and which rows it makes.
 #[derive(Debug, Clone)]
 pub struct Layout {
     window: Option<(Tumbling, usize)>,
+    /// the same for a person
+    window_text: String,
     key_indices: Vec<usize>,
     /// the window's start, where there is one, then the key columns: what a group's bytes hold
     group: Vec<Field>,
-    state: Schema,
+    state: StateKind,
     output: Schema,
 }
 
@@ -137,8 +153,8 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// The layout of an aggregate that reads rows of `input`, and whose guest keeps `state` and
-    /// returns `output`.
+    /// The layout of an aggregate that reads rows of `input`, and whose guest keeps states of this
+    /// kind and returns `output`.
     ///
     /// # Errors
     ///
@@ -147,7 +163,7 @@ impl Layout {
         input: &Schema,
         key: &[String],
         window: &config::Window,
-        state: &Schema,
+        state: StateKind,
         output: &Schema,
     ) -> Result<Self, LayoutError> {
         let key_indices = key
@@ -158,6 +174,10 @@ impl Layout {
                     .ok_or_else(|| LayoutError::NoKeyColumn(name.clone()))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let window_text = match window {
+            config::Window::None => "none".to_owned(),
+            config::Window::Tumbling { every, time } => format!("tumbling {every:?} of {time}"),
+        };
         let window = match window {
             config::Window::None => None,
             config::Window::Tumbling { every, time } => {
@@ -183,9 +203,10 @@ impl Layout {
             .collect();
         Ok(Self {
             group,
-            state: state.clone(),
+            state,
             output: Schema::new(stream)?,
             window,
+            window_text,
             key_indices,
         })
     }
@@ -205,16 +226,13 @@ impl Layout {
 
     /// What stored states depend on, as it is kept beside them and compared at a start.
     #[must_use]
-    pub fn definition(&self, state_version: u32, window: &config::Window) -> serde_json::Value {
+    pub fn definition(&self) -> serde_json::Value {
         let columns = |fields: &[Field]| fields.iter().map(Field::described).collect::<Vec<_>>();
         serde_json::json!({
             "group": columns(&self.group),
-            "window": match window {
-                config::Window::None => "none".to_owned(),
-                config::Window::Tumbling { every, time } => format!("tumbling {every:?} of {time}"),
-            },
-            "state": columns(self.state.fields()),
-            "state_version": state_version,
+            "window": self.window_text,
+            "state": columns(self.state.columns.fields()),
+            "state_version": self.state.version,
         })
     }
 }

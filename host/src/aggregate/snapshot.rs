@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 
 use super::log::Segment;
-use super::{Layout, WINDOW_START};
+use super::{Layout, StateKind, WINDOW_START};
 use crate::row_codec::{CorruptRow, RowWriter, read_rows};
 use crate::schema::Field;
 
@@ -20,6 +20,8 @@ pub struct TableSnapshot {
     pub aggregate: Arc<str>,
     /// how they become columns
     pub columns: StateColumns,
+    /// what kind they are
+    pub kind: StateKind,
     /// oldest first; a later one overrules the earlier ones
     pub segments: Vec<Segment>,
 }
@@ -42,7 +44,7 @@ impl StateColumns {
                 format!("key.{}", field.name)
             }
         });
-        let state = layout.state.fields();
+        let state = layout.state.columns.fields();
         let names = group.chain(state.iter().map(|field| format!("state.{}", field.name)));
         let fields = layout.group.iter().chain(state).zip(names);
         let fields = fields.map(|(field, name)| {

@@ -3,6 +3,7 @@
 //! A state is kept as bytes, in a [log](super::log); only groups that an epoch touches become columns,
 //! for the guest.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -73,11 +74,16 @@ impl Touched {
 
 /// The state of every group of one aggregate.
 pub struct StateTable {
-    name: Arc<str>,
-    layout: Layout,
-    logic: Box<dyn AggregateLogic>,
-    call_bytes_max: usize,
-    states: StateLog,
+    pub(super) name: Arc<str>,
+    pub(super) layout: Layout,
+    pub(super) logic: Box<dyn AggregateLogic>,
+    pub(super) call_bytes_max: usize,
+    pub(super) states: StateLog,
+    /// segments of the table before it that it has brought in
+    pub(super) brought_in: BTreeSet<u64>,
+    /// for a simulated mistake
+    #[cfg(test)]
+    pub(super) is_closed: bool,
 }
 
 impl StateTable {
@@ -96,6 +102,9 @@ impl StateTable {
             logic,
             call_bytes_max,
             states: StateLog::default(),
+            brought_in: BTreeSet::new(),
+            #[cfg(test)]
+            is_closed: false,
         }
     }
 
@@ -129,6 +138,7 @@ impl StateTable {
         TableSnapshot {
             aggregate: Arc::clone(&self.name),
             columns: StateColumns::new(&self.layout),
+            kind: self.layout.state.clone(),
             segments: self.states.segments(),
         }
     }
@@ -209,13 +219,13 @@ impl StateTable {
             .map(|(partial, rows)| partial.states.slice(rows.start, rows.len()))
             .chain([known])
             .collect();
-        let parts = concat_batches(self.layout.state.arrow(), &pieces)
+        let parts = concat_batches(self.layout.state.columns.arrow(), &pieces)
             .expect("partials and states have the state's schema, checked at the border");
         let merged = self
             .logic
             .merge(&groups, keys.len() as u32, &parts)
             .map_err(|source| guest_error(&self.name, "merge", source))?;
-        let writer = RowWriter::new(self.layout.state.fields(), merged.columns());
+        let writer = RowWriter::new(self.layout.state.columns.fields(), merged.columns());
         let mut bytes = Vec::new();
         for (row, key) in keys.iter().enumerate() {
             bytes.clear();
@@ -257,6 +267,21 @@ impl StateTable {
         inputs.into_iter().map(finish).collect()
     }
 
+    /// The current row of every group.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`rows`](Self::rows).
+    pub fn all_rows(&mut self) -> Result<Vec<RecordBatch>, AggregateError> {
+        let mut all = Numbering::default();
+        for segment in self.states.all_segments() {
+            for (key, _) in segment.entries() {
+                all.number(|out| out.extend_from_slice(key));
+            }
+        }
+        self.rows(&Touched(all.into_keys()))
+    }
+
     /// The columns that tell groups apart, as the stream has them.
     fn group_columns<'a>(
         &self,
@@ -293,10 +318,10 @@ impl StateTable {
         &self,
         states: impl Iterator<Item = &'a [u8]>,
     ) -> Result<RecordBatch, AggregateError> {
-        let columns =
-            read_rows(self.layout.state.fields(), states).map_err(|source| self.corrupt(source))?;
+        let columns = read_rows(self.layout.state.columns.fields(), states)
+            .map_err(|source| self.corrupt(source))?;
         Ok(
-            RecordBatch::try_new(Arc::clone(self.layout.state.arrow()), columns)
+            RecordBatch::try_new(Arc::clone(self.layout.state.columns.arrow()), columns)
                 .expect("the codec builds what the state's schema says"),
         )
     }
@@ -309,7 +334,11 @@ impl StateTable {
     }
 }
 
-fn guest_error(aggregate: &Arc<str>, call: &'static str, source: CallError) -> AggregateError {
+pub(super) fn guest_error(
+    aggregate: &Arc<str>,
+    call: &'static str,
+    source: CallError,
+) -> AggregateError {
     AggregateError::Guest {
         aggregate: Arc::clone(aggregate),
         call,

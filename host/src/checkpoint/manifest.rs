@@ -4,7 +4,7 @@
 //!
 //! ```json
 //! {
-//!   "format": 1,
+//!   "format": 2,
 //!   …
 //!   "seen": {},
 //!   "checksum": "99aa06d3014798d86001c324468d497f"
@@ -20,14 +20,14 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use super::Checksum;
+use crate::deployment::Version;
 use crate::epoch::EpochId;
 use crate::record::{Partition, Positions};
 
 /// The format that is written. Another one is another wasmill's.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const BEFORE_CHECKSUM: &str = ",\n  \"checksum\": \"";
 const AFTER_CHECKSUM: &str = "\"\n}\n";
@@ -57,8 +57,8 @@ pub struct Manifest {
     pub written_at: DateTime<Utc>,
     /// the next offset to read in each partition
     pub positions: Positions,
-    /// what the state depends on (see [`crate::pipeline`])
-    pub definition: Json,
+    /// the version of the logic whose state it is
+    pub version: Version,
     /// the state of each aggregate: files, oldest first; a later one overrules what is in an earlier
     pub tables: BTreeMap<String, Vec<FileRef>>,
     /// fingerprints of each partition: files, oldest first
@@ -91,7 +91,7 @@ impl Manifest {
             generation: self.generation,
             written_at: self.written_at,
             positions: self.positions.iter().map(|(p, next)| (p.0, next)).collect(),
-            definition: self.definition.clone(),
+            deployment: self.version,
             tables: self.tables.clone(),
             seen: self
                 .seen
@@ -180,7 +180,7 @@ struct Document {
     generation: u64,
     written_at: DateTime<Utc>,
     positions: BTreeMap<u32, i64>,
-    definition: Json,
+    deployment: Version,
     tables: BTreeMap<String, Vec<FileRef>>,
     seen: BTreeMap<u32, Vec<FileRef>>,
 }
@@ -193,7 +193,7 @@ impl From<Document> for Manifest {
             generation: document.generation,
             written_at: document.written_at,
             positions: document.positions.into_iter().map(partition).collect(),
-            definition: document.definition,
+            version: document.deployment,
             tables: document.tables,
             seen: document
                 .seen
@@ -208,7 +208,7 @@ impl From<Document> for Manifest {
 mod tests {
     use insta::assert_snapshot;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::Value as Json;
 
     use super::*;
 
@@ -229,7 +229,7 @@ mod tests {
             positions: [(Partition(0), 100), (Partition(10), 7)]
                 .into_iter()
                 .collect(),
-            definition: json!({ "source": { "topic": "sales" } }),
+            version: Version(2),
             tables: BTreeMap::from([("daily".to_owned(), vec![file("a"), file("b")])]),
             seen: BTreeMap::from([(Partition(0), vec![file("c")])]),
         }
@@ -263,10 +263,10 @@ mod tests {
     fn one_of_a_later_format_is_told_from_a_damaged_one() {
         let text = manifest().render("shop", "1f-2e");
         let body = verified(text.as_bytes()).unwrap();
-        let body = body.replace("\"format\": 1", "\"format\": 2,\n  \"new\": true");
+        let body = body.replace("\"format\": 2", "\"format\": 3,\n  \"new\": true");
         let checksum = Checksum::of(body.as_bytes());
         let text = format!("{body}{BEFORE_CHECKSUM}{checksum}{AFTER_CHECKSUM}");
-        assert_eq!(parse(text.as_bytes()), Err(Unreadable::Format(2)));
+        assert_eq!(parse(text.as_bytes()), Err(Unreadable::Format(3)));
     }
 
     #[test]

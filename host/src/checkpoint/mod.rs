@@ -47,6 +47,7 @@ pub use self::store::CheckpointStore;
 pub(crate) use self::store::off_thread;
 use crate::aggregate::TableSnapshot;
 use crate::deduplicate::Seen;
+use crate::deployment::Version;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 
@@ -56,6 +57,8 @@ use crate::record::Positions;
 pub struct Snapshot {
     /// the epoch
     pub epoch: EpochId,
+    /// the version of the logic whose states they are
+    pub version: Version,
     /// the next offset to read in each partition after it
     pub positions: Positions,
     /// the states of each aggregate

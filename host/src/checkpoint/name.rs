@@ -37,6 +37,11 @@ pub struct FileName {
     pub part: u32,
 }
 
+/// The path of a component's file in the folder of the pipeline's life.
+pub(super) fn component(digest: &str) -> String {
+    format!("components/{digest}.wasm")
+}
+
 impl FileName {
     /// State of an aggregate.
     #[must_use]

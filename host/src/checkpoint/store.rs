@@ -16,6 +16,7 @@ use object_store::path::Path;
 use object_store::{
     Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
+use sha2::{Digest, Sha256};
 
 use super::error::{Action, Attempt, MISSING};
 use super::location::{self, Opened};
@@ -29,6 +30,9 @@ const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// What a slow line still carries, in bytes a second: it lengthens the time that a request may take.
 const BYTES_PER_SECOND: u64 = 256 << 10;
+
+/// A component beyond this is none.
+const COMPONENT_BYTES_MAX: u64 = 1 << 30;
 
 /// Batches from here on are encoded and decoded on a thread of their own.
 const INLINE_BYTES: usize = 256 << 10;
@@ -287,6 +291,37 @@ impl CheckpointStore {
         Ok(found)
     }
 
+    /// Keeps a component's file under its digest, so that a version of the pipeline that runs it can be
+    /// made again. Keeping the same again is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError`], never [`CheckpointError::Damaged`].
+    pub async fn keep_component(&self, digest: &str, binary: &[u8]) -> Result<(), CheckpointError> {
+        let path = name::component(digest);
+        let attempt = self.attempt(Action::Write, &path);
+        let payload = Bytes::copy_from_slice(binary).into();
+        self.create(&attempt, &path, payload).await.map(drop)
+    }
+
+    /// The file of a component.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Damaged`] when it is missing, or is not the one that was kept.
+    pub async fn component(&self, digest: &str) -> Result<Bytes, CheckpointError> {
+        let path = name::component(digest);
+        let attempt = self.attempt(Action::Read, &path);
+        let binary = self.get(&attempt, &path, None, COMPONENT_BYTES_MAX).await?;
+        let bytes = binary.clone();
+        let found = off_thread(binary.len(), move || sha256(&bytes)).await;
+        match found {
+            Some(found) if found == digest => Ok(binary),
+            Some(_) => Err(attempt.damaged("its digest is not the one in its name")),
+            None => Err(attempt.unavailable("wasmill is stopping")),
+        }
+    }
+
     /// The verified bytes of a file.
     async fn bytes_of(&self, file: &FileRef) -> Result<Bytes, CheckpointError> {
         let attempt = self.attempt(Action::Read, &file.name);
@@ -424,6 +459,11 @@ impl Place {
         let root = &self.root[self.prefix_len..];
         format!("the checkpoint file {root}/{path} in {}", self.shown)
     }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What `work` returns; on a thread for such work if it concerns many bytes, so that nobody waits for

@@ -11,7 +11,6 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::{CheckpointError, CheckpointStore, FileName, FileRef, Manifest};
 use crate::epoch::EpochId;
@@ -50,7 +49,7 @@ fn manifest(epoch: u64, generation: u64, tables: &BTreeMap<String, Vec<FileRef>>
         generation,
         written_at: DateTime::UNIX_EPOCH,
         positions: Positions::from_iter([(Partition(0), 7)]),
-        definition: json!({}),
+        version: crate::deployment::Version::FIRST,
         tables: tables.clone(),
         seen: BTreeMap::new(),
     }

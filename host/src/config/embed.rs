@@ -9,6 +9,7 @@
 //! where the first one stopped.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::suggest::list;
 use super::{
@@ -70,6 +71,7 @@ pub fn embed(
         &mut replaced,
     );
     dead_letters(&mut pipeline, embedding, &mut replaced);
+    pipeline.written.embedding = Some(Arc::new(embedding.clone()));
     Some(Embedded { pipeline, replaced })
 }
 

@@ -27,10 +27,13 @@ mod sink;
 mod suggest;
 mod units;
 mod validate;
+mod written;
 
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -52,6 +55,7 @@ pub use self::sink::{
     Index, OnConflict, OnUnavailable, Projection, Sink, SinkKind, Table, TableColumn,
 };
 pub(crate) use self::suggest::{did_you_mean, list};
+pub use self::written::Written;
 
 /// Bytes in the text of `pipeline.toml`, for messages that point there.
 pub type Span = Range<usize>;
@@ -157,11 +161,23 @@ fn parse_for(
         }
         return Err(diagnostics);
     }
-    let reader = Reader::new(text, environment, embedded, diagnostics);
+    let variables = RefCell::new(BTreeMap::new());
+    let asking = |name: &str| {
+        let value = environment(name);
+        variables
+            .borrow_mut()
+            .insert(name.to_owned(), value.clone());
+        value
+    };
+    let reader = Reader::new(text, &asking, embedded, diagnostics);
     let pipeline = validate::pipeline(&reader, root, base);
     let mut diagnostics = reader.into_diagnostics();
     match pipeline {
-        Some(pipeline) if !diagnostics.has_errors() => Ok((pipeline, diagnostics)),
+        Some(mut pipeline) if !diagnostics.has_errors() => {
+            let variables = variables.take();
+            pipeline.written = Written::new(text, (file_name, base), variables, embedded);
+            Ok((pipeline, diagnostics))
+        }
         _ => {
             if !diagnostics.has_errors() {
                 // A mistake of the validator's, which must not stop a host that reads a new file.

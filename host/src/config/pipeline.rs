@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Checkpoint, Places, Sink, Span};
+use super::{Checkpoint, Places, Sink, Span, Written};
 use crate::schema::{DataType, Schema};
 
 /// A validated `pipeline.toml`. Names of streams (`source`, transforms, aggregates) are unique, and
@@ -52,6 +52,8 @@ pub struct Pipeline {
     pub admin: Option<Admin>,
     /// where everything stands in the file, finer than the `span` of its items
     pub places: Places,
+    /// what it was read from
+    pub written: Written,
 }
 
 /// `[source]`

@@ -143,6 +143,12 @@ impl Deduplicator {
         }
     }
 
+    /// Goes on with what another one with the same key remembers.
+    pub fn take_over(&mut self, before: Self) {
+        self.numbers = before.numbers;
+        self.partitions = before.partitions;
+    }
+
     /// Takes back what a partition remembered, in order of offset, before any batch.
     pub fn restore(&mut self, partition: Partition, fingerprints: &[u128]) {
         let number = self.number(partition);

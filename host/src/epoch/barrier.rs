@@ -1,4 +1,4 @@
-//! The messages that an epoch is made of, from the reader through the workers to the coordinator.
+//! The ends of epochs, from the reader through the workers to the coordinator.
 //!
 //! Barriers travel in the same queues as the records, behind the last record of their epoch: a
 //! worker that meets one has seen all of its share.
@@ -6,26 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{EpochId, OutputBatch};
+use super::{EpochId, OutputBatch, Swap};
 use crate::aggregate::Partial;
 use crate::deduplicate::Seen;
-use crate::record::{DeadLetter, Origin, Positions, RawBatch};
-
-/// What the reader sends to a worker.
-#[derive(Debug)]
-pub enum ToWorker {
-    /// records of the current epoch
-    Batch {
-        /// as they were read
-        raw: RawBatch,
-        /// which of them the journal excludes; empty in a live epoch
-        excluded: Arc<BTreeSet<Origin>>,
-        /// whether it is being decided now which of them are left out, or the journal says it
-        mode: Mode,
-    },
-    /// the current epoch ends
-    Barrier(Barrier),
-}
+use crate::deployment::Version;
+use crate::record::{DeadLetter, Origin, Positions};
 
 /// The end of an epoch, or of a piece of one.
 #[derive(Debug, Clone)]
@@ -34,6 +19,10 @@ pub struct Barrier {
     pub number: u64,
     /// which epoch ends
     pub epoch: EpochId,
+    /// the version of the logic that made it
+    pub version: Version,
+    /// what comes into force with it; then it has no records
+    pub swap: Option<Arc<Swap>>,
     /// the next offset to read in each partition
     pub positions: Arc<Positions>,
     /// whether it happens for the first time

@@ -5,13 +5,15 @@
 //! 1. Epochs leave in order, each once every worker has handed in its share.
 //! 2. States are what the journal makes of the records: a replayed epoch changes them as the live one
 //!    did. A snapshot has them as they are at the end of its epoch.
+//! 3. Another version comes into force with an epoch without records, and with it the tables of
+//!    states that its partials are for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::barrier::{EpochPart, Mode};
-use super::{EpochOutput, OutputBatch};
-use crate::aggregate::{AggregateError, Partial, StateTable, Touched};
+use super::{EpochOutput, Incoming, OutputBatch, Swap};
+use crate::aggregate::{AggregateError, Partial, StateTable, TableSnapshot, Touched};
 use crate::checkpoint::Snapshot;
 use crate::deduplicate::Seen;
 
@@ -88,9 +90,14 @@ impl Coordinator {
         let barrier = parts[0].barrier.clone();
         let mut output = EpochOutput {
             epoch: barrier.epoch,
+            version: barrier.version,
             positions: Arc::unwrap_or_clone(barrier.positions),
             ..EpochOutput::default()
         };
+        if let Some(swap) = &barrier.swap {
+            self.install(swap)?;
+            output.deployed = Some(Arc::new(swap.deployed(&output, barrier.mode)));
+        }
         let mut partials: Vec<Vec<Partial>> = self.tables.iter().map(|_| Vec::new()).collect();
         for part in parts {
             for (stream, batches) in part.streams {
@@ -125,11 +132,34 @@ impl Coordinator {
         })
     }
 
+    /// Puts the tables of another version in the place of those that were in force.
+    fn install(&mut self, swap: &Swap) -> Result<(), AggregateError> {
+        let mut before = std::mem::take(&mut self.tables);
+        for Incoming { mut states, shown } in swap.take_tables() {
+            let same = before
+                .iter()
+                .position(|table| table.states.name() == states.name());
+            if let Some(index) = same {
+                states.take_over(before.swap_remove(index).states)?;
+            }
+            self.tables.push(Table { states, shown });
+        }
+        Ok(())
+    }
+
+    /// The states of these aggregates as they are now, at the end of the epoch that was completed last.
+    pub fn look(&mut self, aggregates: &BTreeSet<Arc<str>>) -> Vec<TableSnapshot> {
+        let tables = self.tables.iter_mut();
+        let tables = tables.filter(|table| aggregates.contains(table.states.name()));
+        tables.map(|table| table.states.snapshot()).collect()
+    }
+
     /// The states as they are now, at the end of the epoch that was completed last.
     pub fn snapshot(&mut self, output: &EpochOutput) -> Snapshot {
         let tables = self.tables.iter_mut();
         Snapshot {
             epoch: output.epoch,
+            version: output.version,
             positions: output.positions.clone(),
             tables: tables.map(|table| table.states.snapshot()).collect(),
             seen: std::mem::take(&mut self.seen),

@@ -6,10 +6,12 @@
 mod barrier;
 mod coordinator;
 mod cutter;
+mod swap;
 
-pub use barrier::{Barrier, EpochPart, Mode, ToWorker};
+pub use barrier::{Barrier, EpochPart, Mode};
 pub use coordinator::{Completed, Coordinator};
 pub use cutter::EpochCutter;
+pub use swap::{Incoming, Swap};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +19,9 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
+use crate::deployment::{Deployment, Version};
 use crate::record::{DeadLetter, Origin, Positions};
+use crate::sink::Targets;
 
 /// The number of an epoch; the first is 1, and 0 is "none yet".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,11 +54,24 @@ pub struct OutputBatch {
     pub origins: Vec<Origin>,
 }
 
+/// The beginning of a deployment: the epoch that has it has no records.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// what comes into force
+    pub deployment: Deployment,
+    /// where its rows go
+    pub targets: Arc<Targets>,
+}
+
 /// What one epoch changes, complete: sinks write it, nothing else.
 #[derive(Debug, Clone, Default)]
 pub struct EpochOutput {
     /// its number
     pub epoch: EpochId,
+    /// the version of the logic that made it
+    pub version: Version,
+    /// what comes into force with it
+    pub deployed: Option<Arc<Deployed>>,
     /// the next offset to read in each partition once this epoch is durable
     pub positions: Positions,
     /// the rows of each stream that some sink takes, by the stream's name
@@ -72,6 +89,8 @@ pub struct EpochOutput {
 pub struct JournalEntry {
     /// its number
     pub epoch: EpochId,
+    /// the version of the logic that made it
+    pub version: Version,
     /// the next offset to read in each partition after it
     pub positions: Positions,
     /// records that some stage rejected in it, and duplicates

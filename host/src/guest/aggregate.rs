@@ -127,6 +127,31 @@ impl AggregateGuest {
             columns::lift_batch(&contract.output, finished, rows).map_err(CallError::Invalid)
         })
     }
+
+    /// Rewrites states that another version of it has written: `states` has the columns of `state`.
+    ///
+    /// # Errors
+    ///
+    /// As [`fold`](Self::fold); it may say that it cannot.
+    ///
+    /// # Panics
+    ///
+    /// When `states` has a column of a layout that no stream has.
+    pub fn migrate(
+        &mut self,
+        version: u32,
+        state: &Schema,
+        states: &RecordBatch,
+    ) -> Result<RecordBatch, CallError> {
+        let fields = field_params(state);
+        self.0.call(states, |instance, batch, contract| {
+            let rows = batch.rows as usize;
+            let migrated = instance.ask(rows, |guest, store| {
+                guest.call_migrate(store, version, &fields, batch)
+            })?;
+            columns::lift_batch(&contract.state, migrated, rows).map_err(CallError::Invalid)
+        })
+    }
 }
 
 impl Interface for wit::Guest {

@@ -62,6 +62,8 @@ pub struct Component(Arc<Inner>);
 struct Inner {
     name: Arc<str>,
     digest: String,
+    /// its file
+    binary: Arc<[u8]>,
     exports: Exports,
     instance_pre: InstancePre<HostState>,
     /// by stage
@@ -80,13 +82,14 @@ impl Component {
     pub(super) fn new(
         engine: &GuestEngine,
         name: &str,
-        digest: String,
+        (digest, binary): (String, Arc<[u8]>),
         exports: Exports,
         instance_pre: InstancePre<HostState>,
     ) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
             digest,
+            binary,
             exports,
             instance_pre,
             meters: Mutex::default(),
@@ -113,6 +116,12 @@ impl Component {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.0.digest
+    }
+
+    /// What its file holds.
+    #[must_use]
+    pub fn binary(&self) -> &Arc<[u8]> {
+        &self.0.binary
     }
 
     /// Names of what it imports beside the contract's own types, in order: parts of WASI that the

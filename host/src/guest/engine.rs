@@ -86,6 +86,20 @@ impl GuestEngine {
         load::load(self, name, path)
     }
 
+    /// The same with the contents of a file that were kept; `path` is what messages say.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Self::load), but for those about files.
+    pub fn load_binary(
+        &self,
+        name: &str,
+        path: &Path,
+        binary: Vec<u8>,
+    ) -> Result<Component, LoadError> {
+        load::load_binary(self, name, path, binary)
+    }
+
     pub(super) fn wasm(&self) -> &Engine {
         &self.0.engine
     }

@@ -98,7 +98,16 @@ pub enum LoadError {
 
 /// See [`GuestEngine::load`].
 pub(super) fn load(engine: &GuestEngine, name: &str, path: &Path) -> Result<Component, LoadError> {
-    let binary = read(path)?;
+    load_binary(engine, name, path, read(path)?)
+}
+
+/// See [`GuestEngine::load_binary`].
+pub(super) fn load_binary(
+    engine: &GuestEngine,
+    name: &str,
+    path: &Path,
+    binary: Vec<u8>,
+) -> Result<Component, LoadError> {
     let digest = hex(&Sha256::digest(&binary));
     let compiled = compile(engine, path, &binary, &digest)?;
     let wrong_type = |error: wasmtime::Error| LoadError::WrongType {
@@ -122,7 +131,8 @@ pub(super) fn load(engine: &GuestEngine, name: &str, path: &Path) -> Result<Comp
         aggregate::GuestIndices::new(&instance_pre).map(Exports::Aggregate)
     };
     let exports = exports.map_err(wrong_type)?;
-    Ok(Component::new(engine, name, digest, exports, instance_pre))
+    let binary = (digest, binary.into());
+    Ok(Component::new(engine, name, binary, exports, instance_pre))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {

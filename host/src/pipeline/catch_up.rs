@@ -15,10 +15,12 @@ use super::line::{Line, Making};
 use super::monitor::Monitor;
 use super::parts::Parts;
 use super::path::Path;
-use super::reader::{Follow, JournalRequest, More, Replay, Then};
+use super::reader::{Follow, InForce, JournalRequest, More, Replay, Then};
+use super::recover::{self, Recovered};
 use super::start::{Waiter, partitions, restore, seek};
 use super::topology::{Settings, Stages};
 use super::turns::{Turns, gone};
+use super::versions::Versions;
 use super::{OpenSource, PipelineError, Refusals};
 use crate::checkpoint::CheckpointStore;
 use crate::config::OnLost;
@@ -48,7 +50,9 @@ pub(super) struct Order {
 #[derive(Clone)]
 pub(super) struct CatchUp {
     pub(super) settings: Settings,
+    /// some version of the pipeline, to make others from
     pub(super) stages: Arc<dyn Stages>,
+    pub(super) versions: Arc<Versions>,
     pub(super) open_source: OpenSource,
     pub(super) store: CheckpointStore,
     pub(super) monitor: Arc<Monitor>,
@@ -106,24 +110,36 @@ impl CatchUp {
             stop: &self.stop,
             waits: monitor.waits(),
         };
-        let stages = Arc::clone(&self.stages).of_sink(&order.name);
+        let from = recover::Source {
+            store: &self.store,
+            versions: &self.versions,
+            sibling: &*self.stages,
+            sink: Some(&order.name),
+            waiter,
+        };
         // What the running pipeline has published meanwhile is not lost.
         let epochs = (order.confirmed, None);
-        let recovered = restore(&self.store, &*stages, epochs, waiter).await?;
-        let checkpoint = recovered.checkpoint.as_ref();
-        let known = checkpoint.map_or(EpochId(0), |(epoch, _)| *epoch);
+        let recovered = restore(from, epochs).await?;
+        let checkpoint = recovered.as_ref().and_then(|r| r.checkpoint.as_ref());
+        let known = checkpoint.map_or(EpochId(0), |restored| restored.epoch);
         let Some(More { entries, last }) = ask(&order, known).await else {
             return Ok(None);
         };
         let path = Path::along(entries, checkpoint)?;
+        from.load_since(path.start.0).await?;
+        let stages = from.stages(path.start.1)?;
+        let recovered = match recovered {
+            Some(recovered) => recovered,
+            None => Recovered::nothing(&*stages)?,
+        };
         let mut source = (self.open_source)().map_err(PipelineError::Source)?;
         let ranges = partitions(&mut *source, waiter).await?;
-        let from = path.from(path.to());
-        if let Some(gone) = gone(&from, &ranges).first() {
+        let begin_at = path.from(path.to());
+        if let Some(gone) = gone(&begin_at, &ranges).first() {
             return Err(gone.states_lost(WAY_OUT));
         }
-        check_positions(&from, &ranges).map_err(PipelineError::Source)?;
-        seek(&mut *source, &from, waiter).await?;
+        check_positions(&begin_at, &ranges).map_err(PipelineError::Source)?;
+        seek(&mut *source, &begin_at, waiter).await?;
         let follow = Follow {
             sink: order.sink,
             journal: order.journal,
@@ -132,7 +148,12 @@ impl CatchUp {
             pending: Vec::new(),
             done: last,
         };
-        let replay = Replay::new(path.rebuild, path.replay, order.confirmed);
+        let in_force = InForce {
+            version: path.start.1,
+            versions: Arc::clone(&self.versions),
+            sink: Some(order.name),
+        };
+        let replay = Replay::new(path.rebuild, path.replay, order.confirmed, in_force);
         let making = Making {
             settings: &self.settings,
             stages: &*stages,
@@ -141,7 +162,7 @@ impl CatchUp {
             stop: &self.stop,
         };
         let begin_with = (recovered.tables, &Seen::new());
-        let turns = Turns::new(OnLost::Stop, true, from);
+        let turns = Turns::new(OnLost::Stop, true, begin_at);
         let reading = (source, replay, Then::Follow(follow), turns);
         making.line(begin_with, reading, order.feed).map(Some)
     }

@@ -64,6 +64,11 @@ impl CheckpointClock {
         }
     }
 
+    /// From now on they are so far apart.
+    pub(super) fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
     /// Live epochs begin.
     pub(super) fn begin(&mut self, now: Instant) {
         self.last = now;
@@ -146,8 +151,6 @@ pub(super) struct CheckpointTask {
     pub(super) store: CheckpointStore,
     pub(super) keep: usize,
     pub(super) generation: u64,
-    /// kept beside the states, for whoever compares
-    pub(super) definition: serde_json::Value,
     pub(super) stored: Stored,
     /// keys that are in no file yet
     pub(super) unsaved: BTreeMap<Partition, Vec<u128>>,
@@ -197,7 +200,7 @@ impl CheckpointTask {
             generation: self.generation,
             written_at: Utc::now(),
             positions: snapshot.positions,
-            definition: self.definition.clone(),
+            version: snapshot.version,
             tables: BTreeMap::new(),
             seen: BTreeMap::new(),
         };

@@ -20,11 +20,12 @@ use super::monitor::Monitor;
 use super::outlet::{News, Outlet};
 use super::patience::{DEAD_LETTERS, Patience, until_done};
 use super::reader::{JournalRequest, More};
+use super::versions::Versions;
 use crate::checkpoint::Snapshot;
 use crate::dead_letter::DeadLetterSink;
 use crate::epoch::{Completed, EpochId, Mode};
 use crate::record::DeadLetter;
-use crate::sink::Ledger;
+use crate::sink::{Ledger, Targets};
 
 /// Epochs of the journal that are handed out at a time.
 const ENTRIES_MAX: usize = 1_000;
@@ -59,6 +60,8 @@ pub(super) struct LedgerTask {
     pub(super) checkpoints: Checkpoints,
     /// the last epoch that the ledger has
     pub(super) committed: EpochId,
+    /// told of what comes into force
+    pub(super) versions: Arc<Versions>,
     /// cancelled when the run is to end: nobody who lags is waited for
     pub(super) stop: CancellationToken,
     pub(super) monitor: Arc<Monitor>,
@@ -137,6 +140,9 @@ impl LedgerTask {
             let taken = Instant::now();
             output.dead_letter_bytes = self.write_dead_letters(&output.dead_letters).await?;
             let started = Instant::now();
+            if let Some(deployed) = &output.deployed {
+                self.aim(&deployed.targets).await?;
+            }
             let durable = until_done!(
                 self.patience().on_epoch(output.epoch),
                 self.monitor.sink_retried(0),
@@ -147,6 +153,11 @@ impl LedgerTask {
             self.monitor.epoch_committed(&output, taken);
             self.committed = output.epoch;
             self.tell_reached();
+            if let Some(deployed) = &output.deployed {
+                self.versions.note(deployed.deployment.clone());
+                let version = deployed.deployment.version;
+                tracing::info!(%version, epoch = output.epoch.0, "another version is in force");
+            }
         }
         let output = Arc::new(output);
         for outlet in &mut self.outlets {
@@ -155,6 +166,21 @@ impl LedgerTask {
         self.tell_who_lags();
         self.bring_up();
         Ok(snapshot)
+    }
+
+    /// Has the rows of another version go to its tables.
+    async fn aim(&mut self, targets: &Targets) -> Result<(), PipelineError> {
+        let aimed = self.ledger.aim(targets);
+        aimed.map_err(|source| PipelineError::Sink {
+            sink: self.ledger.name().to_owned(),
+            source,
+        })?;
+        until_done!(
+            self.patience(),
+            self.monitor.sink_retried(0),
+            self.ledger.prepare()
+        );
+        Ok(())
     }
 
     /// Takes what the task of a sink tells.

@@ -7,6 +7,7 @@
 //!
 //! A run has one, which commits; and another one for each sink that is brought up to the stream.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
@@ -20,11 +21,11 @@ use super::patience::{Patience, SOURCE};
 use super::reader::{Intake, Lane, Reader, Replay, Then, worker_of};
 use super::topology::{Settings, Stages};
 use super::turns::Turns;
-use super::worker::Worker;
+use super::worker::{ToWorker, Worker};
 use super::{PipelineError, Refusals, WORKER_QUEUE};
-use crate::aggregate::StateTable;
+use crate::aggregate::{StateTable, TableSnapshot};
 use crate::deduplicate::Seen;
-use crate::epoch::{Completed, Coordinator, EpochPart, ToWorker};
+use crate::epoch::{Completed, Coordinator, EpochPart};
 use crate::record::RawBatch;
 use crate::source::Source;
 
@@ -186,6 +187,11 @@ impl Merger {
         self.tell_states();
         self.monitor.ledger_queue().entered();
         Ok(Some(completed))
+    }
+
+    /// The states of these aggregates as they are now.
+    pub(super) fn look(&mut self, aggregates: &BTreeSet<Arc<str>>) -> Vec<TableSnapshot> {
+        self.coordinator.look(aggregates)
     }
 
     fn tell_states(&self) {

@@ -9,6 +9,7 @@
 //! for good or with an error, its queues close, and the parts before and behind it end by that.
 
 mod catch_up;
+mod change;
 mod checkpoint;
 mod commit;
 mod done;
@@ -30,6 +31,7 @@ mod summary;
 mod survey;
 mod topology;
 mod turns;
+mod versions;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -47,6 +49,7 @@ pub use summary::{ProcessUsage, StageSummary, Summary};
 use crate::aggregate::AggregateError;
 use crate::checkpoint::CheckpointError;
 use crate::config::{Pipeline, SourceKind};
+use crate::deployment::Version;
 use crate::epoch::EpochId;
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
@@ -158,6 +161,19 @@ pub enum PipelineError {
     /// The journal lacks the epoch that a sink goes on from.
     #[error("the journal has no epoch {0} any more, and a sink has to go on from there")]
     JournalGap(EpochId),
+    /// No deployment has this number.
+    #[error("there is no version {0} of the pipeline's logic")]
+    NoSuchVersion(Version),
+    /// A version that epochs were made by cannot be made again.
+    #[error(
+        "version {version} of the pipeline's logic, which made epochs that have to be repeated, cannot be made again: {reason}; start once with the pipeline's file and components as they were then"
+    )]
+    VersionLost {
+        /// the version
+        version: Version,
+        /// why
+        reason: String,
+    },
     /// A part of the host failed in a way that nobody foresaw.
     #[error("{part} failed unexpectedly, please report this: {message}")]
     Panicked {
@@ -242,14 +258,14 @@ async fn run_once(
         waits: monitor.waits(),
     };
     let stages: Arc<dyn Stages> = Arc::clone(plan) as Arc<dyn Stages>;
-    let ready = start::make_ready(&settings, &*stages, endpoints, waiter).await?;
+    let ready = start::make_ready(&settings, &stages, endpoints, waiter).await?;
     let others = ready.sinks.iter().map(|sink| sink.name());
     let others = others.map(|name| ready.claim.confirmed.get(name).copied());
     let others = others.map(Option::unwrap_or_default);
     let epoch = ready.beginning.epoch;
     monitor.begin(&ready.beginning, std::iter::once(epoch).chain(others));
-    if let Some((epoch, _)) = ready.recovered.checkpoint {
-        monitor.checkpoint_restored(epoch);
+    if let Some(restored) = &ready.recovered.checkpoint {
+        monitor.checkpoint_restored(restored.epoch);
     }
     monitor.tell_start(&pipeline.name, epoch, ready.took);
     let (surveying, newcomers) = survey::begin(ready.source.survey(), Arc::clone(monitor));

@@ -322,6 +322,14 @@ impl SinkTask {
         let started = Instant::now();
         let meter = self.index + 1;
         let patience = Patience::new(self.monitor.waits(), self.sink.name()).on_epoch(output.epoch);
+        if let Some(deployed) = &output.deployed {
+            let aimed = self.sink.aim(&deployed.targets);
+            aimed.map_err(|source| PipelineError::Sink {
+                sink: self.sink.name().to_owned(),
+                source,
+            })?;
+            self.prepare().await?;
+        }
         let retried = || self.monitor.sink_retried(meter);
         let refused = until_done!(patience, retried(), self.sink.write(output)).refused;
         self.monitor

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use super::PipelineError;
 use super::reader::Rebuild;
+use super::recover::Restored;
+use crate::deployment::Version;
 use crate::epoch::{EpochId, JournalEntry};
 use crate::record::Positions;
 
@@ -11,6 +13,8 @@ use crate::record::Positions;
 pub(super) struct Path {
     /// where the records begin
     base: Positions,
+    /// the epoch that has the states that it begins with, and the version that they are of
+    pub(super) start: (EpochId, Version),
     pub(super) rebuild: Option<Rebuild>,
     pub(super) replay: VecDeque<JournalEntry>,
 }
@@ -24,12 +28,13 @@ impl Path {
     /// [`PipelineError::JournalGap`]: an epoch is missing in between.
     pub(super) fn along(
         journal: Vec<JournalEntry>,
-        checkpoint: Option<&(EpochId, Positions)>,
+        checkpoint: Option<&Restored>,
     ) -> Result<Self, PipelineError> {
         let mut replay = VecDeque::from(journal);
         let mut rebuild = None;
-        let (mut before, base) = if let Some((epoch, positions)) = checkpoint {
-            (*epoch, positions.clone())
+        let (start, base) = if let Some(restored) = checkpoint {
+            let start = (restored.epoch, restored.version);
+            (start, restored.positions.clone())
         } else {
             let first = replay
                 .pop_front()
@@ -39,18 +44,18 @@ impl Path {
             let gap = replay
                 .front()
                 .is_some_and(|entry| entry.epoch > EpochId::FIRST.next());
+            let mut start = (EpochId::FIRST, first.version);
             if gap && let Some(oldest) = replay.pop_front() {
+                start = (oldest.epoch, oldest.version);
                 rebuild = Some(Rebuild {
                     epoch: oldest.epoch,
                     end: oldest.positions,
                     rows: 0,
                 });
             }
-            let before = rebuild
-                .as_ref()
-                .map_or(EpochId::FIRST, |rebuild| rebuild.epoch);
-            (before, first.positions)
+            (start, first.positions)
         };
+        let mut before = start.0;
         for entry in &replay {
             if entry.epoch != before.next() {
                 return Err(PipelineError::JournalGap(before.next()));
@@ -59,6 +64,7 @@ impl Path {
         }
         Ok(Self {
             base,
+            start,
             rebuild,
             replay,
         })

@@ -2,9 +2,10 @@
 //! tables. Everything that can be wrong before the first record is found here.
 
 mod blame;
+mod blueprint;
 mod build;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -17,8 +18,10 @@ use crate::aggregate::{AggregateStage, Layout, StateTable};
 use crate::config::{self, Diagnostics, Pipeline, SourceKind};
 use crate::decode::Decoder;
 use crate::deduplicate::Deduplicator;
+use crate::deployment::Blueprint;
 use crate::guest::{AggregateGuest, Component, ConfigureError, GuestEngine, TransformGuest};
 use crate::schema::{Field, Schema};
+use crate::sink::Targets;
 use crate::sink::elasticsearch::IndexTarget;
 use crate::sink::screen::{Bounds, Screen};
 use crate::sink::table::TableTarget;
@@ -30,6 +33,9 @@ const SOURCE: &str = "source";
 
 /// A pipeline that fits together.
 pub struct Plan {
+    engine: GuestEngine,
+    written: config::Written,
+    blueprint: Blueprint,
     source: config::Source,
     streams: Vec<Stream>,
     transforms: Vec<Stage>,
@@ -38,8 +44,7 @@ pub struct Plan {
     ledger: String,
     /// what these can hold
     bounds: &'static Bounds,
-    tables: Vec<TableTarget>,
-    indices: HashMap<String, Vec<IndexTarget>>,
+    targets: Arc<Targets>,
     /// names of the streams that some sink takes
     shown: BTreeSet<String>,
 }
@@ -64,8 +69,6 @@ struct Stage {
 
 struct Aggregation {
     layout: Layout,
-    window: config::Window,
-    state_version: u32,
 }
 
 impl Plan {
@@ -76,7 +79,7 @@ impl Plan {
         engine: &GuestEngine,
         diagnostics: &mut Diagnostics,
     ) -> Option<Self> {
-        Builder::new(pipeline, diagnostics).build(engine)
+        Builder::new(pipeline, engine, diagnostics).build(None)
     }
 
     /// Every stream with its columns: the source, then transforms, then aggregates.
@@ -88,13 +91,13 @@ impl Plan {
     /// The tables of the ledger.
     #[must_use]
     pub fn tables(&self) -> &[TableTarget] {
-        &self.tables
+        &self.targets.tables
     }
 
     /// The indices of the sink of this name.
     #[must_use]
     pub fn indices(&self, sink: &str) -> &[IndexTarget] {
-        self.indices.get(sink).map_or(&[], Vec::as_slice)
+        self.targets.indices(sink)
     }
 
     /// The name of the sink that keeps the journal.
@@ -103,7 +106,7 @@ impl Plan {
         &self.ledger
     }
 
-    /// What the stored state depends on: kept by the ledger and compared at every start.
+    /// What cannot change in the life of a pipeline: kept by the ledger and compared at every start.
     #[must_use]
     pub fn definition(&self) -> serde_json::Value {
         let mut source = match &self.source.kind {
@@ -125,21 +128,7 @@ impl Plan {
         if let Some(deduplicate) = &self.source.deduplicate {
             source["deduplicate"] = definition(deduplicate, &self.source.schema);
         }
-        let aggregates = self.aggregates.iter().map(|(stage, aggregation)| {
-            let Aggregation {
-                layout,
-                window,
-                state_version,
-            } = aggregation;
-            (
-                stage.name.to_string(),
-                layout.definition(*state_version, window),
-            )
-        });
-        json!({
-            "source": source,
-            "aggregates": aggregates.collect::<serde_json::Map<_, _>>(),
-        })
+        json!({ "source": source })
     }
 
     /// Each guest in its place, in the order of the data flow.
@@ -245,7 +234,7 @@ impl Plan {
             .iter()
             .map(|stream| Screen::new(&stream.schema, self.bounds))
             .collect();
-        for target in &self.tables {
+        for target in &self.targets.tables {
             let mut aggregates = self.aggregates.iter();
             if let Some(from) = row_streams.iter().position(|s| *s.name == *target.from()) {
                 screens[from].add(target, 0..row_streams[from].schema.fields().len());
@@ -306,6 +295,27 @@ impl Stages for Plan {
         self.definition()
     }
 
+    fn blueprint(&self) -> Blueprint {
+        self.blueprint.clone()
+    }
+
+    fn binaries(&self) -> Vec<(String, Arc<[u8]>)> {
+        self.binaries()
+    }
+
+    fn sibling(
+        &self,
+        blueprint: &Blueprint,
+        binaries: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Arc<dyn Stages>, String> {
+        let (_, plan) = self.sibling(blueprint, binaries)?;
+        Ok(Arc::new(plan))
+    }
+
+    fn targets(&self) -> Arc<Targets> {
+        Arc::clone(&self.targets)
+    }
+
     fn ledger(&self) -> &str {
         self.ledger()
     }
@@ -333,6 +343,27 @@ struct OfSink {
 impl Stages for OfSink {
     fn definition(&self) -> serde_json::Value {
         self.plan.definition()
+    }
+
+    fn blueprint(&self) -> Blueprint {
+        self.plan.blueprint.clone()
+    }
+
+    fn binaries(&self) -> Vec<(String, Arc<[u8]>)> {
+        self.plan.binaries()
+    }
+
+    fn sibling(
+        &self,
+        blueprint: &Blueprint,
+        binaries: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Arc<dyn Stages>, String> {
+        let (_, plan) = self.plan.sibling(blueprint, binaries)?;
+        Ok(Arc::new(plan).of_sink(&self.sink))
+    }
+
+    fn targets(&self) -> Arc<Targets> {
+        Arc::clone(&self.plan.targets)
     }
 
     fn ledger(&self) -> &str {

@@ -10,21 +10,34 @@ use std::sync::Arc;
 
 use super::PipelineError;
 use super::checkpoint::{SeenFiles, StoredFiles, read_fingerprints};
+use super::start::Waiter;
 use super::topology::Stages;
+use super::versions::Versions;
 use crate::aggregate::StateTable;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest};
 use crate::deduplicate::Seen;
+use crate::deployment::Version;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Remedy;
+
+/// A checkpoint that was restored.
+#[derive(Debug, Clone)]
+pub(super) struct Restored {
+    /// the epoch at whose end the states were so
+    pub(super) epoch: EpochId,
+    /// the version that they are of
+    pub(super) version: Version,
+    /// the positions after it
+    pub(super) positions: Positions,
+}
 
 /// The states that a run begins with.
 pub(super) struct Recovered {
     /// of each aggregate, in order, and whether a sink takes its rows
     pub(super) tables: Vec<(StateTable, bool)>,
-    /// the epoch at whose end they were so, and the positions after it; `None`: nothing is known, and
-    /// they are empty
-    pub(super) checkpoint: Option<(EpochId, Positions)>,
+    /// where they are from; `None`: nothing is known, and they are empty
+    pub(super) checkpoint: Option<Restored>,
     /// what needs not be stored again
     pub(super) files: StoredFiles,
     /// what deduplication remembers, and the files that it is in
@@ -45,19 +58,49 @@ impl Recovered {
     }
 }
 
-/// Loads the newest checkpoint that is not later than `latest` and can be used. One that is damaged
-/// is reported and set aside, and the one before it tried. Where the last `committed` epoch is told, so
-/// are those of later ones: they are of a future that was lost when the database was set back.
+/// Where states are found, and what they are states of.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) store: &'a CheckpointStore,
+    pub(super) versions: &'a Versions,
+    /// some version of the pipeline, to make others from
+    pub(super) sibling: &'a dyn Stages,
+    /// which of the sinks behind the ledger they are for, if not for all
+    pub(super) sink: Option<&'a str>,
+    pub(super) waiter: Waiter<'a>,
+}
+
+impl Source<'_> {
+    /// What was in force at an epoch and later is loaded then.
+    pub(super) async fn load_since(&self, epoch: EpochId) -> Result<(), PipelineError> {
+        let from = (self.sibling, self.store);
+        self.versions.load_since(epoch, from, self.waiter).await
+    }
+
+    /// The logic of a version that was loaded.
+    pub(super) fn stages(&self, version: Version) -> Result<Arc<dyn Stages>, PipelineError> {
+        let stages = self.versions.stages(version)?;
+        Ok(match self.sink {
+            Some(sink) => stages.of_sink(sink),
+            None => stages,
+        })
+    }
+}
+
+/// Loads the newest checkpoint that is not later than `latest` and can be used; `None`: there is none.
+/// One that is damaged is reported and set aside, and the one before it tried. Where the last
+/// `committed` epoch is told, so are those of later ones: they are of a future that was lost when the
+/// database was set back.
 ///
 /// # Errors
 ///
 /// [`Trouble::Store`] when the store cannot be asked.
 pub(super) async fn recover(
-    store: &CheckpointStore,
-    stages: &dyn Stages,
+    from: Source<'_>,
     latest: EpochId,
     committed: Option<EpochId>,
-) -> Result<Recovered, Trouble> {
+) -> Result<Option<Recovered>, Trouble> {
+    let store = from.store;
     let epochs = store.list().await?;
     let is_lost = |epoch: &&EpochId| committed.is_some_and(|committed| **epoch > committed);
     for lost in epochs.iter().filter(is_lost) {
@@ -69,10 +112,10 @@ pub(super) async fn recover(
         store.set_aside(*lost).await?;
     }
     for epoch in epochs.into_iter().filter(|epoch| *epoch <= latest) {
-        let reason = match load(store, stages, epoch).await {
+        let reason = match load(from, epoch).await {
             Ok(recovered) => {
                 tracing::info!(epoch = epoch.0, "states restored from a checkpoint");
-                return Ok(recovered);
+                return Ok(Some(recovered));
             }
             Err(Trouble::Store(error @ CheckpointError::Damaged { .. })) => error.to_string(),
             Err(Trouble::Misfit(reason)) => reason,
@@ -85,7 +128,7 @@ pub(super) async fn recover(
         );
         store.set_aside(epoch).await?;
     }
-    Ok(Recovered::nothing(stages)?)
+    Ok(None)
 }
 
 /// Why no states could be restored.
@@ -109,13 +152,11 @@ impl Trouble {
     }
 }
 
-async fn load(
-    store: &CheckpointStore,
-    stages: &dyn Stages,
-    epoch: EpochId,
-) -> Result<Recovered, Trouble> {
+async fn load(from: Source<'_>, epoch: EpochId) -> Result<Recovered, Trouble> {
+    let store = from.store;
     let manifest = store.manifest(epoch).await?;
-    let mut recovered = Recovered::nothing(stages)?;
+    from.load_since(epoch).await?;
+    let mut recovered = Recovered::nothing(&*from.stages(manifest.version)?)?;
     for (table, _) in &mut recovered.tables {
         let files = files_of(&manifest, table.name())?;
         for file in files {
@@ -137,7 +178,11 @@ async fn load(
         }
     }
     recovered.seen_files = manifest.seen;
-    recovered.checkpoint = Some((epoch, manifest.positions));
+    recovered.checkpoint = Some(Restored {
+        epoch,
+        version: manifest.version,
+        positions: manifest.positions,
+    });
     Ok(recovered)
 }
 

@@ -2,22 +2,26 @@
 //! states, finding out where to read on.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::laps::{Laps, StartTimes};
 use super::path::Path;
 use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
 use super::reader::Rebuild;
-use super::recover::{Recovered, Trouble, recover};
+use super::recover::{self, Recovered, Restored, Trouble, recover};
 use super::topology::{Settings, Stages};
 use super::turns::{Gone, skip_committed, skip_unread};
+use super::versions::Versions;
 use super::{Endpoints, OpenSource, PipelineError};
 use crate::blocking::off_the_runtime;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::dead_letter::DeadLetterSink;
-use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::deployment::{Deployment, Outcome, Trigger, Version};
+use crate::epoch::{Deployed, EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
 use crate::sink::{Claim, Ledger, Remedy, Sink};
 use crate::source::{PartitionRange, Source, SourceError, check_positions};
@@ -58,7 +62,20 @@ macro_rules! wait_for {
 }
 
 impl Waiter<'_> {
-    async fn pause(self, part: &str, wait: Duration) -> Result<(), PipelineError> {
+    /// Waits for something, unless told to stop.
+    pub(super) async fn unless_stopped<T>(
+        self,
+        part: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, PipelineError> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(stopped_while_waiting(part)),
+            done = work => Ok(done),
+        }
+    }
+
+    pub(super) async fn pause(self, part: &str, wait: Duration) -> Result<(), PipelineError> {
         tokio::select! {
             () = self.stop.cancelled() => Err(stopped_while_waiting(part)),
             () = tokio::time::sleep(wait) => Ok(()),
@@ -75,6 +92,10 @@ fn stopped_while_waiting(part: &str) -> PipelineError {
 pub(super) struct Beginning {
     /// the last committed epoch
     pub(super) epoch: EpochId,
+    /// the version that is in force then
+    pub(super) version: Version,
+    /// the version of the states that reading begins with
+    pub(super) first: Version,
     /// where neither a checkpoint nor the journal reaches back far enough
     pub(super) rebuild: Option<Rebuild>,
     /// committed epochs since the checkpoint, or since the rebuilt ones, in order
@@ -104,13 +125,16 @@ pub(super) struct Ready {
     pub(super) checkpoints: CheckpointStore,
     pub(super) recovered: Recovered,
     pub(super) beginning: Beginning,
+    pub(super) versions: Arc<Versions>,
+    /// whether the version in force is another one than the pipeline's file says now
+    pub(super) has_changed: bool,
     pub(super) took: StartTimes,
 }
 
 /// Waits for the servers, claims the pipeline, and moves the source to where reading begins.
 pub(super) async fn make_ready(
     settings: &Settings,
-    stages: &dyn Stages,
+    stages: &Arc<dyn Stages>,
     endpoints: Endpoints,
     waiter: Waiter<'_>,
 ) -> Result<Ready, PipelineError> {
@@ -125,25 +149,56 @@ pub(super) async fn make_ready(
     let (mut laps, mut took) = (Laps::begin(), StartTimes::default());
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let claim = claim(&mut *ledger, &stages.definition(), &others, waiter).await?;
+    let name = ledger.name().to_owned();
+    let deployments = wait_for!(waiter, &name, ledger.deployments());
     took.ledger = laps.lap();
-    // Who may lag is not waited for: its task prepares it.
-    for sink in sinks
-        .iter_mut()
-        .filter(|s| !settings.may_lag.contains(s.name()))
-    {
-        prepare(&mut **sink, waiter).await?;
+    let store = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
+    let blueprint = stages.blueprint();
+    let versions = Versions::new(deployments);
+    let in_force = versions.latest();
+    let has_changed = match &in_force {
+        Some(known) if known.blueprint.logic != blueprint.logic => true,
+        Some(known) => {
+            versions.learn(known.version, Arc::clone(stages));
+            false
+        }
+        None => {
+            versions.learn(Version::FIRST, Arc::clone(stages));
+            keep_components(&**stages, &store, waiter).await?;
+            false
+        }
+    };
+    let from = recover::Source {
+        store: &store,
+        versions: &versions,
+        sibling: &**stages,
+        sink: None,
+        waiter,
+    };
+    for sink in &mut sinks {
+        let confirmed = claim.confirmed.get(sink.name()).copied();
+        aim(&mut **sink, confirmed.unwrap_or_default(), from).await?;
+        // Who may lag is not waited for: its task prepares it.
+        if !settings.may_lag.contains(sink.name()) {
+            prepare(&mut **sink, waiter).await?;
+        }
     }
     let committed = claim.dead_letter_bytes;
     let bytes = wait_for!(waiter, DEAD_LETTERS, dead_letters.recover(committed));
     took.sinks = laps.lap();
-    let checkpoints = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
     let latest = latest_usable(&claim, &settings.may_lag);
     let epochs = (latest, Some(claim.epoch));
-    let recovered = restore(&checkpoints, stages, epochs, waiter).await?;
+    let recovered = restore(from, epochs).await?;
     took.checkpoint = laps.lap();
-    let known = (&claim, recovered.checkpoint.as_ref());
-    let beginning = begin(&mut *source, settings, &mut *ledger, known, bytes, waiter).await?;
+    let checkpoint = recovered.as_ref().and_then(|r| r.checkpoint.as_ref());
+    let first = (in_force.is_none()).then(|| first_deployment(&**stages));
+    let known = (&claim, checkpoint, first);
+    let beginning = begin(&mut *source, settings, &mut *ledger, known, (bytes, from)).await?;
     took.source = laps.lap();
+    let recovered = match recovered {
+        Some(recovered) => recovered,
+        None => Recovered::nothing(&*versions.stages(beginning.first)?)?,
+    };
     Ok(Ready {
         source,
         open_source,
@@ -151,11 +206,74 @@ pub(super) async fn make_ready(
         sinks,
         dead_letters,
         claim,
-        checkpoints,
+        checkpoints: store,
         recovered,
         beginning,
+        versions: Arc::new(versions),
+        has_changed,
         took,
     })
+}
+
+/// The deployment that a pipeline begins with; its epoch and positions are not known yet.
+fn first_deployment(stages: &dyn Stages) -> Deployed {
+    Deployed {
+        deployment: Deployment {
+            version: Version::FIRST,
+            trigger: Trigger::Start,
+            deployed_at: Utc::now(),
+            epoch: EpochId::FIRST,
+            positions: Positions::default(),
+            blueprint: stages.blueprint(),
+            outcome: Outcome::Accepted,
+        },
+        targets: stages.targets(),
+    }
+}
+
+/// Keeps the components of a version, so that it can be made again.
+pub(super) async fn keep_components(
+    stages: &dyn Stages,
+    store: &CheckpointStore,
+    waiter: Waiter<'_>,
+) -> Result<(), PipelineError> {
+    for (digest, binary) in stages.binaries() {
+        let mut patience = Patience::new(waiter.waits, CHECKPOINTS);
+        loop {
+            let kept = store.keep_component(&digest, &binary);
+            match waiter.unless_stopped(CHECKPOINTS, kept).await? {
+                Ok(()) => {
+                    patience.over();
+                    break;
+                }
+                Err(error) if error.remedy() == Remedy::Retry => {
+                    waiter.pause(CHECKPOINTS, patience.failed(&error)).await?;
+                }
+                Err(error) => return Err(PipelineError::Checkpoint(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has the rows of the epochs that a sink lacks go where those go that made them.
+async fn aim(
+    sink: &mut dyn Sink,
+    confirmed: EpochId,
+    from: recover::Source<'_>,
+) -> Result<(), PipelineError> {
+    if from.versions.latest().is_none() {
+        return Ok(());
+    }
+    from.load_since(confirmed.next()).await?;
+    if let Some(targets) = from.versions.targets_after(confirmed) {
+        let aimed = sink.aim(&targets);
+        aimed.map_err(|source| PipelineError::Sink {
+            sink: sink.name().to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 /// The newest epoch whose checkpoint every sink can go on from; those that may lag need none.
@@ -169,18 +287,14 @@ fn latest_usable(claim: &Claim, may_lag: &BTreeSet<String>) -> EpochId {
 /// Restores the states from the newest checkpoint of epochs up to `latest`, and puts those aside that
 /// are newer than the last `committed` one, where that is said.
 pub(super) async fn restore(
-    store: &CheckpointStore,
-    stages: &dyn Stages,
+    from: recover::Source<'_>,
     (latest, committed): (EpochId, Option<EpochId>),
-    waiter: Waiter<'_>,
-) -> Result<Recovered, PipelineError> {
+) -> Result<Option<Recovered>, PipelineError> {
+    let waiter = from.waiter;
     let mut patience = Patience::new(waiter.waits, CHECKPOINTS);
     loop {
-        let tried = tokio::select! {
-            biased;
-            () = waiter.stop.cancelled() => return Err(stopped_while_waiting(CHECKPOINTS)),
-            tried = patience.watch(recover(store, stages, latest, committed)) => tried,
-        };
+        let trying = patience.watch(recover(from, latest, committed));
+        let tried = waiter.unless_stopped(CHECKPOINTS, trying).await?;
         match tried {
             Ok(recovered) => {
                 patience.over();
@@ -226,10 +340,10 @@ async fn begin(
     source: &mut dyn Source,
     settings: &Settings,
     ledger: &mut dyn Ledger,
-    (claim, checkpoint): (&Claim, Option<&(EpochId, Positions)>),
-    dead_letter_bytes: Option<u64>,
-    waiter: Waiter<'_>,
+    (claim, checkpoint, first): (&Claim, Option<&Restored>, Option<Deployed>),
+    (dead_letter_bytes, from): (Option<u64>, recover::Source<'_>),
 ) -> Result<Beginning, PipelineError> {
+    let (versions, waiter) = (from.versions, from.waiter);
     let ranges = partitions(source, waiter).await?;
     let mut live = live_positions(settings.start_at_end, claim, &ranges)?;
     let mut skipped = skip_unread(&mut live, &ranges, settings.on_lost);
@@ -239,15 +353,22 @@ async fn begin(
     let mut epoch = claim.epoch;
     if epoch == EpochId::default() || live != claim.positions {
         epoch = epoch.next();
+        let deployed = first.map(|mut first| {
+            first.deployment.positions = live.clone();
+            versions.note(first.deployment.clone());
+            Arc::new(first)
+        });
         let beginning = EpochOutput {
             epoch,
+            version: versions.latest().map_or(Version::FIRST, |d| d.version),
+            deployed,
             positions: live.clone(),
             dead_letter_bytes,
             ..EpochOutput::default()
         };
         let _ = wait_for!(waiter, &name, ledger.write(&beginning));
     }
-    let after = checkpoint.map_or(EpochId(0), |(epoch, _)| *epoch);
+    let after = checkpoint.map_or(EpochId(0), |restored| restored.epoch);
     let journal = wait_for!(waiter, &name, ledger.journal(after, usize::MAX));
     let path = Path::along(journal, checkpoint)?;
     let end = path.end();
@@ -256,22 +377,25 @@ async fn begin(
     if reached != epoch {
         return Err(PipelineError::JournalGap(reached.next()));
     }
-    let mut from = live.clone();
+    from.load_since(path.start.0).await?;
+    let mut begin_at = live.clone();
     if end.is_some() {
-        from = path.from(&live);
+        begin_at = path.from(&live);
         let policy = (settings.on_lost, checkpoint.is_none());
         skipped.extend(skip_committed(
-            &mut from,
+            &mut begin_at,
             &claim.positions,
             &ranges,
             policy,
         )?);
-        check_positions(&from, &ranges).map_err(PipelineError::Source)?;
+        check_positions(&begin_at, &ranges).map_err(PipelineError::Source)?;
         path.announce(after);
     }
     let keeping_up = claim.confirmed.values().filter(|c| **c >= after);
     let beginning = Beginning {
         epoch,
+        version: versions.latest().map_or(Version::FIRST, |d| d.version),
+        first: path.start.1,
         rebuild: path.rebuild,
         replay: path.replay,
         confirmed: keeping_up.min().copied().unwrap_or(epoch),
@@ -281,7 +405,7 @@ async fn begin(
         from_nothing: checkpoint.is_none(),
         skipped,
     };
-    seek(source, &from, waiter).await?;
+    seek(source, &begin_at, waiter).await?;
     Ok(beginning)
 }
 

@@ -11,25 +11,28 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::catch_up::{CatchUp, Order};
+use super::change::Changes;
 use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
 use super::commit::{Checkpoints, Lagging, LedgerTask};
 use super::line::{Line, Making};
 use super::monitor::Monitor;
 use super::outlet::{HELD_UP_MAX, News, Outlet, SinkTask};
 use super::parts::Parts;
-use super::reader::{Live, Replay, Then};
+use super::reader::{InForce, Live, Replay, Then};
 use super::recover::Recovered;
 use super::start::{Beginning, Ready};
 use super::survey::Newcomers;
 use super::turns::Turns;
+use super::versions::Versions;
 use super::worker::Chain;
 use super::{EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, PipelineError, Refusals, RunOptions};
 use crate::aggregate::StateTable;
 use crate::checkpoint::CheckpointStore;
 use crate::config::{OnLost, Pipeline, SourceKind, Start};
+use crate::deployment::Blueprint;
 use crate::epoch::{EpochCutter, EpochId};
 use crate::guest::ConfigureError;
-use crate::sink::{Claim, Sink};
+use crate::sink::{Claim, Sink, Targets};
 
 /// How long the reader may take to notice that it should stop.
 const POLL_WAIT: Duration = Duration::from_millis(100);
@@ -89,8 +92,28 @@ impl Settings {
 
 /// What a run needs of the plan: the logic.
 pub(super) trait Stages: Send + Sync {
-    /// What the states depend on.
+    /// What cannot change in the life of a pipeline.
     fn definition(&self) -> serde_json::Value;
+
+    /// What it takes to make it again.
+    fn blueprint(&self) -> Blueprint;
+
+    /// The files of its components, by their digests.
+    fn binaries(&self) -> Vec<(String, Arc<[u8]>)>;
+
+    /// Another version of the same pipeline, made from its blueprint and the files of its components.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be made, for a person.
+    fn sibling(
+        &self,
+        blueprint: &Blueprint,
+        binaries: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Arc<dyn Stages>, String>;
+
+    /// Where its rows go.
+    fn targets(&self) -> Arc<Targets>;
 
     /// The name of the sink that keeps the journal.
     fn ledger(&self) -> &str;
@@ -117,6 +140,11 @@ pub(super) struct Topology {
     pub(super) catch_up: CatchUp,
     /// what it is told to do
     pub(super) orders: mpsc::Receiver<Order>,
+    /// where another version is put that is to come into force
+    pub(super) changes: Changes,
+    pub(super) versions: Arc<Versions>,
+    /// whether nothing is read before that
+    pub(super) has_changed: bool,
 }
 
 impl Topology {
@@ -130,7 +158,9 @@ impl Topology {
         let monitor = &options.monitor;
         let store = ready.checkpoints;
         let from = ready.recovered.checkpoint.as_ref();
-        let from = from.map_or(EpochId(0), |(epoch, _)| *epoch);
+        let from = from.map_or(EpochId(0), |restored| restored.epoch);
+        let (versions, has_changed) = (ready.versions, ready.has_changed);
+        let changes = Changes::default();
         let stopping = (reading, settings);
         let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), stopping, monitor);
         let Recovered {
@@ -145,10 +175,10 @@ impl Topology {
             seen_files,
             remembered: settings.remembered,
         };
-        let owner = (ready.claim.generation, stages.definition());
+        let generation = ready.claim.generation;
         let keep = settings.checkpoints_kept;
         let (checkpoints, to_checkpoints) =
-            checkpointing((store.clone(), keep), owner, stored, monitor);
+            checkpointing((store.clone(), keep), generation, stored, monitor);
         let (epochs, epoch_in) = mpsc::channel(settings.epochs_waiting());
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
@@ -162,22 +192,30 @@ impl Topology {
             lagging: Lagging { order, ask, asked },
             checkpoints: to_checkpoints,
             committed: ready.beginning.epoch,
+            versions: Arc::clone(&versions),
             stop: reading.clone(),
             monitor: Arc::clone(monitor),
         };
         let catch_up = CatchUp {
             settings: settings.clone(),
             stages: Arc::clone(stages),
+            versions: Arc::clone(&versions),
             open_source: ready.open_source,
             store,
             monitor: Arc::clone(monitor),
             stop: reading.clone(),
         };
-        let beginning = (ready.beginning, newcomers);
+        let first = versions.stages(ready.beginning.first)?;
+        let logic = Coming {
+            versions: Arc::clone(&versions),
+            changes: changes.clone(),
+            has_changed,
+        };
+        let beginning = (ready.beginning, newcomers, logic);
         let (replay, live, turns) = begin(settings, beginning, &checkpoints, options.once);
         let making = Making {
             settings,
-            stages: &**stages,
+            stages: &*first,
             refused,
             monitor,
             stop: reading,
@@ -190,6 +228,9 @@ impl Topology {
             checkpoints,
             catch_up,
             orders,
+            changes,
+            versions,
+            has_changed,
         })
     }
 
@@ -207,10 +248,17 @@ impl Topology {
     }
 }
 
+/// What comes into force on the way.
+struct Coming {
+    versions: Arc<Versions>,
+    changes: Changes,
+    has_changed: bool,
+}
+
 /// What is repeated first, and how reading goes on live then; with `once`, to the ends as they are now.
 fn begin(
     settings: &Settings,
-    (beginning, newcomers): (Beginning, Newcomers),
+    (beginning, newcomers, logic): (Beginning, Newcomers, Coming),
     checkpoints: &CheckpointTask,
     once: bool,
 ) -> (Replay, Then, Turns) {
@@ -228,15 +276,24 @@ fn begin(
         cut_at: beginning.live,
         until: once.then_some(beginning.ends),
         newcomers,
+        version: beginning.version,
+        changes: logic.changes,
+        waits_for_change: logic.has_changed,
     };
-    let replay = Replay::new(beginning.rebuild, beginning.replay, beginning.confirmed);
+    let in_force = InForce {
+        version: beginning.first,
+        versions: logic.versions,
+        sink: None,
+    };
+    let entries = beginning.replay;
+    let replay = Replay::new(beginning.rebuild, entries, beginning.confirmed, in_force);
     (replay, Then::Live(live), turns)
 }
 
-/// The task that writes checkpoints, for this generation of this definition, and the ledger's way to it.
+/// The task that writes checkpoints, for this generation, and the ledger's way to it.
 fn checkpointing(
     (store, keep): (CheckpointStore, usize),
-    (generation, definition): (u64, serde_json::Value),
+    generation: u64,
     stored: Stored,
     monitor: &Arc<Monitor>,
 ) -> (CheckpointTask, Checkpoints) {
@@ -248,7 +305,6 @@ fn checkpointing(
         store,
         keep,
         generation,
-        definition,
         stored,
         unsaved: BTreeMap::new(),
         inbox,

@@ -22,10 +22,27 @@ use super::monitor::{Monitor, Stage};
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
 use crate::deduplicate::{Deduplicator, Seen};
-use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, ToWorker};
+use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch};
 use crate::record::{Cause, DeadLetter, Origin, RawBatch, Rejection, Rows};
 use crate::sink::screen::Screen;
 use crate::transform::TransformStage;
+
+/// What the reader sends to a worker.
+pub(super) enum ToWorker {
+    /// records of the current epoch
+    Batch {
+        /// as they were read
+        raw: RawBatch,
+        /// which of them the journal excludes; empty in a live epoch
+        excluded: Arc<BTreeSet<Origin>>,
+        /// whether it is being decided now which of them are left out, or the journal says it
+        mode: Mode,
+    },
+    /// other stages, from here on: an epoch has just ended
+    Chain(Box<Chain>),
+    /// the current epoch ends
+    Barrier(Barrier),
+}
 
 /// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.
 pub(super) struct Chain {
@@ -136,12 +153,25 @@ impl Worker {
                 pulse.busy(|| self.process(&raw, &excluded, mode))?;
                 Ok(None)
             }
+            ToWorker::Chain(chain) => {
+                self.change(*chain);
+                Ok(None)
+            }
             ToWorker::Barrier(barrier) => {
                 let part = self.hand_over(barrier)?;
                 self.monitor.coordinator_queue().entered();
                 Ok(Some(part))
             }
         }
+    }
+
+    /// Goes on with other stages, and with what is remembered of duplicates.
+    fn change(&mut self, chain: Chain) {
+        let before = std::mem::replace(&mut self.chain, chain);
+        if let (Some(after), Some(before)) = (&mut self.chain.deduplicator, before.deduplicator) {
+            after.take_over(before);
+        }
+        self.partials = self.chain.aggregates.iter().map(|_| Vec::new()).collect();
     }
 
     fn process(

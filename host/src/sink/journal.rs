@@ -1,8 +1,9 @@
 //! What every ledger that is a database keeps of a pipeline, and what it refuses a starting host:
 //! the same whatever the database.
 //!
-//! Three tables: `wasmill_pipelines` (the definition), `wasmill_progress` (how far each sink is, and
-//! the generation) and `wasmill_epochs` (the journal). Positions and excluded records stand in the
+//! Four tables: `wasmill_pipelines` (the definition), `wasmill_progress` (how far each sink is, and
+//! the generation), `wasmill_epochs` (the journal) and `wasmill_deployments` (which logic made which
+//! epochs). Positions and excluded records stand in the
 //! journal as JSON: offsets by partition, and ranges of them where several excluded records follow one
 //! another, as when a producer repeats what it has sent.
 //!
@@ -21,7 +22,7 @@ use crate::epoch::EpochId;
 use crate::record::{Origin, Partition, Positions};
 
 /// The tables that have rows of a pipeline, and the columns that each has to have.
-pub(super) const TABLES: [(&str, &[&str]); 3] = [
+pub(super) const TABLES: [(&str, &[&str]); 4] = [
     ("wasmill_pipelines", &["pipeline", "life", "definition"]),
     (
         "wasmill_progress",
@@ -32,9 +33,28 @@ pub(super) const TABLES: [(&str, &[&str]); 3] = [
         &[
             "pipeline",
             "epoch",
+            "deployment",
             "offsets",
             "excluded",
             "dead_letter_bytes",
+        ],
+    ),
+    (
+        "wasmill_deployments",
+        &[
+            "pipeline",
+            "version",
+            "trigger",
+            "deployed_at",
+            "epoch",
+            "offsets",
+            "pipeline_toml",
+            "components",
+            "configs",
+            "states",
+            "logic",
+            "outcome",
+            "reason",
         ],
     ),
 ];

@@ -15,9 +15,11 @@ use async_trait::async_trait;
 
 use self::ledger::Books;
 use super::latest;
-use super::projection::Projector;
-use super::{Durable, Sink, SinkError};
+use super::table::TableTarget;
+use super::{Durable, Sink, SinkError, Targets};
 use crate::config::{OnConflict, Table};
+#[cfg(test)]
+use crate::deployment::Deployment;
 #[cfg(test)]
 use crate::epoch::EpochId;
 use crate::epoch::{EpochOutput, OutputBatch};
@@ -79,6 +81,14 @@ impl MemoryStore {
         books.map_or_else(Default::default, Books::progress)
     }
 
+    /// All deployments of a pipeline, in order.
+    #[cfg(test)]
+    pub(crate) fn deployments(&self, pipeline: &str) -> Vec<Deployment> {
+        let contents = self.lock();
+        let books = contents.pipelines.get(pipeline);
+        books.map_or_else(Vec::new, Books::deployments)
+    }
+
     /// The last epoch of a pipeline that another sink has confirmed.
     #[cfg(test)]
     pub(crate) fn confirmed(&self, pipeline: &str, sink: &str) -> EpochId {
@@ -124,68 +134,37 @@ impl MemoryStore {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Target {
-    from: String,
-    table: String,
-    projector: Projector,
-    key: Vec<usize>,
-    on_conflict: OnConflict,
-}
-
-impl Target {
-    fn new(table: &Table, stream: &Schema) -> Result<Self, SinkError> {
-        let name = &table.table;
-        let unusable = |reason: String| {
-            SinkError::Permanent(format!("table `{name}` is not usable: {reason}"))
-        };
-        let projector = Projector::new(stream, table.columns.as_deref())
-            .map_err(|error| unusable(error.to_string()))?;
-        let key = table
-            .key
-            .iter()
-            .map(|column| {
-                let index = projector.schema().index_of(column);
-                index.ok_or_else(|| unusable(format!("it has no column `{column}` to be its key")))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            from: table.from.clone(),
-            table: name.clone(),
-            projector,
-            key,
-            on_conflict: table.on_conflict,
-        })
-    }
-
-    fn write(&self, batches: &[OutputBatch], into: &mut MemoryTable) {
-        let winner = self.on_conflict.into();
-        for batch in latest::survivors(&self.projector, batches, &self.key, winner) {
-            let columns = &batch.columns;
-            match batch.rows {
-                Some(rows) => rows
-                    .iter()
-                    .for_each(|&row| self.store(columns, row as usize, into)),
-                None => (0..columns.num_rows()).for_each(|row| self.store(columns, row, into)),
-            }
+fn write(target: &TableTarget, batches: &[OutputBatch], into: &mut MemoryTable) {
+    let winner = target.on_conflict().into();
+    for batch in latest::survivors(target.projector(), batches, target.key(), winner) {
+        let columns = &batch.columns;
+        match batch.rows {
+            Some(rows) => rows
+                .iter()
+                .for_each(|&row| store(target, columns, row as usize, into)),
+            None => (0..columns.num_rows()).for_each(|row| store(target, columns, row, into)),
         }
     }
+}
 
-    fn store(&self, columns: &RecordBatch, row: usize, into: &mut MemoryTable) {
-        let values: Vec<Value> = columns
-            .columns()
-            .iter()
-            .zip(self.projector.schema().fields())
-            .map(|(column, field)| Value::read(column, field.ty, row))
-            .collect();
-        let key = self.key.iter().map(|&i| values[i].to_string()).collect();
-        match self.on_conflict {
-            OnConflict::Update => {
-                into.rows.insert(key, values);
-            }
-            OnConflict::Ignore => {
-                into.rows.entry(key).or_insert(values);
-            }
+fn store(target: &TableTarget, columns: &RecordBatch, row: usize, into: &mut MemoryTable) {
+    let values: Vec<Value> = columns
+        .columns()
+        .iter()
+        .zip(target.schema().fields())
+        .map(|(column, field)| Value::read(column, field.ty, row))
+        .collect();
+    let key = target
+        .key()
+        .iter()
+        .map(|&i| values[i].to_string())
+        .collect();
+    match target.on_conflict() {
+        OnConflict::Update => {
+            into.rows.insert(key, values);
+        }
+        OnConflict::Ignore => {
+            into.rows.entry(key).or_insert(values);
         }
     }
 }
@@ -195,7 +174,7 @@ impl Target {
 pub struct MemorySink {
     name: String,
     store: MemoryStore,
-    targets: Vec<Target>,
+    targets: Vec<TableTarget>,
 }
 
 impl MemorySink {
@@ -214,8 +193,9 @@ impl MemorySink {
             store: store.clone(),
             targets: tables
                 .iter()
-                .map(|(table, stream)| Target::new(table, stream))
-                .collect::<Result<_, _>>()?,
+                .map(|(table, stream)| TableTarget::new(table, stream))
+                .collect::<Result<_, _>>()
+                .map_err(|error| SinkError::Permanent(error.to_string()))?,
         })
     }
 
@@ -225,10 +205,10 @@ impl MemorySink {
             .iter()
             .filter(|target| {
                 tables
-                    .get(&target.table)
-                    .is_some_and(|there| there.schema != *target.projector.schema())
+                    .get(target.name())
+                    .is_some_and(|there| there.schema != *target.schema())
             })
-            .map(|target| format!("table `{}` has other columns", target.table))
+            .map(|target| format!("table `{}` has other columns", target.name()))
             .collect();
         if differing.is_empty() {
             return Ok(());
@@ -240,9 +220,9 @@ impl MemorySink {
         self.compare_tables(tables)?;
         for target in &self.targets {
             tables
-                .entry(target.table.clone())
+                .entry(target.name().to_owned())
                 .or_insert_with(|| MemoryTable {
-                    schema: target.projector.schema().clone(),
+                    schema: target.schema().clone(),
                     rows: BTreeMap::new(),
                 });
         }
@@ -255,13 +235,13 @@ impl MemorySink {
         tables: &mut BTreeMap<String, MemoryTable>,
     ) -> Result<(), SinkError> {
         for target in &self.targets {
-            let Some(batches) = epoch.streams.get(target.from.as_str()) else {
+            let Some(batches) = epoch.streams.get(target.from()) else {
                 continue;
             };
-            let table = tables.get_mut(&target.table).ok_or_else(|| {
-                SinkError::Permanent(format!("there is no table `{}`", target.table))
+            let table = tables.get_mut(target.name()).ok_or_else(|| {
+                SinkError::Permanent(format!("there is no table `{}`", target.name()))
             })?;
-            target.write(batches, table);
+            write(target, batches, table);
         }
         Ok(())
     }
@@ -275,6 +255,11 @@ impl Sink for MemorySink {
 
     async fn prepare(&mut self) -> Result<(), SinkError> {
         self.create_tables(&mut self.store.lock().tables)
+    }
+
+    fn aim(&mut self, targets: &Targets) -> Result<(), SinkError> {
+        self.targets.clone_from(&targets.tables);
+        Ok(())
     }
 
     async fn check(&mut self) -> Result<(), SinkError> {

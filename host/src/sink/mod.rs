@@ -14,8 +14,10 @@ pub mod table;
 pub mod latest;
 
 mod definition;
+mod deployments;
 mod journal;
 mod letters;
+mod targets;
 mod times;
 
 pub mod elasticsearch;
@@ -29,8 +31,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
+use crate::deployment::{Deployment, Outcome, Version};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::{DeadLetter, Origin, Positions};
+
+pub use self::targets::Targets;
 
 /// How long a check may take, of a sink or of the source.
 pub const CHECK_TIME_MAX: Duration = Duration::from_secs(10);
@@ -132,6 +137,14 @@ pub trait Sink: Send {
     /// [`SinkError::Permanent`] names every difference between what is there and what is needed.
     async fn prepare(&mut self) -> Result<(), SinkError>;
 
+    /// Has the rows of the next epochs go to other tables or indices. [`prepare`](Self::prepare) has
+    /// to be called before the next write.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Permanent`] when these cannot be told apart.
+    fn aim(&mut self, targets: &Targets) -> Result<(), SinkError>;
+
     /// Connects and compares what is there with what is needed, and changes nothing: what
     /// [`prepare`](Self::prepare) would create may be missing.
     ///
@@ -211,6 +224,20 @@ pub trait Ledger: Sink {
         after: EpochId,
         entries_max: usize,
     ) -> Result<Vec<JournalEntry>, SinkError>;
+
+    /// All deployments of the pipeline, in order. Call after [`claim`](Self::claim).
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError`].
+    async fn deployments(&mut self) -> Result<Vec<Deployment>, SinkError>;
+
+    /// Notes what became of a deployment.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`confirm`](Self::confirm).
+    async fn conclude(&mut self, version: Version, outcome: &Outcome) -> Result<(), SinkError>;
 
     /// Notes that another sink has made `epoch` durable but for the rows that it `refused`. A ledger
     /// that keeps the dead letters writes these in the same transaction, once however often this is

@@ -7,7 +7,9 @@ use anyhow::Context;
 use arrow_array::RecordBatch;
 
 use super::{LAW_ROWS_MAX, Trial, batches, joined};
-use crate::aggregate::{AggregateStage, FoldedRows, Layout, Partial, StateTable, Touched};
+use crate::aggregate::{
+    AggregateStage, FoldedRows, Layout, Partial, StateKind, StateTable, Touched,
+};
 use crate::cli::subject::{Subject, rows};
 use crate::cli::terminal;
 use crate::record::{Rejection, Rows};
@@ -67,7 +69,11 @@ impl<'a> Bench<'a> {
         } = subject;
         let guest = component.aggregate(stage, input, config, limits)?;
         let contract = guest.contract();
-        let layout = Layout::new(input, key, window, &contract.state, &contract.output)?;
+        let kind = StateKind {
+            columns: contract.state.clone(),
+            version: contract.state_version,
+        };
+        let layout = Layout::new(input, key, window, kind, &contract.output)?;
         let needs = contract.needs.clone();
         let bytes_max = guest.input_bytes_max();
         let name: Arc<str> = stage.as_str().into();

@@ -90,6 +90,7 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         dead_letters: dead_letters?.settings,
         admin,
         places: Places::of(root),
+        written: super::Written::default(),
     };
     if matches!(pipeline.source.kind, SourceKind::Generator(_)) {
         let faults = generated_columns(&pipeline);

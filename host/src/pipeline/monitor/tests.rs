@@ -6,6 +6,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 
 use super::build::{Names, SinkNames};
 use super::*;
+use crate::deployment::Version;
 use crate::record::{Cause, Origin, Partition};
 
 fn names() -> Names {
@@ -60,6 +61,8 @@ fn running() -> Monitor {
     };
     let beginning = Beginning {
         epoch: EpochId(3),
+        version: Version::FIRST,
+        first: Version::FIRST,
         rebuild: None,
         replay: VecDeque::new(),
         confirmed: EpochId(3),

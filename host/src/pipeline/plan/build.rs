@@ -3,14 +3,17 @@
 //! A stage that does not fit is left out with its error, and so are those that read it, without one
 //! of their own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::slice;
+use std::sync::Arc;
 
-use super::{Aggregation, Plan, SOURCE, Stage, Stream, blame};
-use crate::aggregate::Layout;
+use super::{Aggregation, Plan, SOURCE, Stage, Stream, blame, blueprint};
+use crate::aggregate::{Layout, StateKind};
 use crate::config::{self, Diagnostic, Diagnostics, Pipeline, SinkKind, Span, TableColumn};
+use crate::deployment::Blueprint;
 use crate::guest::{Component, GuestEngine};
 use crate::schema::Schema;
+use crate::sink::Targets;
 use crate::sink::elasticsearch::IndexTarget;
 use crate::sink::projection::Projector;
 use crate::sink::table::TableTarget;
@@ -23,34 +26,42 @@ pub(super) struct Builder<'a> {
     components: HashMap<&'a str, Component>,
     /// numbers of the streams that fit
     streams: HashMap<&'a str, usize>,
+    targets: Targets,
     plan: Plan,
 }
 
 impl<'a> Builder<'a> {
     /// Nothing fits yet.
-    pub(super) fn new(pipeline: &'a Pipeline, diagnostics: &'a mut Diagnostics) -> Self {
+    pub(super) fn new(
+        pipeline: &'a Pipeline,
+        engine: &GuestEngine,
+        diagnostics: &'a mut Diagnostics,
+    ) -> Self {
         Self {
             pipeline,
             diagnostics,
             components: HashMap::new(),
             streams: HashMap::new(),
+            targets: Targets::default(),
             plan: Plan {
+                engine: engine.clone(),
+                written: pipeline.written.clone(),
+                blueprint: Blueprint::default(),
                 source: pipeline.source.clone(),
                 streams: Vec::new(),
                 transforms: Vec::new(),
                 aggregates: Vec::new(),
                 ledger: String::new(),
                 bounds: &postgres::BOUNDS,
-                tables: Vec::new(),
-                indices: HashMap::new(),
+                targets: Arc::default(),
                 shown: BTreeSet::new(),
             },
         }
     }
 
-    /// See [`Plan::build`].
-    pub(super) fn build(mut self, engine: &GuestEngine) -> Option<Plan> {
-        self.load(engine);
+    /// See [`Plan::build`]; with the files of its components, where these were kept.
+    pub(super) fn build(mut self, kept: Option<BTreeMap<String, Vec<u8>>>) -> Option<Plan> {
+        self.load(kept);
         self.add_stream(SOURCE, self.pipeline.source.schema.clone());
         for transform in &self.pipeline.transforms {
             self.transform(transform);
@@ -61,12 +72,23 @@ impl<'a> Builder<'a> {
         for sink in &self.pipeline.sinks {
             self.sink(sink);
         }
-        (!self.diagnostics.has_errors()).then_some(self.plan)
+        if self.diagnostics.has_errors() {
+            return None;
+        }
+        self.plan.targets = Arc::new(self.targets);
+        self.plan.blueprint = blueprint::of(&self.plan, self.pipeline);
+        Some(self.plan)
     }
 
-    fn load(&mut self, engine: &GuestEngine) {
+    fn load(&mut self, mut kept: Option<BTreeMap<String, Vec<u8>>>) {
+        let engine = self.plan.engine.clone();
         for (name, component) in &self.pipeline.components {
-            match engine.load(name, &component.path) {
+            let path = &component.path;
+            let loaded = match kept.as_mut().and_then(|kept| kept.remove(name)) {
+                Some(binary) => engine.load_binary(name, path, binary),
+                None => engine.load(name, path),
+            };
+            match loaded {
                 Ok(loaded) => {
                     self.components.insert(name, loaded);
                 }
@@ -162,17 +184,15 @@ impl<'a> Builder<'a> {
             &input.schema,
             key,
             window,
-            &contract.state,
+            StateKind {
+                columns: contract.state.clone(),
+                version: contract.state_version,
+            },
             &contract.output,
         ) {
             Ok(layout) => {
                 self.add_stream(name, layout.output().clone());
-                let aggregation = Aggregation {
-                    layout,
-                    window: aggregate.window.clone(),
-                    state_version: contract.state_version,
-                };
-                self.plan.aggregates.push((stage, aggregation));
+                self.plan.aggregates.push((stage, Aggregation { layout }));
             }
             Err(error) => self
                 .diagnostics
@@ -195,7 +215,7 @@ impl<'a> Builder<'a> {
                         continue;
                     };
                     match TableTarget::new(table, &stream.schema) {
-                        Ok(target) => self.plan.tables.push(target),
+                        Ok(target) => self.targets.tables.push(target),
                         Err(error) => self.diagnostics.push(blame::table(places, table, &error)),
                     }
                 }
@@ -212,7 +232,7 @@ impl<'a> Builder<'a> {
                         Err(error) => self.diagnostics.push(blame::index(places, index, &error)),
                     }
                 }
-                self.plan.indices.insert(sink.name.clone(), targets);
+                self.targets.indices.insert(sink.name.clone(), targets);
             }
         }
     }

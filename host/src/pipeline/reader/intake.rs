@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Ending;
-use crate::epoch::{Barrier, EpochId, Mode, ToWorker};
+use crate::deployment::Version;
+use crate::epoch::{Barrier, EpochId, Mode, Swap};
 use crate::pipeline::PipelineError;
 use crate::pipeline::monitor::{Monitor, Pulse, Queue, Stage};
 use crate::pipeline::patience::Patience;
 use crate::pipeline::turns::Turns;
+use crate::pipeline::worker::{Chain, ToWorker};
 use crate::record::{Origin, Partition, Positions, RawBatch};
 use crate::source::{PollLimit, Source, SourceError};
 
@@ -122,15 +124,39 @@ impl Intake {
     }
 
     /// The end of an epoch, or of a piece of one.
-    pub(super) fn barrier(&mut self, epoch: EpochId, positions: Positions, mode: Mode) -> Barrier {
+    pub(super) fn barrier(
+        &mut self,
+        (epoch, version): (EpochId, Version),
+        positions: Positions,
+        mode: Mode,
+    ) -> Barrier {
         self.barriers += 1;
         Barrier {
             number: self.barriers,
             epoch,
+            version,
+            swap: None,
             positions: Arc::new(positions),
             mode,
             checkpoint: false,
         }
+    }
+
+    /// Has the workers go on with other stages, and the coordinator with other states: with the epoch
+    /// that this barrier ends, which has no records.
+    pub(super) fn put_in_force(
+        &mut self,
+        chains: Vec<Chain>,
+        swap: Arc<Swap>,
+        mut barrier: Barrier,
+    ) -> Result<(), Ending> {
+        barrier.swap = Some(swap);
+        for (lane, chain) in self.lanes.iter_mut().zip(chains) {
+            lane.queue.entered();
+            let message = ToWorker::Chain(Box::new(chain));
+            lane.outbox.send(message).map_err(|_| Ending::HungUp)?;
+        }
+        self.cut(&barrier, &Arc::default())
     }
 
     /// Ends an epoch: sends what the lanes hold, and the barrier behind it.

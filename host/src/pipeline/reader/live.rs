@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use super::intake::Intake;
 use super::{Ending, Flow, now};
+use crate::deployment::Version;
 use crate::epoch::{EpochCutter, EpochId, Mode};
+use crate::pipeline::EPOCH_BYTES_MAX;
+use crate::pipeline::change::{Change, Changes, Logic};
 use crate::pipeline::checkpoint::CheckpointClock;
 use crate::pipeline::survey::Newcomers;
 use crate::record::Positions;
@@ -22,6 +25,12 @@ pub(in crate::pipeline) struct Live {
     pub(in crate::pipeline) until: Option<Positions>,
     /// partitions that are new
     pub(in crate::pipeline) newcomers: Newcomers,
+    /// the version in force
+    pub(in crate::pipeline) version: Version,
+    /// what is to come into force
+    pub(in crate::pipeline) changes: Changes,
+    /// whether nothing is read before another version is in force
+    pub(in crate::pipeline) waits_for_change: bool,
 }
 
 impl Live {
@@ -33,6 +42,14 @@ impl Live {
     /// Ends the epoch if it is time, then reads on.
     pub(super) fn step(&mut self, intake: &mut Intake) -> Result<Flow, Ending> {
         let none = Arc::default();
+        let changing = self.changes.is_waiting();
+        if changing && self.cutter.is_empty() {
+            return self.change(intake).map(|()| Flow::More);
+        }
+        if self.waits_for_change && !intake.stop.is_cancelled() {
+            std::thread::sleep(intake.poll_wait);
+            return Ok(Flow::More);
+        }
         // A run to an end has the partitions of its start.
         if self.until.is_none() {
             let found = self.newcomers.unknown_to(intake.source.positions());
@@ -52,17 +69,21 @@ impl Live {
         let moved = *positions != self.cut_at;
         let last = stop && (moved || self.checkpoints.is_behind());
         let idle = checkpoint && self.cutter.is_empty() && self.checkpoints.is_behind();
-        let turned = std::mem::take(&mut intake.turns.turned);
+        let turned = std::mem::take(&mut intake.turns.turned) || changing;
         if last || idle || turned || (!self.cutter.is_empty() && self.cutter.is_due(time)) {
             self.epoch = self.epoch.next();
             let (records, began) = (self.cutter.len(), self.cutter.began());
             intake.monitor.epoch_cut(self.epoch, records, began);
             self.cutter.cut();
             self.cut_at = intake.source.positions().clone();
-            let mut barrier = intake.barrier(self.epoch, self.cut_at.clone(), Mode::Live);
+            let epoch = (self.epoch, self.version);
+            let mut barrier = intake.barrier(epoch, self.cut_at.clone(), Mode::Live);
             barrier.checkpoint = checkpoint;
             self.checkpoints.cut(checkpoint, time);
             intake.cut(&barrier, &none)?;
+        }
+        if changing && !stop {
+            return Ok(Flow::More);
         }
         if stop {
             let failed = intake.turns.failed.take();
@@ -79,5 +100,33 @@ impl Live {
         }
         intake.distribute(read, &none, Mode::Live)?;
         Ok(Flow::More)
+    }
+
+    /// Puts into force what is to come into force, with an epoch that has no records.
+    fn change(&mut self, intake: &mut Intake) -> Result<(), Ending> {
+        let Some(Change { logic, pace }) = self.changes.take() else {
+            return Ok(());
+        };
+        if let Some(pace) = pace {
+            self.cutter = EpochCutter::new(pace.max_rows, EPOCH_BYTES_MAX, pace.max_wait);
+            self.checkpoints.set_interval(pace.checkpoint_interval);
+        }
+        let Some(Logic {
+            version,
+            swap,
+            chains,
+        }) = logic
+        else {
+            return Ok(());
+        };
+        self.waits_for_change = false;
+        self.version = version;
+        self.epoch = self.epoch.next();
+        intake.monitor.epoch_cut(self.epoch, 0, None);
+        self.cut_at = intake.source.positions().clone();
+        self.checkpoints.cut(false, now());
+        let epoch = (self.epoch, version);
+        let barrier = intake.barrier(epoch, self.cut_at.clone(), Mode::Live);
+        intake.put_in_force(chains, swap, barrier)
     }
 }

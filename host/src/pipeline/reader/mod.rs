@@ -14,7 +14,7 @@ use std::time::Instant;
 pub(super) use self::follow::{Follow, JournalRequest, More};
 pub(super) use self::intake::{Intake, Lane, worker_of};
 pub(super) use self::live::Live;
-pub(super) use self::replay::{Rebuild, Replay};
+pub(super) use self::replay::{InForce, Rebuild, Replay};
 use super::PipelineError;
 
 /// Records on their way from the source to the workers.

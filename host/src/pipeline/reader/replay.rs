@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use super::Ending;
 use super::intake::{BATCH_ROWS, Intake};
+use crate::deployment::Version;
 use crate::epoch::{EpochId, JournalEntry, Mode};
+use crate::pipeline::PipelineError;
+use crate::pipeline::change::Logic;
+use crate::pipeline::versions::Versions;
 use crate::record::{Origin, Positions};
 
 /// States that are made anew are merged every so many records.
 const REBUILD_ROWS: usize = 16 * BATCH_ROWS;
 
 /// What is read again before anything else.
-#[derive(Debug)]
 pub(in crate::pipeline) struct Replay {
     rebuild: Option<Rebuild>,
     /// committed epochs to repeat, in order
@@ -21,6 +24,32 @@ pub(in crate::pipeline) struct Replay {
     excluded: Option<Arc<BTreeSet<Origin>>>,
     /// the last epoch that every sink that is shown them has confirmed
     confirmed: EpochId,
+    in_force: InForce,
+}
+
+/// The version that the stages of a line are of, and the way to others.
+pub(in crate::pipeline) struct InForce {
+    pub(in crate::pipeline) version: Version,
+    pub(in crate::pipeline) versions: Arc<Versions>,
+    /// for which of the sinks behind the ledger it is, if not for all
+    pub(in crate::pipeline) sink: Option<String>,
+}
+
+impl InForce {
+    /// What has to come into force before an epoch of this version is repeated, if anything.
+    fn change_to(
+        &mut self,
+        version: Version,
+        workers: usize,
+    ) -> Result<Option<Logic>, PipelineError> {
+        if version == self.version {
+            return Ok(None);
+        }
+        let sink = self.sink.as_deref();
+        let change = self.versions.change_to(version, sink, workers)?;
+        self.version = version;
+        Ok(change.logic)
+    }
 }
 
 /// States that are made anew, in pieces, from the records alone.
@@ -41,12 +70,14 @@ impl Replay {
         rebuild: Option<Rebuild>,
         entries: VecDeque<JournalEntry>,
         confirmed: EpochId,
+        in_force: InForce,
     ) -> Self {
         Self {
             rebuild,
             entries,
             excluded: None,
             confirmed,
+            in_force,
         }
     }
 
@@ -81,7 +112,8 @@ impl Replay {
         let done = intake.source.positions().reached(&rebuild.end);
         if done || rebuild.rows >= REBUILD_ROWS {
             rebuild.rows = 0;
-            let barrier = intake.barrier(rebuild.epoch, rebuild.end.clone(), Mode::Rebuild);
+            let epoch = (rebuild.epoch, self.in_force.version);
+            let barrier = intake.barrier(epoch, rebuild.end.clone(), Mode::Rebuild);
             intake.cut(&barrier, &none)?;
         }
         self.rebuild = (!done).then_some(rebuild);
@@ -108,8 +140,12 @@ impl Replay {
             self.excluded = Some(excluded);
             return Ok(());
         }
-        let barrier = intake.barrier(entry.epoch, entry.positions, mode);
-        intake.cut(&barrier, &excluded)
+        let barrier = intake.barrier((entry.epoch, entry.version), entry.positions, mode);
+        let workers = intake.lanes.len();
+        match self.in_force.change_to(entry.version, workers)? {
+            Some(Logic { chains, swap, .. }) => intake.put_in_force(chains, swap, barrier),
+            None => intake.cut(&barrier, &excluded),
+        }
     }
 }
 

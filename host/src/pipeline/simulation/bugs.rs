@@ -39,10 +39,20 @@ pub(super) enum Bug {
     BroughtUpTooLate,
     /// a sink that lags is told that the journal ends, and it goes on
     JournalCutShort,
+    /// a version comes into force, and the ledger does not write it down
+    DeploymentForgotten,
+    /// a deployment is written down with positions that are not where it began
+    DeploymentElsewhere,
+    /// epochs are repeated with the newest version, whichever made them
+    ReplayedByTheNewest,
+    /// states are migrated beforehand, and what changes after that is not
+    MigratedTooEarly,
+    /// a checkpoint says that its states are those of the version after its own
+    SnapshotOfNextVersion,
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::ProgressOutsideTheTransaction,
         Self::GenerationNotChecked,
         Self::ExclusionNotJournalled,
@@ -61,5 +71,10 @@ impl Bug {
         Self::RememberedLost,
         Self::BroughtUpTooLate,
         Self::JournalCutShort,
+        Self::DeploymentForgotten,
+        Self::DeploymentElsewhere,
+        Self::ReplayedByTheNewest,
+        Self::MigratedTooEarly,
+        Self::SnapshotOfNextVersion,
     ];
 }

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::bugs::Bug;
 use super::dice::Dice;
 use super::line::RunningLine;
+use super::logic::Logic;
+use super::reloading::Reloading;
 use crate::checkpoint::Snapshot;
 use crate::epoch::{Completed, EpochId};
 use crate::pipeline::PipelineError;
@@ -28,6 +30,7 @@ pub(super) struct Host {
     /// lines that are about to begin
     beginning: Vec<Task<Option<Line>>>,
     tasks: Vec<Option<Task<()>>>,
+    reloading: Reloading,
     catch_up: CatchUp,
     orders: mpsc::Receiver<Order>,
     pub(super) stop: CancellationToken,
@@ -37,7 +40,12 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(topology: Topology, stop: CancellationToken, bug: Option<Bug>) -> Self {
+    pub(super) fn new(
+        topology: Topology,
+        (wanted, rate): (Logic, f64),
+        stop: CancellationToken,
+        bug: Option<Bug>,
+    ) -> Self {
         let Topology {
             line,
             ledger,
@@ -45,7 +53,20 @@ impl Host {
             mut checkpoints,
             catch_up,
             orders,
+            changes,
+            versions,
+            has_changed,
         } = topology;
+        let reloading = Reloading {
+            changes,
+            versions,
+            workers: line.workers.len(),
+            remembered: wanted.remembered,
+            wanted: has_changed.then_some(wanted),
+            rate,
+            put: None,
+            bug,
+        };
         if bug == Some(Bug::CheckpointBeforeTheSinks) {
             let all = EpochId(u64::MAX);
             let (always, reached) = tokio::sync::watch::channel(Reached {
@@ -68,6 +89,7 @@ impl Host {
             lines: vec![RunningLine::new(line)],
             beginning: Vec::new(),
             tasks,
+            reloading,
             catch_up,
             orders,
             stop,
@@ -92,6 +114,9 @@ impl Host {
             0 => {
                 if dice.chance(0.3) {
                     tokio::time::advance(Duration::from_mins(2)).await;
+                }
+                if !self.stop.is_cancelled() {
+                    self.reloading.step(&mut self.lines[0], dice)?;
                 }
                 Ok(())
             }
@@ -164,12 +189,14 @@ fn spoil(bug: Option<Bug>, snapshot: &mut Option<Snapshot>, last: &mut Option<Sn
             }
             *last = Some(Snapshot {
                 epoch: taken.epoch,
+                version: taken.version,
                 positions: taken.positions.clone(),
                 tables,
                 seen: Vec::new(),
             });
         }
         Some(Bug::RememberedLost) => taken.seen.clear(),
+        Some(Bug::SnapshotOfNextVersion) => taken.version = taken.version.next(),
         Some(Bug::SnapshotAhead) => {
             let ahead = taken.positions.iter().map(|(p, next)| (p, next + 1));
             taken.positions = ahead.collect();

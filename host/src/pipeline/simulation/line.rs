@@ -1,17 +1,19 @@
 //! The parts of a line of production, each of which does a step when it is told to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 
 use tokio::sync::mpsc;
 
 use super::dice::Dice;
-use crate::epoch::{Completed, EpochPart, ToWorker};
+use crate::aggregate::TableSnapshot;
+use crate::epoch::{Completed, EpochPart};
 use crate::pipeline::PipelineError;
 use crate::pipeline::line::{Line, Merger};
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::reader::{Flow, Reader};
-use crate::pipeline::worker::Worker;
+use crate::pipeline::worker::{ToWorker, Worker};
 
 /// A line that runs.
 pub(super) struct RunningLine {
@@ -37,6 +39,12 @@ impl RunningLine {
     /// Whether every part has ended.
     pub(super) fn is_over(&self) -> bool {
         self.reader.is_none() && self.workers.iter().all(Option::is_none) && self.merger.is_none()
+    }
+
+    /// The states of an aggregate, if there is one.
+    pub(super) fn look(&mut self, aggregates: &BTreeSet<Arc<str>>) -> Vec<TableSnapshot> {
+        let merger = self.merger.as_mut();
+        merger.map_or_else(Vec::new, |(merger, ..)| merger.look(aggregates))
     }
 
     /// Whether it has read again what it had to, and goes on live.

@@ -1,24 +1,32 @@
-//! The pipeline that is simulated: rows of `id`, `grp`, `amount`; and a sum of `amount` for each `grp`.
+//! The pipeline that is simulated: rows of `id`, `grp`, `amount`; and for each `grp` a sum of `amount`,
+//! once as it is and once weighted, by which one can tell which version has counted a record.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 
-use crate::aggregate::{AggregateLogic, AggregateStage, Layout, StateTable};
+use super::dice::Dice;
+use crate::aggregate::{AggregateLogic, AggregateStage, Layout, StateKind, StateTable};
 use crate::config::{self, ColumnFrom, OnConflict, SourceColumn, Table};
 use crate::decode::Decoder;
 use crate::deduplicate::Deduplicator;
+use crate::deployment::Blueprint;
 use crate::guest::{CallError, ConfigureError, Folded, RowRejection};
 use crate::pipeline::topology::Stages;
 use crate::pipeline::worker::{Aggregate, Chain, StageNames};
 use crate::schema::{DataType, Field, Schema};
+use crate::sink::Targets;
+use crate::sink::table::TableTarget;
 
 /// The stream of rows, and the table that it fills.
 pub(super) const ROWS: &str = "source";
 /// The stream of sums, and the table that it fills.
 pub(super) const SUMS: &str = "sums";
+/// The stream of sums of the second aggregate, and the table that it fills.
+pub(super) const EXTRA: &str = "extra";
 /// The ledger.
 pub(super) const LEDGER: &str = "ledger";
 
@@ -42,21 +50,65 @@ fn schema(fields: &[(&str, DataType)]) -> Schema {
     Schema::new(fields.collect()).expect("the names are distinct")
 }
 
-fn layout() -> Layout {
-    let sum = schema(&[("sum", DataType::Int64)]);
-    Layout::new(
-        &rows(),
-        &["grp".to_owned()],
-        &config::Window::None,
-        &sum,
-        &sum,
-    )
-    .expect("the key is there")
+/// What versions of the logic differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Program {
+    /// what an amount counts, in the sum that is weighted
+    pub(super) weight: i64,
+    /// the version of the states, and the unit that they count in
+    pub(super) unit: u32,
+    /// whether there is a second aggregate
+    pub(super) has_extra: bool,
 }
 
-/// Both tables.
-pub(super) fn tables() -> [(Table, Schema); 2] {
-    let table = |name: &str, key: &str, schema: Schema| {
+impl Program {
+    pub(super) const FIRST: Self = Self {
+        weight: 1,
+        unit: 1,
+        has_extra: false,
+    };
+
+    pub(super) fn any(dice: &Dice) -> Self {
+        Self {
+            weight: dice.between(1, 1_000) as i64,
+            unit: dice.between(1, 3) as u32,
+            has_extra: dice.chance(0.5),
+        }
+    }
+
+    pub(super) fn of(blueprint: &Blueprint) -> Self {
+        let number = |key: &str| blueprint.configs[key].as_i64().expect("it is written down");
+        Self {
+            weight: number("weight"),
+            unit: number("unit") as u32,
+            has_extra: number("extra") == 1,
+        }
+    }
+
+    fn layout(self) -> Layout {
+        let sums = sums();
+        let kind = StateKind {
+            columns: sums.clone(),
+            version: self.unit,
+        };
+        let none = config::Window::None;
+        Layout::new(&rows(), &["grp".to_owned()], &none, kind, &sums).expect("the key is there")
+    }
+
+    fn aggregates(self) -> impl Iterator<Item = &'static str> {
+        [SUMS, EXTRA]
+            .into_iter()
+            .take(if self.has_extra { 2 } else { 1 })
+    }
+}
+
+fn sums() -> Schema {
+    schema(&[("sum", DataType::Int64), ("weighted", DataType::Int64)])
+}
+
+/// All tables that a version has.
+pub(super) fn targets(program: Program) -> Targets {
+    let table = |name: &str, key: &str, schema: &Schema| {
         let table = Table {
             from: name.to_owned(),
             table: name.to_owned(),
@@ -65,23 +117,69 @@ pub(super) fn tables() -> [(Table, Schema); 2] {
             on_conflict: OnConflict::Update,
             span: 0..0,
         };
-        (table, schema)
+        TableTarget::new(&table, schema).expect("the table fits")
     };
-    [
-        table(ROWS, "id", rows()),
-        table(SUMS, "grp", layout().output().clone()),
-    ]
+    let mut tables = vec![table(ROWS, "id", &rows())];
+    let sums = program.layout().output().clone();
+    tables.extend(program.aggregates().map(|name| table(name, "grp", &sums)));
+    Targets {
+        tables,
+        ..Targets::default()
+    }
 }
 
 /// The stages.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Logic {
     /// ids of each partition that deduplication remembers; 0: there is none
     pub(super) remembered: usize,
+    pub(super) program: Program,
 }
 
 impl Stages for Logic {
     fn definition(&self) -> serde_json::Value {
         serde_json::json!({ "simulated": true })
+    }
+
+    fn blueprint(&self) -> Blueprint {
+        let Program {
+            weight,
+            unit,
+            has_extra,
+        } = self.program;
+        let configs = serde_json::json!({
+            "weight": weight, "unit": unit, "extra": i64::from(has_extra),
+        });
+        let definition = self.program.layout().definition();
+        let states = self
+            .program
+            .aggregates()
+            .map(|name| (name.to_owned(), definition.clone()));
+        Blueprint {
+            logic: configs.to_string(),
+            configs,
+            states: serde_json::Value::Object(states.collect()),
+            ..Blueprint::default()
+        }
+    }
+
+    fn binaries(&self) -> Vec<(String, Arc<[u8]>)> {
+        Vec::new()
+    }
+
+    fn sibling(
+        &self,
+        blueprint: &Blueprint,
+        _: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Arc<dyn Stages>, String> {
+        Ok(Arc::new(Self {
+            remembered: self.remembered,
+            program: Program::of(blueprint),
+        }))
+    }
+
+    fn targets(&self) -> Arc<Targets> {
+        Arc::new(targets(self.program))
     }
 
     fn ledger(&self) -> &'static str {
@@ -99,31 +197,44 @@ impl Stages for Logic {
             },
             nullable: false,
         });
-        let stage = AggregateStage::new(SUMS.into(), Box::new(Sum), vec![2], &layout(), 1 << 20);
+        let aggregate = |name: &str| Aggregate {
+            from: 0,
+            stage: AggregateStage::new(
+                name.into(),
+                Box::new(Sum(self.program)),
+                vec![2],
+                &self.program.layout(),
+                1 << 20,
+            ),
+            names: StageNames {
+                stage: name.into(),
+                component: None,
+            },
+        };
         Ok(Chain {
             decoder: Decoder::new(&columns),
             deduplicator: (self.remembered > 0).then(|| self.deduplicator()),
             transforms: Vec::new(),
-            aggregates: vec![Aggregate {
-                from: 0,
-                stage,
-                names: StageNames {
-                    stage: SUMS.into(),
-                    component: None,
-                },
-            }],
+            aggregates: self.program.aggregates().map(aggregate).collect(),
             screens: Vec::new(),
             shown: vec![(0, ROWS.into())],
         })
     }
 
     fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
-        let table = StateTable::new(SUMS.into(), layout(), Box::new(Sum), 1 << 20);
-        Ok(vec![(table, true)])
+        let table = |name: &str| {
+            let logic = Box::new(Sum(self.program));
+            let table = StateTable::new(name.into(), self.program.layout(), logic, 1 << 20);
+            (table, true)
+        };
+        Ok(self.program.aggregates().map(table).collect())
     }
 
     fn of_sink(self: Arc<Self>, _: &str) -> Arc<dyn Stages> {
-        Arc::new(Self { remembered: 0 })
+        Arc::new(Self {
+            remembered: 0,
+            program: self.program,
+        })
     }
 }
 
@@ -137,19 +248,17 @@ impl Logic {
     }
 }
 
-/// Adds up the only column.
-struct Sum;
+/// Adds up amounts, as they are and weighted.
+struct Sum(Program);
 
 impl Sum {
-    fn add(groups: &[u32], group_count: u32, batch: &RecordBatch) -> RecordBatch {
-        let mut sums = vec![0; group_count as usize];
-        let values = batch.column(0).as_primitive::<Int64Type>().values();
-        for (group, value) in groups.iter().zip(values) {
-            sums[*group as usize] += value;
-        }
-        let sums: ArrayRef = Arc::new(Int64Array::from(sums));
-        let columns = schema(&[("sum", DataType::Int64)]);
-        RecordBatch::try_new(Arc::clone(columns.arrow()), vec![sums]).expect("one column")
+    fn batch(columns: [Vec<i64>; 2]) -> RecordBatch {
+        let columns = columns.map(|column| Arc::new(Int64Array::from(column)) as ArrayRef);
+        RecordBatch::try_new(Arc::clone(sums().arrow()), columns.into()).expect("two columns")
+    }
+
+    fn values(batch: &RecordBatch, column: usize) -> &[i64] {
+        batch.column(column).as_primitive::<Int64Type>().values()
     }
 }
 
@@ -160,7 +269,7 @@ impl AggregateLogic for Sum {
         group_count: u32,
         input: &RecordBatch,
     ) -> Result<Folded, CallError> {
-        let values = input.column(0).as_primitive::<Int64Type>().values();
+        let values = Self::values(input, 0);
         let poisoned = (0..).zip(values).filter(|(_, value)| **value == POISON);
         let rejected: Vec<RowRejection> = poisoned
             .map(|(row, _)| RowRejection {
@@ -168,10 +277,19 @@ impl AggregateLogic for Sum {
                 reason: "poison".to_owned(),
             })
             .collect();
-        if rejected.is_empty() {
-            return Ok(Folded::States(Self::add(groups, group_count, input)));
+        if !rejected.is_empty() {
+            return Ok(Folded::Rejected(rejected));
         }
-        Ok(Folded::Rejected(rejected))
+        let unit = i64::from(self.0.unit);
+        let factors = [unit, unit * self.0.weight];
+        let states = factors.map(|factor| {
+            let mut sums = vec![0; group_count as usize];
+            for (group, value) in groups.iter().zip(values) {
+                sums[*group as usize] += value * factor;
+            }
+            sums
+        });
+        Ok(Folded::States(Self::batch(states)))
     }
 
     fn merge(
@@ -180,10 +298,33 @@ impl AggregateLogic for Sum {
         group_count: u32,
         parts: &RecordBatch,
     ) -> Result<RecordBatch, CallError> {
-        Ok(Self::add(groups, group_count, parts))
+        let merged = [0, 1].map(|column| {
+            let mut sums = vec![0; group_count as usize];
+            for (group, value) in groups.iter().zip(Self::values(parts, column)) {
+                sums[*group as usize] += value;
+            }
+            sums
+        });
+        Ok(Self::batch(merged))
     }
 
     fn finish(&mut self, states: &RecordBatch) -> Result<RecordBatch, CallError> {
-        Ok(states.clone())
+        let unit = i64::from(self.0.unit);
+        let column = |column| {
+            Self::values(states, column)
+                .iter()
+                .map(|v| v / unit)
+                .collect()
+        };
+        Ok(Self::batch([column(0), column(1)]))
+    }
+
+    fn migrate(&mut self, of: &StateKind, states: &RecordBatch) -> Result<RecordBatch, CallError> {
+        let (from, to) = (i64::from(of.version), i64::from(self.0.unit));
+        let column = |column| {
+            let values = Self::values(states, column).iter();
+            values.map(|value| value / from * to).collect()
+        };
+        Ok(Self::batch([column(0), column(1)]))
     }
 }

@@ -25,6 +25,7 @@ mod line;
 mod logic;
 mod places;
 mod records;
+mod reloading;
 mod replay;
 mod store;
 mod world;

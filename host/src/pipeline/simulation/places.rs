@@ -14,10 +14,11 @@ use super::bugs::Bug;
 use super::dice::{Dice, Fate};
 use super::logic::{LEDGER, REFUSED, ROWS, SUMS};
 use crate::dead_letter::DeadLetterSink;
+use crate::deployment::{Deployment, Outcome, Version};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::{DeadLetter, Origin};
 use crate::sink::memory::{MemoryLedger, MemorySink, MemoryStore};
-use crate::sink::{Claim, Durable, Ledger, Refused, Sink, SinkError};
+use crate::sink::{Claim, Durable, Ledger, Refused, Sink, SinkError, Targets};
 
 /// The name of the other sink.
 pub(super) const SEARCH: &str = "search";
@@ -64,8 +65,7 @@ impl SimulatedLedger {
         bug: Option<Bug>,
         refused_once: &Arc<Mutex<Vec<Origin>>>,
     ) -> Self {
-        let sink =
-            || MemorySink::new(LEDGER, store, &super::logic::tables()).expect("the tables fit");
+        let sink = || MemorySink::new(LEDGER, store, &[]).expect("there are no tables yet");
         Self {
             ledger: MemoryLedger::new("simulated", sink()),
             rows: sink(),
@@ -115,6 +115,16 @@ impl SimulatedLedger {
         if self.bug == Some(Bug::RefusedRowDropped) {
             drop_refused(&mut epoch);
         }
+        if self.bug == Some(Bug::DeploymentForgotten) && epoch.epoch > EpochId::FIRST {
+            epoch.deployed = None;
+        }
+        if self.bug == Some(Bug::DeploymentElsewhere)
+            && let Some(deployed) = epoch.deployed.as_mut().map(Arc::make_mut)
+        {
+            let before = deployed.deployment.positions.iter();
+            deployed.deployment.positions =
+                before.map(|(p, next)| (p, (next - 1).max(0))).collect();
+        }
         if self.bug == Some(Bug::GenerationNotChecked) {
             self.ledger.adopt_generation();
         }
@@ -155,6 +165,11 @@ impl Sink for SimulatedLedger {
         attempt!(self.dice, self.ledger.prepare().await)
     }
 
+    fn aim(&mut self, targets: &Targets) -> Result<(), SinkError> {
+        self.rows.aim(targets)?;
+        self.ledger.aim(targets)
+    }
+
     async fn check(&mut self) -> Result<(), SinkError> {
         self.ledger.check().await
     }
@@ -192,7 +207,23 @@ impl Ledger for SimulatedLedger {
     ) -> Result<Vec<JournalEntry>, SinkError> {
         let cut_short = self.bug == Some(Bug::JournalCutShort) && entries_max < usize::MAX;
         let entries_max = if cut_short { 2 } else { entries_max };
-        attempt!(self.dice, self.ledger.journal(after, entries_max).await)
+        let mut entries = attempt!(self.dice, self.ledger.journal(after, entries_max).await)?;
+        if self.bug == Some(Bug::ReplayedByTheNewest)
+            && let Some(newest) = self.store.deployments("simulated").last()
+        {
+            entries
+                .iter_mut()
+                .for_each(|entry| entry.version = newest.version);
+        }
+        Ok(entries)
+    }
+
+    async fn deployments(&mut self) -> Result<Vec<Deployment>, SinkError> {
+        attempt!(self.dice, self.ledger.deployments().await)
+    }
+
+    async fn conclude(&mut self, version: Version, outcome: &Outcome) -> Result<(), SinkError> {
+        attempt!(self.dice, self.ledger.conclude(version, outcome).await)
     }
 
     async fn confirm(
@@ -317,6 +348,10 @@ impl Sink for SimulatedSearch {
     async fn prepare(&mut self) -> Result<(), SinkError> {
         let is_away = self.documents.is_away();
         attempt!(self.dice, if is_away { Err(away()) } else { Ok(()) })
+    }
+
+    fn aim(&mut self, _: &Targets) -> Result<(), SinkError> {
+        Ok(())
     }
 
     async fn check(&mut self) -> Result<(), SinkError> {

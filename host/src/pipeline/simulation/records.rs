@@ -34,6 +34,8 @@ pub(super) struct Expected {
     pub(super) rows: BTreeMap<String, (String, i64)>,
     pub(super) sums: BTreeMap<String, i64>,
     pub(super) left_out: BTreeSet<Origin>,
+    /// the records that count, with group and amount
+    pub(super) counted: Vec<(Origin, String, i64)>,
     /// the last ids that each partition kept, the newest last, with the group and the amount
     kept: BTreeMap<Partition, VecDeque<(String, String, i64)>>,
 }
@@ -92,6 +94,8 @@ impl Producer {
             expected.left_out.insert(Origin { partition, offset });
             return;
         }
+        let origin = Origin { partition, offset };
+        expected.counted.push((origin, group.clone(), amount));
         *expected.sums.entry(group.clone()).or_default() += amount;
         let kept = expected.kept.entry(partition).or_default();
         kept.push_back((id.clone(), group.clone(), amount));

@@ -13,18 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
 use super::line::RunningLine;
-use super::logic::{LEDGER, Logic, POISON, ROWS, SUMS};
+use super::logic::{LEDGER, Logic, POISON, Program, ROWS, SUMS};
 use super::records::text;
 use super::world::settings;
 use crate::config::OnLost;
 use crate::deduplicate::Seen;
+use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::pipeline::Refusals;
 use crate::pipeline::line::Making;
 use crate::pipeline::monitor::Monitor;
-use crate::pipeline::reader::{Follow, Replay, Then};
+use crate::pipeline::reader::{Follow, InForce, Replay, Then};
 use crate::pipeline::topology::Stages;
 use crate::pipeline::turns::Turns;
+use crate::pipeline::versions::Versions;
 use crate::record::{Origin, Partition, Positions, RawBatch};
 use crate::source::{
     MemoryPartitions, MemoryRecord, PartitionRange, PollLimit, Source, SourceError, Survey,
@@ -63,6 +65,7 @@ impl Recorded {
             }
             journal.push(JournalEntry {
                 epoch: EpochId(epoch),
+                version: Version::FIRST,
                 positions: partitions.ends().into_iter().collect(),
                 excluded,
             });
@@ -77,7 +80,10 @@ impl Recorded {
     fn replayed(&self, dice: &Dice) -> Vec<Shown> {
         let mut settings = settings(dice);
         settings.workers = dice.between(1, 4) as usize;
-        let logic = Arc::new(Logic { remembered: 0 });
+        let logic = Arc::new(Logic {
+            remembered: 0,
+            program: Program::FIRST,
+        });
         let monitor = Arc::new(Monitor::simulated(settings.workers, SUMS, &[LEDGER]));
         let begin: Positions = (0..PARTITIONS).map(|p| (Partition(p), 0)).collect();
         let mut source = Choppy {
@@ -102,7 +108,13 @@ impl Recorded {
         };
         // Room for one more than there are: the merger stops where there is none.
         let (out, mut epochs) = mpsc::channel(self.journal.len() + 1);
-        let replay = Replay::new(None, self.journal.clone().into(), EpochId(0));
+        let in_force = InForce {
+            version: Version::FIRST,
+            versions: Arc::new(Versions::new(Vec::new())),
+            sink: None,
+        };
+        let entries = self.journal.clone().into();
+        let replay = Replay::new(None, entries, EpochId(0), in_force);
         let turns = Turns::new(OnLost::Stop, true, begin);
         let states = logic.states().expect("there are no guests");
         let reading = (

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::bugs::Bug;
 use super::dice::Dice;
 use super::host::Host;
-use super::logic::{LEDGER, Logic, ROWS, SUMS};
+use super::logic::{EXTRA, LEDGER, Logic, Program, ROWS, SUMS};
 use super::places::{
     Documents, Letters, SEARCH, SimulatedLedger, SimulatedLetters, SimulatedSearch,
 };
@@ -20,6 +20,7 @@ use super::records::Producer;
 use super::store::SimulatedStore;
 use crate::checkpoint::CheckpointStore;
 use crate::config::OnLost;
+use crate::deployment::Deployment;
 use crate::epoch::EpochId;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::start::{Waiter, make_ready};
@@ -55,6 +56,8 @@ pub(super) struct World {
     stopping: f64,
     /// how likely the other sink goes away at a step
     leaving: f64,
+    /// how likely somebody wants another version of the logic
+    reloading: f64,
     /// whether everything is there, and the host is to come to its end
     is_ending: bool,
     /// hosts that stand still, and may wake up
@@ -115,6 +118,7 @@ impl World {
             standing: rate(&dice, 0.3),
             stopping: rate(&dice, 0.001),
             leaving: rate(&dice, 0.005),
+            reloading: rate(&dice, 0.3),
             is_ending: false,
             dice,
             bug,
@@ -162,7 +166,8 @@ impl World {
             &[LEDGER, SEARCH],
         ));
         let stop = CancellationToken::new();
-        let Some(mut host) = self.start(&monitor, &stop, refused).await? else {
+        let logic = self.logic();
+        let Some(mut host) = self.start(logic, &monitor, &stop, refused).await? else {
             return Ok(End::Dead);
         };
         loop {
@@ -208,6 +213,21 @@ impl World {
         }
     }
 
+    /// What the file says at a start: mostly, what is in force.
+    fn logic(&self) -> Logic {
+        let deployments = self.ledger.deployments("simulated");
+        let in_force = deployments.last().map(|d| Program::of(&d.blueprint));
+        let program = match in_force {
+            None => Program::FIRST,
+            Some(_) if self.dice.chance(self.reloading) => Program::any(&self.dice),
+            Some(program) => program,
+        };
+        Logic {
+            remembered: self.settings.remembered,
+            program,
+        }
+    }
+
     /// The other sink goes away, or comes back.
     fn let_search_come_and_go(&self) {
         let change = if self.documents.is_away() {
@@ -227,11 +247,12 @@ impl World {
     /// `None` when it died while it started.
     async fn start(
         &mut self,
+        logic: Logic,
         monitor: &Arc<Monitor>,
         stop: &CancellationToken,
         refused: &Refusals,
     ) -> Result<Option<Host>, String> {
-        let (settings, bug) = (self.settings.clone(), self.bug);
+        let (settings, bug, reloading) = (self.settings.clone(), self.bug, self.reloading);
         let endpoints = self.endpoints();
         let newcomers = self.producer.newcomers();
         let starting = async {
@@ -239,9 +260,8 @@ impl World {
                 stop,
                 waits: monitor.waits(),
             };
-            let remembered = settings.remembered;
-            let stages: Arc<dyn Stages> = Arc::new(Logic { remembered });
-            let ready = make_ready(&settings, &*stages, endpoints, waiter).await?;
+            let stages: Arc<dyn Stages> = Arc::new(logic);
+            let ready = make_ready(&settings, &stages, endpoints, waiter).await?;
             let options = RunOptions {
                 once: false,
                 stop: stop.clone(),
@@ -254,7 +274,8 @@ impl World {
                 (&options, stop),
                 refused,
             )?;
-            Ok::<_, PipelineError>(Host::new(topology, stop.clone(), bug))
+            let reloading = (logic, reloading);
+            Ok::<_, PipelineError>(Host::new(topology, reloading, stop.clone(), bug))
         };
         let mut starting = std::pin::pin!(starting);
         loop {
@@ -397,6 +418,7 @@ impl World {
             &documents,
             &self.producer.expected.sums,
         )?;
+        self.check_versions()?;
         let letters = self.letters.all();
         let distinct: BTreeSet<Origin> = letters.iter().copied().collect();
         if distinct != self.producer.expected.left_out || letters.len() != distinct.len() {
@@ -407,6 +429,53 @@ impl World {
             ));
         }
         self.check_checkpoint().await
+    }
+
+    /// Each record was counted by the version that the deployments say.
+    fn check_versions(&self) -> Result<(), String> {
+        let deployments = self.ledger.deployments("simulated");
+        let numbers = deployments.iter().map(|d| d.version.0);
+        if !numbers.eq(1..=deployments.len() as u32) {
+            return Err("the deployments are not numbered in order".to_owned());
+        }
+        let (mut weighted, mut extra) = (BTreeMap::new(), BTreeMap::new());
+        let mut before: Option<Program> = None;
+        for (number, deployment) in deployments.iter().enumerate() {
+            let program = Program::of(&deployment.blueprint);
+            let mut newer: BTreeMap<&str, i64> = BTreeMap::new();
+            let counted = self.producer.expected.counted.iter();
+            let of_it = counted.filter(|(origin, ..)| made_by(&deployments, *origin) == number);
+            for (_, group, amount) in of_it {
+                *weighted.entry(group.clone()).or_default() += amount * program.weight;
+                *newer.entry(group).or_default() += amount * program.weight;
+            }
+            let goes_on = before.is_some_and(|before| before.has_extra);
+            if program.has_extra && !goes_on {
+                begin_anew(&mut extra);
+            }
+            if program.has_extra {
+                for (group, sum) in newer {
+                    let entry: &mut (i64, i64) = extra.entry(group.to_owned()).or_default();
+                    entry.0 += sum;
+                    entry.1 = entry.0;
+                }
+            }
+            before = Some(program);
+        }
+        same("weighted totals", &self.column(SUMS, 2), &weighted)?;
+        let shown = extra.into_iter().map(|(group, (_, shown))| (group, shown));
+        same(
+            "totals of the second aggregate",
+            &self.column(EXTRA, 2),
+            &shown.collect(),
+        )?;
+        let documents = self.documents.of(SUMS).into_iter();
+        let documents = documents.map(|(group, c)| (group, c[2].parse().unwrap_or(i64::MIN)));
+        same(
+            "documents of weighted totals",
+            &documents.collect(),
+            &weighted,
+        )
     }
 
     /// The newest checkpoint is that of the last epoch: a restart reads nothing again.
@@ -439,10 +508,28 @@ impl World {
     }
 
     fn sums(&self) -> BTreeMap<String, i64> {
-        let table = self.ledger.table(SUMS).map(|table| table.rows);
+        self.column(SUMS, 1)
+    }
+
+    fn column(&self, table: &str, column: usize) -> BTreeMap<String, i64> {
+        let table = self.ledger.table(table).map(|table| table.rows);
         let rows = table.into_iter().flatten();
-        rows.map(|(key, values)| (key[0].clone(), integer(&values[1])))
+        rows.map(|(key, values)| (key[0].clone(), integer(&values[column])))
             .collect()
+    }
+}
+
+/// The deployment that counted a record, by what is written down.
+fn made_by(deployments: &[Deployment], origin: Origin) -> usize {
+    let begins = |d: &Deployment| d.positions.get(origin.partition).unwrap_or(0);
+    let found = deployments.iter().rposition(|d| begins(d) <= origin.offset);
+    found.unwrap_or(0)
+}
+
+/// Groups of an aggregate that begins with nothing: what its table shows stays until there is more.
+fn begin_anew(groups: &mut BTreeMap<String, (i64, i64)>) {
+    for (so_far, _) in groups.values_mut() {
+        *so_far = 0;
     }
 }
 

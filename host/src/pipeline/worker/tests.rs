@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{ColumnFrom, Deduplicate, OnConflict, SourceColumn, Table};
+use crate::deployment::Version;
 use crate::epoch::EpochId;
 use crate::record::{Partition, Positions, RawHeaders, RawRecord};
 use crate::schema::DataType;
@@ -178,6 +179,8 @@ fn barrier(number: usize, mode: Mode) -> Barrier {
     Barrier {
         number: number as u64,
         epoch: EpochId(number as u64 + 1),
+        version: Version::FIRST,
+        swap: None,
         positions: Arc::new(Positions::default()),
         mode,
         checkpoint: false,

@@ -39,7 +39,7 @@ use self::bulk::{ID_BYTES_MAX, RequestLimit, Requests, Unusable};
 use self::client::{Client, NoAnswer, Reply};
 use self::waiting::Waiting;
 use super::latest::{self, Winner};
-use super::{CHECK_TIME_MAX, Durable, Sink, SinkError};
+use super::{CHECK_TIME_MAX, Durable, Sink, SinkError, Targets};
 use crate::config::{Secret, SinkKind};
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::record::{Cause, DeadLetter, Origin};
@@ -313,6 +313,11 @@ impl Sink for ElasticsearchSink {
         }
         self.created.extend(created);
         self.refuse(&differences)
+    }
+
+    fn aim(&mut self, targets: &Targets) -> Result<(), SinkError> {
+        self.indices = targets.indices(&self.name).to_vec();
+        Ok(())
     }
 
     async fn check(&mut self) -> Result<(), SinkError> {

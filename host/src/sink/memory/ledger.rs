@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::{Contents, MemorySink, MemoryTable};
+use crate::deployment::{Deployment, Outcome, Version};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::{DeadLetter, Positions};
 use crate::sink::journal::new_life;
-use crate::sink::{Claim, Durable, Ledger, Sink, SinkError};
+use crate::sink::{Claim, Durable, Ledger, Sink, SinkError, Targets};
 
 /// What a pipeline's ledger holds.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ pub(super) struct Books {
     definition: Option<serde_json::Value>,
     generation: u64,
     journal: Vec<JournalEntry>,
+    deployments: Vec<Deployment>,
     confirmed: BTreeMap<String, EpochId>,
     dead_letter_bytes: Option<u64>,
 }
@@ -27,6 +29,11 @@ impl Books {
     pub(super) fn progress(&self) -> (EpochId, Positions) {
         let last = self.journal.last();
         last.map_or_else(Default::default, |e| (e.epoch, e.positions.clone()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn deployments(&self) -> Vec<Deployment> {
+        self.deployments.clone()
     }
 
     /// The last epoch that another sink has confirmed.
@@ -125,6 +132,10 @@ impl Sink for MemoryLedger {
         self.sink.prepare().await
     }
 
+    fn aim(&mut self, targets: &Targets) -> Result<(), SinkError> {
+        self.sink.aim(targets)
+    }
+
     async fn check(&mut self) -> Result<(), SinkError> {
         self.sink.check().await
     }
@@ -144,8 +155,12 @@ impl Sink for MemoryLedger {
             }
             self.sink.write_tables(epoch, tables)?;
             books.dead_letter_bytes = epoch.dead_letter_bytes;
+            if let Some(deployed) = &epoch.deployed {
+                books.deployments.push(deployed.deployment.clone());
+            }
             books.journal.push(JournalEntry {
                 epoch: epoch.epoch,
+                version: epoch.version,
                 positions: epoch.positions.clone(),
                 excluded: epoch.excluded.clone(),
             });
@@ -207,6 +222,21 @@ impl Ledger for MemoryLedger {
         self.as_owner(|books, _| {
             let entries = books.journal.iter().filter(|entry| entry.epoch > after);
             Ok(entries.take(entries_max).cloned().collect())
+        })
+    }
+
+    async fn deployments(&mut self) -> Result<Vec<Deployment>, SinkError> {
+        self.as_owner(|books, _| Ok(books.deployments.clone()))
+    }
+
+    async fn conclude(&mut self, version: Version, outcome: &Outcome) -> Result<(), SinkError> {
+        self.as_owner(|books, _| {
+            let concerned = books
+                .deployments
+                .iter_mut()
+                .filter(|d| d.version == version);
+            concerned.for_each(|deployment| deployment.outcome = outcome.clone());
+            Ok(())
         })
     }
 

@@ -18,6 +18,7 @@
 
 mod catalog;
 mod claim;
+mod deployments;
 mod encode;
 mod failure;
 mod letters;
@@ -47,8 +48,9 @@ use self::write::{TableRows, TableWrite, write_epoch};
 use super::letters::{LetterTable, batches_for};
 use super::screen::Bounds;
 use super::table::TableTarget;
-use super::{CHECK_TIME_MAX, Claim, Durable, Ledger, Sink, SinkError};
+use super::{CHECK_TIME_MAX, Claim, Durable, Ledger, Sink, SinkError, Targets};
 use crate::config::Secret;
+use crate::deployment::{Deployment, Outcome, Version};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry, OutputBatch};
 use crate::record::DeadLetter;
 
@@ -340,6 +342,17 @@ impl Sink for PostgresLedger {
         Ok(())
     }
 
+    fn aim(&mut self, targets: &Targets) -> Result<(), SinkError> {
+        self.targets.clone_from(&targets.tables);
+        let letters = self
+            .letters
+            .as_ref()
+            .map(|letters| letters.target().clone());
+        self.targets.extend(letters);
+        self.buffers.resize_with(self.targets.len(), BytesMut::new);
+        Ok(())
+    }
+
     async fn check(&mut self) -> Result<(), SinkError> {
         let this = &*self;
         let checking = async {
@@ -423,6 +436,23 @@ impl Ledger for PostgresLedger {
         let work = progress::journal(session.client(), &self.pipeline, (after, entries_max));
         let outcome = within(self.server.call_time_max, work).await;
         self.settle(session, "read wasmill_epochs", outcome).await
+    }
+
+    async fn deployments(&mut self) -> Result<Vec<Deployment>, SinkError> {
+        let session = self.session().await?;
+        let work = deployments::all(session.client(), &self.pipeline);
+        let outcome = within(self.server.call_time_max, work).await;
+        self.settle(session, "read wasmill_deployments", outcome)
+            .await
+    }
+
+    async fn conclude(&mut self, version: Version, outcome: &Outcome) -> Result<(), SinkError> {
+        let session = self.session().await?;
+        let owner = self.owner.as_ref().expect(CLAIMED);
+        let work = owner.conclude(session.client(), version, outcome);
+        let outcome = within(self.server.call_time_max, work).await;
+        self.settle(session, "write to wasmill_deployments", outcome)
+            .await
     }
 
     async fn confirm(

@@ -10,14 +10,16 @@
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
 
+use super::deployments;
 use super::failure::Failure;
 use super::session::{column, unsigned};
 use super::write::TableWrite;
+use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::sink::journal::{excluded_json, not_ours, offsets_json, parse_excluded, parse_offsets};
 
 /// The tables that every pipeline of a database shares.
-pub(super) const TABLES: [(&str, &str); 3] = [
+pub(super) const TABLES: [(&str, &str); 4] = [
     (
         "wasmill_pipelines",
         "CREATE TABLE wasmill_pipelines (
@@ -32,9 +34,10 @@ pub(super) const TABLES: [(&str, &str); 3] = [
     (
         "wasmill_epochs",
         "CREATE TABLE wasmill_epochs (
-            pipeline text, epoch bigint, offsets jsonb NOT NULL, excluded jsonb NOT NULL,
-            dead_letter_bytes bigint, PRIMARY KEY (pipeline, epoch))",
+            pipeline text, epoch bigint, deployment bigint NOT NULL, offsets jsonb NOT NULL,
+            excluded jsonb NOT NULL, dead_letter_bytes bigint, PRIMARY KEY (pipeline, epoch))",
     ),
+    ("wasmill_deployments", deployments::CREATE),
 ];
 
 /// The rows are locked until the transaction ends: a second host waits here, then finds none.
@@ -56,15 +59,15 @@ const CONFIRM: &str = "\
     AND epoch = (SELECT max(epoch) FROM wasmill_epochs WHERE pipeline = $1)";
 
 const RECORD: &str = "\
-    INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes)
-    VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5)";
+    INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes, deployment)
+    VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6)";
 
 const PRUNE: &str = "\
     DELETE FROM wasmill_epochs WHERE pipeline = $1 AND epoch > 1 AND epoch < least($3, (
         SELECT min(epoch) FROM wasmill_progress WHERE pipeline = $1 AND sink = ANY ($2)))";
 
 const JOURNAL: &str = "\
-    SELECT epoch, offsets::text, excluded::text FROM wasmill_epochs
+    SELECT epoch, offsets::text, excluded::text, deployment FROM wasmill_epochs
     WHERE pipeline = $1 AND epoch > $2 ORDER BY epoch LIMIT $3";
 
 /// What is prepared once per connection.
@@ -188,7 +191,7 @@ impl Owner {
     }
 
     /// The last epoch of a sink, as long as this host owns the pipeline.
-    async fn stored(&self, client: &Client, sink: &str) -> Result<EpochId, Failure> {
+    pub(super) async fn stored(&self, client: &Client, sink: &str) -> Result<EpochId, Failure> {
         let row = client
             .query_opt(PROGRESS, &[&self.pipeline, &sink])
             .await
@@ -218,13 +221,25 @@ impl Owner {
         let offsets = offsets_json(&epoch.positions);
         let excluded = excluded_json(&epoch.excluded);
         let dead_letter_bytes = epoch.dead_letter_bytes.map(u64::cast_signed);
-        let entry: [&(dyn ToSql + Sync); 5] =
-            [&self.pipeline, &id, &offsets, &excluded, &dead_letter_bytes];
+        let version = i64::from(epoch.version.0);
+        let entry: [&(dyn ToSql + Sync); 6] = [
+            &self.pipeline,
+            &id,
+            &offsets,
+            &excluded,
+            &dead_letter_bytes,
+            &version,
+        ];
         client
             .execute(&statements.record, &entry)
             .await
             .map_err(Failure::to("write to wasmill_epochs"))?;
-        Ok(())
+        match &epoch.deployed {
+            Some(deployed) => {
+                deployments::record(client, &self.pipeline, &deployed.deployment).await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Forgets the entries of epochs before `oldest`, but for those that a sink still needs.
@@ -269,6 +284,7 @@ pub(super) async fn journal(
             };
             Ok(JournalEntry {
                 epoch,
+                version: Version(u32::try_from(unsigned(row, 3)?).map_err(|_| damaged())?),
                 positions: parse_offsets(column(row, 1)?).ok_or_else(damaged)?,
                 excluded: parse_excluded(column(row, 2)?).ok_or_else(damaged)?,
             })

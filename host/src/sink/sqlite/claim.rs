@@ -13,7 +13,7 @@ use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::sink::Claim;
 use crate::sink::journal::{
-    Progress, all_sinks, check_definition, confirmed, forget_sql, last_epoch, new_life,
+    Progress, TABLES, all_sinks, check_definition, confirmed, forget_sql, last_epoch, new_life,
     parse_offsets, refuse_late_sinks, refuse_pruned_journal,
 };
 
@@ -100,7 +100,7 @@ impl Claimant<'_> {
         definition: &Value,
         others: &[String],
     ) -> Result<(), Failure> {
-        for table in ["wasmill_pipelines", "wasmill_progress", "wasmill_epochs"] {
+        for (table, _) in TABLES {
             if Existing::find(connection, table)?.is_none() {
                 return Ok(());
             }

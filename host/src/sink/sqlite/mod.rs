@@ -17,6 +17,7 @@
 
 mod catalog;
 mod claim;
+mod deployments;
 mod failure;
 mod file;
 mod letters;
@@ -42,9 +43,10 @@ use self::write::TableRows;
 use super::letters::LetterTable;
 use super::screen::Bounds;
 use super::table::TableTarget;
-use super::{Claim, Durable, Ledger, Sink, SinkError};
+use super::{Claim, Durable, Ledger, Sink, SinkError, Targets};
 use crate::blocking::off_the_runtime;
 use crate::calendar::{PRINTABLE, day_of};
+use crate::deployment::{Deployment, Outcome, Version};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry, OutputBatch};
 use crate::record::DeadLetter;
 
@@ -91,16 +93,11 @@ impl SqliteLedger {
         path: &Path,
         tables: Vec<TableTarget>,
     ) -> Result<Self, SinkError> {
-        let tables: Vec<FileTable> = tables
-            .into_iter()
-            .map(FileTable::new)
-            .collect::<Result<_, _>>()?;
-        refuse_equal_names(&tables)?;
         Ok(Self {
             name: name.to_owned(),
             pipeline: pipeline.to_owned(),
             file: DatabaseFile::new(path),
-            tables,
+            tables: file_tables(tables)?,
             letters: None,
             session: None,
             owner: None,
@@ -190,6 +187,15 @@ impl SqliteLedger {
     }
 }
 
+fn file_tables(
+    targets: impl IntoIterator<Item = TableTarget>,
+) -> Result<Vec<FileTable>, SinkError> {
+    let tables = targets.into_iter().map(FileTable::new);
+    let tables: Vec<FileTable> = tables.collect::<Result<_, _>>()?;
+    refuse_equal_names(&tables)?;
+    Ok(tables)
+}
+
 /// What work on a session may need of its ledger.
 struct Work<'a> {
     claimant: Claimant<'a>,
@@ -207,6 +213,12 @@ impl Sink for SqliteLedger {
     async fn prepare(&mut self) -> Result<(), SinkError> {
         self.session = None;
         self.with_session(|connection, on| setup::set_up(connection, on.what, on.tables))
+    }
+
+    fn aim(&mut self, targets: &Targets) -> Result<(), SinkError> {
+        let letters = self.letters.as_ref().map(LetterTable::target);
+        self.tables = file_tables(targets.tables.iter().chain(letters).cloned())?;
+        Ok(())
     }
 
     async fn check(&mut self) -> Result<(), SinkError> {
@@ -260,6 +272,18 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<JournalEntry>, SinkError> {
         self.with_session(|connection, on| {
             progress::journal(connection, on.claimant.pipeline, (after, entries_max))
+        })
+    }
+
+    async fn deployments(&mut self) -> Result<Vec<Deployment>, SinkError> {
+        self.with_session(|connection, on| deployments::all(connection, on.claimant.pipeline))
+    }
+
+    async fn conclude(&mut self, version: Version, outcome: &Outcome) -> Result<(), SinkError> {
+        self.with_session(|connection, on| {
+            on.owner
+                .expect(CLAIMED)
+                .conclude(connection, version, outcome)
         })
     }
 

@@ -9,22 +9,25 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
+use super::deployments;
 use super::failure::Failure;
 use super::write::TableRows;
+use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::sink::journal::{excluded_json, not_ours, offsets_json, parse_excluded, parse_offsets};
 
 /// The tables that every pipeline of a file shares.
-pub(super) const TABLES: [&str; 3] = [
+pub(super) const TABLES: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS wasmill_pipelines (
         pipeline TEXT NOT NULL PRIMARY KEY, life TEXT NOT NULL, definition TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS wasmill_progress (
         pipeline TEXT NOT NULL, sink TEXT NOT NULL, epoch INTEGER NOT NULL,
         generation INTEGER NOT NULL, PRIMARY KEY (pipeline, sink)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS wasmill_epochs (
-        pipeline TEXT NOT NULL, epoch INTEGER NOT NULL, offsets TEXT NOT NULL,
-        excluded TEXT NOT NULL, dead_letter_bytes INTEGER,
+        pipeline TEXT NOT NULL, epoch INTEGER NOT NULL, deployment INTEGER NOT NULL,
+        offsets TEXT NOT NULL, excluded TEXT NOT NULL, dead_letter_bytes INTEGER,
         PRIMARY KEY (pipeline, epoch)) STRICT, WITHOUT ROWID",
+    deployments::CREATE,
 ];
 
 const FENCE: &str = "\
@@ -43,8 +46,8 @@ const LETTERS: &str = "\
     WHERE pipeline = ?1 AND epoch = (SELECT max(epoch) FROM wasmill_epochs WHERE pipeline = ?1)";
 
 const RECORD: &str = "\
-    INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes)
-    VALUES (?1, ?2, ?3, ?4, ?5)";
+    INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes, deployment)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// The sinks are a JSON list.
 const PRUNE: &str = "\
@@ -53,7 +56,7 @@ const PRUNE: &str = "\
         WHERE pipeline = ?1 AND sink IN (SELECT value FROM json_each(?2))))";
 
 const JOURNAL: &str = "\
-    SELECT epoch, offsets, excluded FROM wasmill_epochs
+    SELECT epoch, offsets, excluded, deployment FROM wasmill_epochs
     WHERE pipeline = ?1 AND epoch > ?2 ORDER BY epoch LIMIT ?3";
 
 /// A pipeline as its owner sees it.
@@ -142,7 +145,7 @@ impl Owner {
     }
 
     /// The last epoch of a sink, as long as this host owns the pipeline.
-    fn stored(&self, connection: &Connection, sink: &str) -> Result<EpochId, Failure> {
+    pub(super) fn stored(&self, connection: &Connection, sink: &str) -> Result<EpochId, Failure> {
         let (epoch, theirs) = connection
             .query_row(PROGRESS, (&self.pipeline, sink), |row| {
                 Ok((unsigned(row, 0)?, unsigned(row, 1)?))
@@ -174,12 +177,16 @@ impl Owner {
             offsets_json(&epoch.positions),
             excluded_json(&epoch.excluded),
             epoch.dead_letter_bytes.map(u64::cast_signed),
+            epoch.version.0,
         );
         connection
             .prepare_cached(RECORD)
             .and_then(|mut record| record.execute(entry))
             .map_err(Failure::to("write to wasmill_epochs"))?;
-        Ok(())
+        match &epoch.deployed {
+            Some(deployed) => deployments::record(connection, &self.pipeline, &deployed.deployment),
+            None => Ok(()),
+        }
     }
 
     /// Forgets the entries of epochs before `oldest`, but for those that a sink still needs.
@@ -208,17 +215,17 @@ pub(super) fn journal(
     (after, entries_max): (EpochId, usize),
 ) -> Result<Vec<JournalEntry>, Failure> {
     let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
-    let rows: Vec<(u64, String, String)> = connection
+    let rows: Vec<(u64, String, String, u32)> = connection
         .prepare_cached(JOURNAL)
         .and_then(|mut journal| {
             let rows = journal
                 .query_map((pipeline, after.0.cast_signed(), entries_max), |row| {
-                    Ok((unsigned(row, 0)?, row.get(1)?, row.get(2)?))
+                    Ok((unsigned(row, 0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                 })?;
             rows.collect()
         })
         .map_err(Failure::to("read wasmill_epochs"))?;
-    let entries = rows.into_iter().map(|(epoch, offsets, excluded)| {
+    let entries = rows.into_iter().map(|(epoch, offsets, excluded, version)| {
         let damaged = || {
             Failure::permanent(format!(
                 "the entry of pipeline `{pipeline}`, epoch {epoch} in wasmill_epochs is damaged"
@@ -226,6 +233,7 @@ pub(super) fn journal(
         };
         Ok(JournalEntry {
             epoch: EpochId(epoch),
+            version: Version(version),
             positions: parse_offsets(&offsets).ok_or_else(damaged)?,
             excluded: parse_excluded(&excluded).ok_or_else(damaged)?,
         })

@@ -15,10 +15,10 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
-use serde_json::json;
 use tempfile::TempDir;
 use wasmill::checkpoint::{CheckpointStore, FileName, FileRef, Manifest};
 use wasmill::config::{CheckpointLocation, S3Credentials, S3Location, Secret};
+use wasmill::deployment::Version;
 use wasmill::epoch::EpochId;
 use wasmill::record::{Partition, Positions};
 
@@ -201,7 +201,7 @@ pub(super) fn manifest(epoch: u64, generation: u64, files: &[&FileRef]) -> Manif
         generation,
         written_at: DateTime::UNIX_EPOCH,
         positions: Positions::from_iter([(Partition(0), 7), (Partition(11), -1)]),
-        definition: json!({ "aggregates": { "daily": ["a", 1] } }),
+        version: Version(3),
         tables: BTreeMap::from([("daily".to_owned(), files)]),
         seen: BTreeMap::new(),
     }
