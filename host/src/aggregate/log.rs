@@ -33,7 +33,7 @@ const HEADER: usize = 8;
 /// segment's.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-fn next_number() -> u64 {
+pub(super) fn next_number() -> u64 {
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 

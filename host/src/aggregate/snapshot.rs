@@ -22,6 +22,8 @@ pub struct TableSnapshot {
     pub columns: StateColumns,
     /// what kind they are
     pub kind: StateKind,
+    /// tells them apart from those that began with nothing at another time
+    pub(super) lineage: u64,
     /// oldest first; a later one overrules the earlier ones
     pub segments: Vec<Segment>,
 }

@@ -3,7 +3,6 @@
 //! A state is kept as bytes, in a [log](super::log); only groups that an epoch touches become columns,
 //! for the guest.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,8 +14,9 @@ use thiserror::Error;
 
 use super::fold::Partial;
 use super::group::{GroupKeys, Numbering};
-use super::log::StateLog;
+use super::log::{StateLog, next_number};
 use super::snapshot::{StateColumns, TableSnapshot};
+use super::takeover::BroughtIn;
 use super::{AggregateLogic, Layout};
 use crate::guest::{CallError, lowered_bytes};
 use crate::row_codec::{CorruptRow, RowWriter, read_rows};
@@ -79,8 +79,10 @@ pub struct StateTable {
     pub(super) logic: Box<dyn AggregateLogic>,
     pub(super) call_bytes_max: usize,
     pub(super) states: StateLog,
-    /// segments of the table before it that it has brought in
-    pub(super) brought_in: BTreeSet<u64>,
+    /// tells states apart that began with nothing at different times
+    pub(super) lineage: u64,
+    /// what it has brought in of the table before it
+    pub(super) brought_in: Option<BroughtIn>,
     /// for a simulated mistake
     #[cfg(test)]
     pub(super) is_closed: bool,
@@ -102,7 +104,8 @@ impl StateTable {
             logic,
             call_bytes_max,
             states: StateLog::default(),
-            brought_in: BTreeSet::new(),
+            lineage: next_number(),
+            brought_in: None,
             #[cfg(test)]
             is_closed: false,
         }
@@ -139,6 +142,7 @@ impl StateTable {
             aggregate: Arc::clone(&self.name),
             columns: StateColumns::new(&self.layout),
             kind: self.layout.state.clone(),
+            lineage: self.lineage,
             segments: self.states.segments(),
         }
     }

@@ -5,12 +5,13 @@
 //! the old logic goes on and appends what changes to later segments; the last ones when it does. So
 //! what has to wait does not grow with the states.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use serde_json::Value;
 
-use super::log::Segment;
+use super::log::{Segment, StateLog};
 use super::state::{AggregateError, StateTable, guest_error};
 use super::{Layout, TableSnapshot};
 use crate::row_codec::{RowWriter, read_rows};
@@ -23,6 +24,12 @@ pub struct StateKind {
     pub columns: Schema,
     /// the contract's `state-version`
     pub version: u32,
+}
+
+/// What a table has of the one before it.
+pub(super) struct BroughtIn {
+    lineage: u64,
+    segments: BTreeSet<u64>,
 }
 
 /// What becomes of the states of an aggregate.
@@ -107,11 +114,22 @@ impl StateTable {
         if self.is_closed {
             return Ok(0);
         }
+        let mut brought_in = self.brought_in.take();
+        brought_in.take_if(|brought_in| brought_in.lineage != before.lineage);
+        let mut brought_in = brought_in.unwrap_or_else(|| {
+            // What came from elsewhere does not count.
+            self.states = StateLog::default();
+            BroughtIn {
+                lineage: before.lineage,
+                segments: BTreeSet::new(),
+            }
+        });
         for segment in &before.segments {
-            if self.brought_in.insert(segment.number()) {
+            if brought_in.segments.insert(segment.number()) {
                 states += self.bring_in_segment(&before.kind, segment)?;
             }
         }
+        self.brought_in = Some(brought_in);
         Ok(states)
     }
 
@@ -130,11 +148,19 @@ impl StateTable {
         }
         if self.migrates(&before.layout.state) {
             self.bring_in(&before.snapshot())?;
-            self.brought_in.clear();
         } else {
             self.states = std::mem::take(&mut before.states);
         }
+        self.brought_in = None;
+        self.lineage = before.lineage;
         Ok(())
+    }
+
+    /// Begins with nothing: there is no table before it, whatever was brought in.
+    pub fn begin_anew(&mut self) {
+        if self.brought_in.take().is_some() {
+            self.states = StateLog::default();
+        }
     }
 
     /// Takes nothing over any more.

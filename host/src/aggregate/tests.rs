@@ -327,25 +327,26 @@ fn a_checkpoint_holds_only_what_changed_and_a_restored_table_goes_on_with_it() {
     assert_eq!(second.segments[1].entries().count(), 1);
 
     let mut after = table();
-    restore(&mut after, &second);
+    let restored = restore(&mut after, &second);
     assert_eq!((after.len(), after.bytes()), (before.len(), before.bytes()));
     let numbers = |snapshot: &TableSnapshot| -> Vec<u64> {
         snapshot.segments.iter().map(Segment::number).collect()
     };
     // Nothing is new to the next checkpoint.
-    assert_eq!(numbers(&after.snapshot()), numbers(&second));
+    assert_eq!(numbers(&after.snapshot()), restored);
     let everything = fold(&[(0, Some("a"), 0), (0, Some("b"), 0)]);
     let expected = Totals::from([((0, Some("a".into())), 1), ((0, Some("b".into())), 42)]);
     assert_eq!(shown(&mut after, &everything), expected);
 }
 
-/// Puts the segments of a snapshot back, each as the segment that it was.
-fn restore(table: &mut StateTable, snapshot: &TableSnapshot) {
-    for segment in &snapshot.segments {
+/// Puts the segments of a snapshot back, each as a segment; their numbers.
+fn restore(table: &mut StateTable, snapshot: &TableSnapshot) -> Vec<u64> {
+    let restored = snapshot.segments.iter().map(|segment| {
         let batch = snapshot.columns.write(segment).expect("our own bytes");
         let number = table.restore(&batch).expect("our own columns");
-        assert!(number.is_some());
-    }
+        number.expect("it is one again")
+    });
+    restored.collect()
 }
 
 #[test]
@@ -505,4 +506,23 @@ fn states_of_other_groups_are_not_taken_over() {
         other.take_over(table()),
         Err(AggregateError::Columns { .. })
     ));
+}
+
+#[test]
+fn what_was_brought_in_of_states_that_are_gone_does_not_count() {
+    let mut gone = table();
+    gone.merge(&fold(&[(0, Some("a"), 1)])).expect("it merges");
+    let mut after = table_of_version(2);
+    after.bring_in(&gone.snapshot()).expect("it can");
+    // The aggregate was removed, and came back with nothing.
+    let mut before = table();
+    before
+        .merge(&fold(&[(0, Some("b"), 2)]))
+        .expect("it merges");
+    after.take_over(before).expect("it migrates");
+    assert_eq!(totals(&mut after), sums(&[("b", 20)]));
+    let mut after = table_of_version(2);
+    after.bring_in(&gone.snapshot()).expect("it can");
+    after.begin_anew();
+    assert_eq!(totals(&mut after), sums(&[]));
 }

@@ -139,8 +139,9 @@ impl Coordinator {
             let same = before
                 .iter()
                 .position(|table| table.states.name() == states.name());
-            if let Some(index) = same {
-                states.take_over(before.swap_remove(index).states)?;
+            match same {
+                Some(index) => states.take_over(before.swap_remove(index).states)?,
+                None => states.begin_anew(),
             }
             self.tables.push(Table { states, shown });
         }

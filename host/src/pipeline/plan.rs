@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use self::build::Builder;
-use super::monitor::StageGuest;
+use super::monitor::{Outline, StageGuest};
 use super::topology::Stages;
 use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
@@ -131,8 +131,34 @@ impl Plan {
         json!({ "source": source })
     }
 
+    /// What is told of it.
+    pub(super) fn outline(&self) -> Outline {
+        let name = |stage: &Stage| stage.name.to_string();
+        let tables = self
+            .targets
+            .tables
+            .iter()
+            .map(|table| table.from().to_owned());
+        let mut takes = BTreeMap::from([(self.ledger.clone(), tables.collect::<Vec<_>>())]);
+        for (sink, indices) in &self.targets.indices {
+            let from = indices.iter().map(|index| index.from.clone());
+            takes.insert(sink.clone(), from.collect());
+        }
+        Outline {
+            transforms: self.transforms.iter().map(name).collect(),
+            aggregates: self
+                .aggregates
+                .iter()
+                .map(|(stage, _)| name(stage))
+                .collect(),
+            takes,
+            guests: self.guests(),
+            components: self.components(),
+        }
+    }
+
     /// Each guest in its place, in the order of the data flow.
-    pub(super) fn guests(&self) -> Vec<StageGuest> {
+    fn guests(&self) -> Vec<StageGuest> {
         let guest = |stage: &Stage| StageGuest {
             stage: Arc::clone(&stage.name),
             component: stage.component.name().to_owned(),
@@ -143,7 +169,7 @@ impl Plan {
     }
 
     /// The components that stages run.
-    pub(super) fn components(&self) -> Vec<ComponentStatus> {
+    fn components(&self) -> Vec<ComponentStatus> {
         let mut components: Vec<ComponentStatus> = Vec::new();
         for stage in self.stages() {
             let name = stage.component.name();
@@ -312,6 +338,10 @@ impl Stages for Plan {
         Ok(Arc::new(plan))
     }
 
+    fn outline(&self) -> Outline {
+        self.outline()
+    }
+
     fn targets(&self) -> Arc<Targets> {
         Arc::clone(&self.targets)
     }
@@ -360,6 +390,10 @@ impl Stages for OfSink {
     ) -> Result<Arc<dyn Stages>, String> {
         let (_, plan) = self.plan.sibling(blueprint, binaries)?;
         Ok(Arc::new(plan).of_sink(&self.sink))
+    }
+
+    fn outline(&self) -> Outline {
+        self.plan.outline()
     }
 
     fn targets(&self) -> Arc<Targets> {

@@ -15,7 +15,7 @@ use super::change::Changes;
 use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
 use super::commit::{Checkpoints, Lagging, LedgerTask};
 use super::line::{Line, Making};
-use super::monitor::Monitor;
+use super::monitor::{Monitor, Outline};
 use super::outlet::{HELD_UP_MAX, News, Outlet, SinkTask};
 use super::parts::Parts;
 use super::reader::{InForce, Live, Replay, Then};
@@ -111,6 +111,9 @@ pub(super) trait Stages: Send + Sync {
         blueprint: &Blueprint,
         binaries: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Arc<dyn Stages>, String>;
+
+    /// What is told of it.
+    fn outline(&self) -> Outline;
 
     /// Where its rows go.
     fn targets(&self) -> Arc<Targets>;

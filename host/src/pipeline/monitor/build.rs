@@ -5,17 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Instant;
 
 use super::epochs::EpochLog;
-use super::meters::{
-    CheckpointMeter, Counter, Gauge, KeyMeter, Pulse, Queue, RejectionMeter, SinkMeter, StageMeter,
-    StateMeter,
-};
-use super::{Monitor, Pulses, Queues, Stage, StageGuest};
-use crate::config::{Pipeline, Sink, SinkKind};
+use super::meters::{CheckpointMeter, Counter, Gauge, KeyMeter, Pulse, Queue, SinkMeter};
+use super::shape::{Outline, Shape};
+use super::{Monitor, Pulses, Queues};
+use crate::config::{Pipeline, Sink};
 use crate::pipeline::done::Done;
 use crate::pipeline::topology::Settings;
 use crate::pipeline::{OUTLET_QUEUE, Plan, WORKER_QUEUE};
-use crate::record::Cause;
-use crate::status::{ComponentStatus, Phase};
+use crate::status::Phase;
 use crate::waiting::Waits;
 
 /// What a monitor has to know of a pipeline.
@@ -25,20 +22,15 @@ pub(super) struct Names {
     pub(super) workers: usize,
     pub(super) in_flight: usize,
     pub(super) deduplicates: bool,
-    pub(super) transforms: Vec<String>,
-    pub(super) aggregates: Vec<String>,
-    /// the ledger first, with the streams that they take
+    /// the ledger first
     pub(super) sinks: Vec<SinkNames>,
-    pub(super) guests: Vec<StageGuest>,
-    pub(super) components: Vec<ComponentStatus>,
+    pub(super) outline: Outline,
 }
 
 /// What a monitor has to know of a sink.
 #[derive(Debug, Default)]
 pub(super) struct SinkNames {
     pub(super) name: String,
-    /// what it takes, once for each of its tables; `None`: all that any sink takes
-    pub(super) streams: Option<Vec<String>>,
     pub(super) may_lag: bool,
 }
 
@@ -53,7 +45,6 @@ impl Monitor {
         let sinks = ledgers.into_iter().chain(others);
         let sinks = sinks.map(|sink| SinkNames {
             name: sink.name.clone(),
-            streams: Some(streams_of(sink)),
             may_lag: sink.kind.may_lag(),
         });
         Arc::new(Self::of(
@@ -62,11 +53,8 @@ impl Monitor {
                 workers: pipeline.workers,
                 in_flight: Settings::of(pipeline).epochs_waiting(),
                 deduplicates: pipeline.source.deduplicate.is_some(),
-                transforms: pipeline.transforms.iter().map(|t| t.name.clone()).collect(),
-                aggregates: pipeline.aggregates.iter().map(|a| a.name.clone()).collect(),
                 sinks: sinks.collect(),
-                guests: plan.guests(),
-                components: plan.components(),
+                outline: plan.outline(),
             },
             Waits::default(),
         ))
@@ -75,15 +63,9 @@ impl Monitor {
     /// One for the same stages that nobody asks: what is made again for a sink that lags was counted
     /// when it was made.
     pub(in crate::pipeline) fn unseen(&self) -> Arc<Self> {
-        let count = |is: &dyn Fn(Stage) -> bool| {
-            let stages = self.stages.iter().filter(|(stage, ..)| is(*stage));
-            vec![String::new(); stages.count()]
-        };
         let names = Names {
             workers: self.queues.workers.len(),
             deduplicates: self.duplicates.is_some(),
-            transforms: count(&|stage| matches!(stage, Stage::Transform(_))),
-            aggregates: count(&|stage| matches!(stage, Stage::Fold(_))),
             ..Names::default()
         };
         Arc::new(Self::of(names, Waits::default()))
@@ -99,8 +81,11 @@ impl Monitor {
         let names = Names {
             workers,
             deduplicates: true,
-            aggregates: vec![aggregate.to_owned()],
             sinks: sinks.collect(),
+            outline: Outline {
+                aggregates: vec![aggregate.to_owned()],
+                ..Outline::default()
+            },
             ..Names::default()
         };
         Self::of(names, Waits::default())
@@ -120,17 +105,11 @@ impl Monitor {
         let worker = |index| format!("worker {index}");
         let workers = || (0..names.workers).map(worker);
         let others = names.sinks.iter().skip(1);
+        let sinks: Vec<&str> = names.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        let nothing = Shape::default();
+        let shape = Shape::new(names.outline, names.deduplicates, &sinks, &nothing);
         Self {
-            stages: stages(&names),
-            rejections: rejections(&names),
-            states: names
-                .aggregates
-                .iter()
-                .map(|name| StateMeter {
-                    aggregate: name.clone(),
-                    ..StateMeter::default()
-                })
-                .collect(),
+            shape: RwLock::new(Arc::new(shape)),
             checkpoints: CheckpointMeter::default(),
             queues: Queues {
                 workers: workers()
@@ -152,14 +131,11 @@ impl Monitor {
                 .into_iter()
                 .map(|sink| SinkMeter {
                     name: sink.name,
-                    streams: sink.streams,
                     may_lag: sink.may_lag,
                     ..SinkMeter::default()
                 })
                 .collect(),
             pipeline: names.pipeline,
-            guests: names.guests,
-            components: names.components,
             made: Instant::now(),
             running_since: OnceLock::new(),
             phase: AtomicU8::new(Phase::Starting as u8),
@@ -176,72 +152,6 @@ impl Monitor {
             done: Done::default(),
             log: EpochLog::default(),
             letters: Mutex::default(),
-        }
-    }
-}
-
-fn stages(names: &Names) -> Vec<(Stage, String, StageMeter)> {
-    let mut stages = vec![
-        (Stage::Read, "read".to_owned()),
-        (Stage::Decode, "decode".to_owned()),
-    ];
-    if names.deduplicates {
-        stages.push((Stage::Deduplicate, "deduplicate".to_owned()));
-    }
-    let called = |kind: &str, name: &String| format!("{kind} {name}");
-    let transforms = names.transforms.iter().enumerate();
-    stages.extend(transforms.map(|(i, name)| (Stage::Transform(i), called("transform", name))));
-    let aggregates = names.aggregates.iter().enumerate();
-    stages.extend(aggregates.map(|(i, name)| (Stage::Fold(i), called("fold", name))));
-    stages.push((Stage::Merge, "merge and finish".to_owned()));
-    let sinks = names.sinks.iter().enumerate();
-    stages.extend(sinks.map(|(i, sink)| (Stage::Write(i), called("write", &sink.name))));
-    let metered = |(stage, name)| (stage, name, StageMeter::default());
-    stages.into_iter().map(metered).collect()
-}
-
-/// One for each stage that dead letters name, with the causes that it may have.
-fn rejections(names: &Names) -> Vec<RejectionMeter> {
-    let mut meters: Vec<RejectionMeter> = Vec::new();
-    let mut expect = |stage: &str, causes: &[Cause]| {
-        // A sink may be called as a stage is; they are counted together then.
-        let known = meters.iter_mut().find(|meter| meter.stage == stage);
-        if let Some(meter) = known {
-            return meter.expect(causes);
-        }
-        let mut meter = RejectionMeter::new(stage);
-        meter.expect(causes);
-        meters.push(meter);
-    };
-    expect("decode", &[Cause::Malformed, Cause::Value]);
-    if names.deduplicates {
-        expect("deduplicate", &[Cause::Rejected]);
-    }
-    for transform in &names.transforms {
-        expect(transform, &[Cause::Rejected, Cause::Failed]);
-    }
-    for aggregate in &names.aggregates {
-        expect(aggregate, &[Cause::Rejected, Cause::Failed, Cause::Group]);
-    }
-    for (index, sink) in names.sinks.iter().enumerate() {
-        let cause = if index == 0 {
-            Cause::Unstorable
-        } else {
-            Cause::Refused
-        };
-        expect(&sink.name, &[cause]);
-    }
-    meters
-}
-
-/// What a sink takes, once for each of its tables or indices.
-fn streams_of(sink: &Sink) -> Vec<String> {
-    match &sink.kind {
-        SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
-            tables.iter().map(|table| table.from.clone()).collect()
-        }
-        SinkKind::Elasticsearch { indices, .. } => {
-            indices.iter().map(|index| index.from.clone()).collect()
         }
     }
 }

@@ -55,8 +55,6 @@ pub(super) struct StageMeter {
 #[derive(Debug, Default)]
 pub(super) struct SinkMeter {
     pub(super) name: String,
-    /// the streams that it takes, once for each of its tables; `None`: all that any sink takes
-    pub(super) streams: Option<Vec<String>>,
     /// whether the stream goes on while it does not answer
     pub(super) may_lag: bool,
     /// 1 while it does
@@ -263,21 +261,17 @@ pub(super) struct CheckpointMeter {
 pub(super) struct RejectionMeter {
     pub(super) stage: String,
     /// what it may leave records out for
-    causes: Vec<Cause>,
+    pub(super) causes: Vec<Cause>,
     counts: [Counter; Cause::ALL.len()],
 }
 
 impl RejectionMeter {
-    pub(super) fn new(stage: &str) -> Self {
+    pub(super) fn new(stage: &str, causes: Vec<Cause>) -> Self {
         Self {
             stage: stage.to_owned(),
-            causes: Vec::new(),
+            causes,
             counts: Default::default(),
         }
-    }
-
-    pub(super) fn expect(&mut self, causes: &[Cause]) {
-        self.causes.extend(causes);
     }
 
     pub(super) fn expects(&self, cause: Cause) -> bool {

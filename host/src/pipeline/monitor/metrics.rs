@@ -3,7 +3,7 @@
 
 use super::epochs::EpochPhase;
 use super::histogram::{BOUNDS, Histogram};
-use super::meters::PartitionMeter;
+use super::meters::{PartitionMeter, StateMeter};
 use super::{Monitor, StageGuest};
 use crate::guest::Failure;
 use crate::pipeline::patience::{CHECKPOINTS, DEAD_LETTERS, SOURCE};
@@ -36,7 +36,7 @@ impl Monitor {
         out.family(&metrics::PIPELINE_INFO)
             .add(&[&self.pipeline], 1);
         let mut components = out.family(&metrics::COMPONENT_INFO);
-        for component in &self.components {
+        for component in &self.shape().components {
             components.add(&[&component.name, &component.version, &component.digest], 1);
         }
         let (phase, waiting) = (self.phase(), self.waiting());
@@ -65,7 +65,7 @@ impl Monitor {
             .add(&[], self.records.get());
         out.family(&metrics::READ_BYTES).add(&[], self.bytes.get());
         let mut rejected = out.family(&metrics::REJECTED_RECORDS);
-        for meter in &self.rejections {
+        for meter in &self.shape().rejections {
             for cause in Cause::ALL {
                 let count = meter.get(cause);
                 if count > 0 || meter.expects(cause) {
@@ -125,12 +125,13 @@ impl Monitor {
     }
 
     fn write_stages(&self, out: &mut Exposition) {
+        let shape = self.shape();
         let mut rows = out.family(&metrics::STAGE_ROWS);
-        for (_, name, meter) in &self.stages {
+        for (_, name, meter) in &shape.stages {
             rows.add(&[name], meter.rows.get());
         }
         let mut seconds = out.family(&metrics::STAGE_SECONDS);
-        for (_, name, meter) in &self.stages {
+        for (_, name, meter) in &shape.stages {
             seconds.add(&[name], meter.nanos.time().as_secs_f64());
         }
         let mut depths = out.family(&metrics::QUEUE_DEPTH);
@@ -164,21 +165,22 @@ impl Monitor {
     }
 
     fn write_guests(&self, out: &mut Exposition) {
+        let shape = self.shape();
         let mut failures = out.family(&metrics::GUEST_FAILURES);
-        for guest in &self.guests {
+        for guest in &shape.guests {
             for failure in Failure::ALL {
                 let labels = [&*guest.stage, &guest.component, failure.name()];
                 failures.add(&labels, guest.meter.failures(failure));
             }
         }
         let mut seconds = out.family(&metrics::GUEST_SECONDS);
-        for guest in &self.guests {
+        for guest in &shape.guests {
             let time = guest.meter.time().as_secs_f64();
             seconds.add(&[&guest.stage, &guest.component], time);
         }
         let mut each = |family: &'static Family, value: fn(&StageGuest) -> u64| {
             let mut samples = out.family(family);
-            for guest in &self.guests {
+            for guest in &shape.guests {
                 samples.add(&[&guest.stage, &guest.component], value(guest));
             }
         };
@@ -189,9 +191,10 @@ impl Monitor {
     }
 
     fn write_states(&self, out: &mut Exposition) {
-        let mut each = |family: &'static Family, value: fn(&super::StateMeter) -> u64| {
+        let shape = self.shape();
+        let mut each = |family: &'static Family, value: fn(&StateMeter) -> u64| {
             let mut samples = out.family(family);
-            for state in &self.states {
+            for state in &shape.states {
                 samples.add(&[&state.aggregate], value(state));
             }
         };

@@ -21,6 +21,7 @@ mod epochs;
 mod histogram;
 mod meters;
 mod metrics;
+mod shape;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -32,10 +33,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::epochs::EpochLog;
 use self::meters::{
-    CheckpointMeter, Counter, Gauge, KeyMeter, PartitionMeter, RejectionMeter, SinkMeter,
-    StageMeter, StateMeter, Which, tell,
+    CheckpointMeter, Counter, Gauge, KeyMeter, PartitionMeter, SinkMeter, Which, tell,
 };
 pub(super) use self::meters::{Pulse, Queue};
+pub(super) use self::shape::Outline;
+use self::shape::Shape;
 use super::done::Done;
 use super::laps::{StartTimes, ms};
 use super::start::Beginning;
@@ -45,7 +47,7 @@ use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::guest::GuestMeter;
 use crate::record::{DeadLetter, Partition, Positions};
 use crate::source::PartitionRange;
-use crate::status::{ComponentStatus, DeadLetterStatus, Phase, RECENT_MAX};
+use crate::status::{DeadLetterStatus, Phase, RECENT_MAX};
 use crate::telemetry::process;
 use crate::waiting::Waits;
 
@@ -89,7 +91,8 @@ pub struct Monitor {
     epoch: Gauge,
     /// since 1970; 0 before the first one
     last_commit_ms: Gauge,
-    stages: Vec<(Stage, String, StageMeter)>,
+    /// what changes with the logic
+    shape: RwLock<Arc<Shape>>,
     /// the ledger first
     sinks: Vec<SinkMeter>,
     /// in order of partition
@@ -97,13 +100,9 @@ pub struct Monitor {
     done: Done,
     log: EpochLog,
     letters: Mutex<VecDeque<DeadLetterStatus>>,
-    rejections: Vec<RejectionMeter>,
-    states: Vec<StateMeter>,
     checkpoints: CheckpointMeter,
     queues: Queues,
     pulses: Pulses,
-    guests: Vec<StageGuest>,
-    components: Vec<ComponentStatus>,
 }
 
 #[derive(Debug)]
@@ -296,10 +295,25 @@ impl Monitor {
 
     /// Adds one step of a stage.
     pub(super) fn add(&self, stage: Stage, rows: usize, elapsed: Duration) {
-        let found = self.stages.iter().find(|(known, ..)| *known == stage);
-        let (_, _, meter) = found.expect("every stage of the pipeline has a meter");
-        meter.rows.add(rows as u64);
-        meter.nanos.add_time(elapsed);
+        let shape = self.shape();
+        // While another version comes into force, a worker may be ahead of what is known here.
+        if let Some((.., meter)) = shape.stages.iter().find(|(known, ..)| *known == stage) {
+            meter.rows.add(rows as u64);
+            meter.nanos.add_time(elapsed);
+        }
+    }
+
+    /// Another version is in force.
+    pub(super) fn reshape(&self, outline: Outline) {
+        let sinks: Vec<&str> = self.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        let before = self.shape();
+        let shape = Shape::new(outline, self.duplicates.is_some(), &sinks, &before);
+        *self.shape.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shape);
+    }
+
+    fn shape(&self) -> Arc<Shape> {
+        let shape = self.shape.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&shape)
     }
 
     /// Counts records that were read, after which the source is at `positions`.
@@ -333,9 +347,10 @@ impl Monitor {
 
     /// The states of an aggregate, by its index, are now so many and so large.
     pub(super) fn set_states(&self, aggregate: usize, groups: usize, bytes: usize) {
-        let meter = &self.states[aggregate];
-        meter.groups.set(groups as u64);
-        meter.bytes.set(bytes as u64);
+        if let Some(meter) = self.shape().states.get(aggregate) {
+            meter.groups.set(groups as u64);
+            meter.bytes.set(bytes as u64);
+        }
     }
 
     /// The ledger, which took the epoch at `taken`, has committed it.
@@ -400,8 +415,9 @@ impl Monitor {
             return;
         }
         self.dead_letters.add(letters.len() as u64);
+        let shape = self.shape();
         for letter in letters {
-            if let Some(meter) = self.rejections.iter().find(|m| m.stage == letter.stage) {
+            if let Some(meter) = shape.rejections.iter().find(|m| m.stage == letter.stage) {
                 meter.add(letter.cause);
             }
         }
@@ -433,7 +449,7 @@ impl Monitor {
             let rows = batches.iter().map(|batch| batch.columns.num_rows());
             rows.sum::<usize>()
         };
-        let rows: usize = match &meter.streams {
+        let rows: usize = match self.shape().takes.get(&meter.name) {
             None => output.streams.values().map(rows_of).sum(),
             Some(streams) => {
                 let streams = streams.iter();
@@ -461,7 +477,8 @@ impl Monitor {
 
     /// What was counted so far.
     pub(super) fn summary(&self) -> Summary {
-        let stages = self.stages.iter().map(|(_, name, meter)| StageSummary {
+        let shape = self.shape();
+        let stages = shape.stages.iter().map(|(_, name, meter)| StageSummary {
             name: name.clone(),
             rows: meter.rows.get(),
             time: meter.nanos.time(),

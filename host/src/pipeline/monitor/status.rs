@@ -34,7 +34,7 @@ impl Monitor {
             partitions: self.partition_statuses(),
             stages: self.stage_statuses(),
             sinks: self.sink_statuses(),
-            components: self.components.clone(),
+            components: self.shape().components.clone(),
             recent_epochs: self.log.recent(now),
             recent_dead_letters,
             checkpoint: self.checkpoint_status(),
@@ -96,7 +96,8 @@ impl Monitor {
     }
 
     fn stage_statuses(&self) -> Vec<StageStatus> {
-        let stages = self.stages.iter().map(|(_, name, meter)| StageStatus {
+        let shape = self.shape();
+        let stages = shape.stages.iter().map(|(_, name, meter)| StageStatus {
             name: name.clone(),
             rows: meter.rows.get(),
             time: meter.nanos.time(),

@@ -15,20 +15,25 @@ fn names() -> Names {
         pipeline: "shop".into(),
         workers: 2,
         in_flight: 1,
-        transforms: strings(&["sales"]),
-        aggregates: strings(&["daily"]),
         sinks: vec![
             SinkNames {
                 name: "db".into(),
-                streams: Some(strings(&["sales", "daily", "sales"])),
                 may_lag: false,
             },
             SinkNames {
                 name: "search".into(),
-                streams: Some(strings(&["sales"])),
                 may_lag: true,
             },
         ],
+        outline: Outline {
+            transforms: strings(&["sales"]),
+            aggregates: strings(&["daily"]),
+            takes: BTreeMap::from([
+                ("db".into(), strings(&["sales", "daily", "sales"])),
+                ("search".into(), strings(&["sales"])),
+            ]),
+            ..Outline::default()
+        },
         ..Names::default()
     }
 }
@@ -301,4 +306,30 @@ fn states_and_checkpoints_are_told() {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
     assert!(monitor.status().checkpoint.is_some_and(|c| c.epoch == 7));
+}
+
+#[test]
+fn what_keeps_its_name_goes_on_counting_in_another_version() {
+    let monitor = running();
+    monitor.add(Stage::Transform(0), 5, Duration::from_millis(1));
+    monitor.set_states(0, 7, 70);
+    monitor.reshape(Outline {
+        transforms: vec!["clean".into(), "sales".into()],
+        aggregates: vec!["monthly".into()],
+        ..Outline::default()
+    });
+    monitor.add(Stage::Transform(1), 6, Duration::from_millis(1));
+    // A worker that has it not yet.
+    monitor.add(Stage::Fold(9), 1, Duration::from_millis(1));
+    let rows = |name: &str| {
+        let stages = monitor.status().stages.into_iter();
+        stages
+            .filter(|stage| stage.name == name)
+            .map(|stage| stage.rows)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows("transform sales"), [11]);
+    assert_eq!(rows("transform clean"), [0]);
+    assert!(rows("fold daily").is_empty());
+    assert!(monitor.metrics().contains("{aggregate=\"monthly\"} 0"));
 }

@@ -15,6 +15,7 @@ use crate::decode::Decoder;
 use crate::deduplicate::Deduplicator;
 use crate::deployment::Blueprint;
 use crate::guest::{CallError, ConfigureError, Folded, RowRejection};
+use crate::pipeline::monitor::Outline;
 use crate::pipeline::topology::Stages;
 use crate::pipeline::worker::{Aggregate, Chain, StageNames};
 use crate::schema::{DataType, Field, Schema};
@@ -176,6 +177,10 @@ impl Stages for Logic {
             remembered: self.remembered,
             program: Program::of(blueprint),
         }))
+    }
+
+    fn outline(&self) -> Outline {
+        Outline::default()
     }
 
     fn targets(&self) -> Arc<Targets> {

@@ -61,11 +61,16 @@ pub(super) struct SimulatedLedger {
 impl SimulatedLedger {
     pub(super) fn new(
         store: &MemoryStore,
+        targets: &Targets,
         dice: &Dice,
         bug: Option<Bug>,
         refused_once: &Arc<Mutex<Vec<Origin>>>,
     ) -> Self {
-        let sink = || MemorySink::new(LEDGER, store, &[]).expect("there are no tables yet");
+        let sink = || {
+            let mut sink = MemorySink::new(LEDGER, store, &[]).expect("there are no tables yet");
+            sink.aim(targets).expect("they are told apart");
+            sink
+        };
         Self {
             ledger: MemoryLedger::new("simulated", sink()),
             rows: sink(),

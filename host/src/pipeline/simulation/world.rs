@@ -28,7 +28,7 @@ use crate::pipeline::topology::{Settings, Stages, Topology};
 use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
 use crate::record::{Origin, Positions};
 use crate::sink::memory::{MemoryStore, Value};
-use crate::sink::{Ledger, SinkError};
+use crate::sink::{Ledger, SinkError, Targets};
 
 /// A world that does not come to an end within so many steps is stuck.
 const STEPS_MAX: u64 = 400_000;
@@ -253,7 +253,7 @@ impl World {
         refused: &Refusals,
     ) -> Result<Option<Host>, String> {
         let (settings, bug, reloading) = (self.settings.clone(), self.bug, self.reloading);
-        let endpoints = self.endpoints();
+        let endpoints = self.endpoints(logic);
         let newcomers = self.producer.newcomers();
         let starting = async {
             let waiter = Waiter {
@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    fn endpoints(&self) -> Endpoints {
+    fn endpoints(&self, logic: Logic) -> Endpoints {
         let (dice, bug) = (self.dice.clone(), self.bug);
         let store = SimulatedStore {
             objects: Arc::clone(&self.objects),
@@ -306,6 +306,7 @@ impl World {
             open_source: Arc::new(move || Ok(Box::new(partitions.source()))),
             ledger: Box::new(SimulatedLedger::new(
                 &self.ledger,
+                &logic.targets(),
                 &dice,
                 bug,
                 &self.refused_once,
@@ -481,7 +482,8 @@ impl World {
     /// The newest checkpoint is that of the last epoch: a restart reads nothing again.
     async fn check_checkpoint(&mut self) -> Result<(), String> {
         self.dice.let_fail(0.0);
-        let mut ledger = SimulatedLedger::new(&self.ledger, &self.dice, None, &self.refused_once);
+        let (targets, refused) = (Targets::default(), &self.refused_once);
+        let mut ledger = SimulatedLedger::new(&self.ledger, &targets, &self.dice, None, refused);
         let others = [SEARCH.to_owned()];
         let definition = serde_json::json!({ "simulated": true });
         let claimed = until_ready(ledger.claim(&definition, &others)).await;
