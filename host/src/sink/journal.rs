@@ -337,7 +337,7 @@ mod tests {
             "{message}"
         );
         assert!(
-            message.ends_with("DROP TABLE wasmill_epochs; COMMIT;"),
+            message.ends_with("DROP TABLE wasmill_deployments; COMMIT;"),
             "{message}"
         );
     }

@@ -354,7 +354,7 @@ mod tests {
         let error = MemorySink::new("memory", &MemoryStore::new(), &tables).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "table `sales` is not usable: it has no column `ident` to be its key"
+            "table `sales` has no column `ident` to be its key: there are id, n"
         );
     }
 

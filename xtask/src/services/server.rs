@@ -18,7 +18,7 @@ use crate::tools::Tool;
 use crate::{group, interrupt};
 
 /// How long a server may take until it answers.
-const START_DEADLINE: Duration = Duration::from_mins(2);
+const START_DEADLINE: Duration = Duration::from_mins(5);
 
 /// What is known of a server beforehand.
 pub(super) struct Facts {
