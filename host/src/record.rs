@@ -107,7 +107,7 @@ pub struct RawRecord<'a> {
     pub headers: RawHeaders<'a>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     origin: Origin,
     timestamp_ms: Option<i64>,
@@ -119,7 +119,7 @@ struct Entry {
 
 /// Records as they were read, of any partitions, in order within each: bytes back to back in one
 /// allocation. Holds less than 4 GiB.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RawBatch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use crate::deployment::{Deployment, Version};
+use crate::deployment::{Deployment, Outcome, Version};
 use crate::record::{DeadLetter, Origin, Positions};
 use crate::sink::Targets;
 
@@ -59,6 +59,8 @@ pub struct OutputBatch {
 pub struct Deployed {
     /// what comes into force
     pub deployment: Deployment,
+    /// what became of another one by it
+    pub concludes: Option<(Version, Outcome)>,
     /// where its rows go
     pub targets: Arc<Targets>,
 }

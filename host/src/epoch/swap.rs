@@ -7,13 +7,14 @@ use chrono::Utc;
 
 use super::{Deployed, EpochOutput, Mode};
 use crate::aggregate::StateTable;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Outcome, Version};
 use crate::sink::Targets;
 
 /// What comes into force with an epoch.
 pub struct Swap {
     /// Where the epoch is live, it is about to be known which one that is, and with which positions.
     deployment: Deployment,
+    concludes: Option<(Version, Outcome)>,
     targets: Arc<Targets>,
     /// taken when it comes into force
     tables: Mutex<Vec<Incoming>>,
@@ -35,20 +36,20 @@ impl fmt::Debug for Swap {
 }
 
 impl Swap {
-    /// To the version of this deployment.
+    /// To the version of this deployment. `concludes`: what became of another one by it.
     #[must_use]
-    pub fn new(deployment: Deployment, targets: Arc<Targets>, tables: Vec<Incoming>) -> Self {
+    pub fn new(
+        deployment: Deployment,
+        concludes: Option<(Version, Outcome)>,
+        targets: Arc<Targets>,
+        tables: Vec<Incoming>,
+    ) -> Self {
         Self {
             deployment,
+            concludes,
             targets,
             tables: Mutex::new(tables),
         }
-    }
-
-    /// The new version.
-    #[must_use]
-    pub fn deployment(&self) -> &Deployment {
-        &self.deployment
     }
 
     pub(super) fn take_tables(&self) -> Vec<Incoming> {
@@ -66,6 +67,7 @@ impl Swap {
         }
         Deployed {
             deployment,
+            concludes: self.concludes.clone(),
             targets: Arc::clone(&self.targets),
         }
     }

@@ -17,6 +17,7 @@ use super::parts::Parts;
 use super::path::Path;
 use super::reader::{Follow, InForce, JournalRequest, More, Replay, Then};
 use super::recover::{self, Recovered};
+use super::sample::Sample;
 use super::start::{Waiter, partitions, restore, seek};
 use super::topology::{Settings, Stages};
 use super::turns::{Turns, gone};
@@ -159,6 +160,7 @@ impl CatchUp {
             stages: &*stages,
             refused: &Refusals::default(),
             monitor: &monitor,
+            sample: &Sample::default(),
             stop: &self.stop,
         };
         let begin_with = (recovered.tables, &Seen::new());

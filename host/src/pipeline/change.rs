@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::topology::Stages;
 use super::worker::Chain;
-use crate::deployment::{Deployment, Version};
+use crate::config::Pipeline;
+use crate::deployment::{Deployment, Outcome, Version};
 use crate::epoch::{Incoming, Swap};
 use crate::guest::ConfigureError;
 
@@ -37,6 +38,16 @@ pub(super) struct Logic {
     pub(super) chains: Vec<Chain>,
 }
 
+impl Pace {
+    pub(super) fn of(pipeline: &Pipeline) -> Self {
+        Self {
+            max_rows: pipeline.commit.max_rows,
+            max_wait: pipeline.commit.max_wait,
+            checkpoint_interval: pipeline.checkpoint.interval,
+        }
+    }
+}
+
 impl Change {
     /// To these stages, with states that come into them when it comes into force.
     pub(super) fn to(
@@ -46,12 +57,14 @@ impl Change {
     ) -> Result<Self, ConfigureError> {
         let tables = stages.states()?.into_iter();
         let tables = tables.map(|(states, shown)| Incoming { states, shown });
-        Self::with(deployment, stages, workers, tables.collect())
+        Self::with(deployment, None, stages, workers, tables.collect())
     }
 
-    /// To these stages, with tables of states that some were brought into.
+    /// To these stages, with tables of states that some were brought into. `concludes` is written down
+    /// in the same transaction.
     pub(super) fn with(
         deployment: Deployment,
+        concludes: Option<(Version, Outcome)>,
         stages: &dyn Stages,
         workers: usize,
         tables: Vec<Incoming>,
@@ -61,7 +74,7 @@ impl Change {
             logic: Some(Logic {
                 version: deployment.version,
                 chains: chains?,
-                swap: Arc::new(Swap::new(deployment, stages.targets(), tables)),
+                swap: Arc::new(Swap::new(deployment, concludes, stages.targets(), tables)),
             }),
             pace: None,
         })

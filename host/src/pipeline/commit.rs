@@ -23,8 +23,9 @@ use super::reader::{JournalRequest, More};
 use super::versions::Versions;
 use crate::checkpoint::Snapshot;
 use crate::dead_letter::DeadLetterSink;
-use crate::epoch::{Completed, EpochId, Mode};
-use crate::record::DeadLetter;
+use crate::deployment::{Outcome, Version};
+use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
+use crate::record::{DeadLetter, Positions};
 use crate::sink::{Ledger, Targets};
 
 /// Epochs of the journal that are handed out at a time.
@@ -48,6 +49,13 @@ pub(super) struct Lagging {
     pub(super) asked: mpsc::Receiver<JournalRequest>,
 }
 
+/// What became of a version is to be written down.
+#[derive(Debug)]
+pub(super) struct Conclude {
+    pub(super) version: Version,
+    pub(super) outcome: Outcome,
+}
+
 /// The task that owns the ledger and the dead letters: what is appended to a file of dead letters
 /// is in the journal before anything else is appended.
 pub(super) struct LedgerTask {
@@ -60,8 +68,12 @@ pub(super) struct LedgerTask {
     pub(super) checkpoints: Checkpoints,
     /// the last epoch that the ledger has
     pub(super) committed: EpochId,
-    /// told of what comes into force
+    /// the positions after it
+    pub(super) positions: Positions,
+    /// told of what comes into force, and how good it is
     pub(super) versions: Arc<Versions>,
+    /// what became of versions
+    pub(super) conclusions: mpsc::Receiver<Conclude>,
     /// cancelled when the run is to end: nobody who lags is waited for
     pub(super) stop: CancellationToken,
     pub(super) monitor: Arc<Monitor>,
@@ -71,6 +83,7 @@ enum Event {
     News(News),
     Published(Published),
     Asked(JournalRequest),
+    Conclude(Conclude),
     Completed(Box<Completed>),
     NoMoreEpochs,
     Stop,
@@ -90,6 +103,8 @@ impl LedgerTask {
                 Some(news) = self.news.recv() => Event::News(news),
                 Some(published) = self.checkpoints.published.recv() => Event::Published(published),
                 Some(asked) = self.lagging.asked.recv(), if open => Event::Asked(asked),
+                // Whoever concludes goes on until this task has ended.
+                Some(conclude) = self.conclusions.recv(), if more => Event::Conclude(conclude),
                 completed = self.inbox.recv(), if more => {
                     completed.map_or(Event::NoMoreEpochs, |c| Event::Completed(Box::new(c)))
                 }
@@ -100,6 +115,13 @@ impl LedgerTask {
                 Event::News(news) => self.hear(news).await?,
                 Event::Published(published) => self.forget(published).await?,
                 Event::Asked(request) => self.answer(request).await?,
+                Event::Conclude(Conclude { version, outcome }) => {
+                    until_done!(
+                        self.patience(),
+                        self.monitor.sink_retried(0),
+                        self.ledger.conclude(version, &outcome)
+                    );
+                }
                 Event::Completed(completed) => {
                     if let Some(snapshot) = self.complete(*completed).await?
                         && let Some(outbox) = &self.checkpoints.outbox
@@ -152,11 +174,13 @@ impl LedgerTask {
             self.monitor.sink_wrote(0, &output, 0, started.elapsed());
             self.monitor.epoch_committed(&output, taken);
             self.committed = output.epoch;
+            self.count(&output);
             self.tell_reached();
             if let Some(deployed) = &output.deployed {
+                if let Some((version, outcome)) = &deployed.concludes {
+                    self.versions.conclude(*version, outcome);
+                }
                 self.versions.note(deployed.deployment.clone());
-                let version = deployed.deployment.version;
-                tracing::info!(%version, epoch = output.epoch.0, "another version is in force");
             }
         }
         let output = Arc::new(output);
@@ -166,6 +190,17 @@ impl LedgerTask {
         self.tell_who_lags();
         self.bring_up();
         Ok(snapshot)
+    }
+
+    /// Counts for its version what an epoch was about.
+    fn count(&mut self, output: &EpochOutput) {
+        let begin = |partition| self.positions.get(partition).unwrap_or(0);
+        let offsets = output.positions.iter();
+        let offsets: i64 = offsets.map(|(p, next)| next - begin(p)).sum();
+        let records = u64::try_from(offsets).unwrap_or(0);
+        self.versions
+            .count(output.version, records, &output.dead_letters);
+        self.positions.clone_from(&output.positions);
     }
 
     /// Has the rows of another version go to its tables.

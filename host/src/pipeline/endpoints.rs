@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{PipelineError, Plan};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::config::{DeadLetters, Pipeline, SinkKind};
+use crate::config::{DeadLetters, SinkKind};
 use crate::dead_letter::{self, DeadLetterSink};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresLedger;
@@ -36,7 +36,7 @@ pub type OpenSource = Arc<dyn Fn() -> Result<Box<dyn Source>, SourceError> + Sen
 pub type OpenCheckpoints = Box<dyn FnOnce(&str) -> Result<CheckpointStore, CheckpointError> + Send>;
 
 /// Opens the endpoints of a run, once more where it has to begin anew.
-pub type Connect<'a> = dyn Fn(&Waits) -> Result<Endpoints, PipelineError> + Send + Sync + 'a;
+pub type Connect = dyn Fn(&Waits) -> Result<Endpoints, PipelineError> + Send + Sync;
 
 impl Endpoints {
     /// What the pipeline names; those that wait inside of a call note it in `waits`. Connections are made when it runs, with patience.
@@ -48,7 +48,8 @@ impl Endpoints {
     /// # Panics
     ///
     /// When the pipeline has no PostgreSQL or SQLite sink, which the configuration refuses.
-    pub fn open(pipeline: &Pipeline, plan: &Plan, waits: &Waits) -> Result<Self, PipelineError> {
+    pub fn open(plan: &Plan, waits: &Waits) -> Result<Self, PipelineError> {
+        let pipeline = plan.pipeline();
         let sink_error = |sink: &str| {
             let sink = sink.to_owned();
             move |source| PipelineError::Sink { sink, source }

@@ -9,8 +9,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::monitor::{Monitor, Stage};
 use super::parts::Parts;
 use super::patience::{Patience, SOURCE};
+use super::look::{Look, Looks};
 use super::reader::{Intake, Lane, Reader, Replay, Then, worker_of};
+use super::sample::Sample;
 use super::topology::{Settings, Stages};
 use super::turns::Turns;
 use super::worker::{ToWorker, Worker};
@@ -29,6 +31,9 @@ use crate::epoch::{Completed, Coordinator, EpochPart};
 use crate::record::RawBatch;
 use crate::source::Source;
 
+/// How long somebody waits at most who wants to look at the states of a stream that stands still.
+const LOOK_WAIT: Duration = Duration::from_millis(50);
+
 /// What a line is made of.
 #[derive(Clone, Copy)]
 pub(super) struct Making<'a> {
@@ -36,6 +41,8 @@ pub(super) struct Making<'a> {
     pub(super) stages: &'a dyn Stages,
     pub(super) refused: &'a Refusals,
     pub(super) monitor: &'a Arc<Monitor>,
+    /// told some of the records
+    pub(super) sample: &'a Sample,
     /// cancelled when there is to be no more reading
     pub(super) stop: &'a CancellationToken,
 }
@@ -87,6 +94,7 @@ impl Making<'_> {
             parts: sync_channel(settings.workers),
             merger: Merger {
                 coordinator: Coordinator::new(settings.workers, tables),
+                looks: Looks::default(),
                 monitor: Arc::clone(monitor),
             },
             epochs,
@@ -107,6 +115,7 @@ impl Making<'_> {
             let seen = of_worker(seen, index, count);
             let chain = self.stages.chain()?;
             let mut worker = Worker::new(chain, &seen, index, Arc::clone(self.monitor));
+            worker.share(self.sample.clone());
             worker.leave_out(Arc::clone(self.refused), self.stages.ledger());
             workers.push((worker, inbox));
         }
@@ -143,6 +152,8 @@ impl Line {
 /// The part that merges the workers' shares into the states.
 pub(super) struct Merger {
     coordinator: Coordinator,
+    /// who wants to see the states
+    pub(super) looks: Looks,
     pub(super) monitor: Arc<Monitor>,
 }
 
@@ -154,13 +165,24 @@ impl Merger {
         outbox: &mpsc::Sender<Completed>,
     ) -> Result<(), PipelineError> {
         self.tell_states();
-        while let Ok(part) = inbox.recv() {
-            if let Some(completed) = self.take(part)?
+        loop {
+            let part = match inbox.recv_timeout(LOOK_WAIT) {
+                Ok(part) => Some(part),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if let Some(part) = part
+                && let Some(completed) = self.take(part)?
                 && outbox.blocking_send(completed).is_err()
             {
                 break;
             }
+            for Look { aggregates, answer } in self.looks.take() {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.look(&aggregates));
+            }
         }
+        self.looks.close();
         Ok(())
     }
 
@@ -169,6 +191,7 @@ impl Merger {
         let Self {
             coordinator,
             monitor,
+            ..
         } = self;
         let gathered = Instant::now();
         monitor.coordinator_queue().left();

@@ -16,6 +16,7 @@ mod done;
 mod endpoints;
 mod laps;
 mod line;
+mod look;
 mod monitor;
 mod outlet;
 mod parts;
@@ -24,6 +25,8 @@ mod patience;
 mod plan;
 mod reader;
 mod recover;
+mod reload;
+mod sample;
 #[cfg(test)]
 mod simulation;
 mod start;
@@ -44,18 +47,21 @@ use tokio_util::sync::CancellationToken;
 pub use endpoints::{Connect, Endpoints, OpenCheckpoints, OpenSource};
 pub use monitor::{Monitor, STUCK_AFTER};
 pub use plan::{Plan, Stream};
+pub use reload::{Load, Reloading};
 pub use summary::{ProcessUsage, StageSummary, Summary};
 
 use crate::aggregate::AggregateError;
 use crate::checkpoint::CheckpointError;
-use crate::config::{Pipeline, SourceKind};
-use crate::deployment::Version;
+use crate::config::SourceKind;
+use crate::deployment::{Deployment, Version};
 use crate::epoch::EpochId;
 use crate::guest::{CallError, ConfigureError};
 use crate::record::{Origin, Partition};
+use crate::reload::Refusal;
 use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
+use reload::{Reloader, Standing};
 use start::Waiter;
 use topology::{Settings, Stages, Topology};
 
@@ -78,6 +84,8 @@ pub struct RunOptions {
     pub stop: CancellationToken,
     /// told of everything; one for each run
     pub monitor: Arc<Monitor>,
+    /// how it may be changed while it runs; `None`: not at all
+    pub reloading: Option<Reloading>,
 }
 
 /// What ended a run before its time. Nothing is lost: what was not committed is read again.
@@ -174,6 +182,9 @@ pub enum PipelineError {
         /// why
         reason: String,
     },
+    /// Another version cannot come into force that has to.
+    #[error("the pipeline cannot go on with another version of its logic: {0}")]
+    Reload(Refusal),
     /// A part of the host failed in a way that nobody foresaw.
     #[error("{part} failed unexpectedly, please report this: {message}")]
     Panicked {
@@ -203,24 +214,30 @@ pub enum PipelineError {
 ///
 /// [`PipelineError`]; then nothing is lost, and a later run goes on from the last committed epoch.
 pub async fn run(
-    pipeline: &Pipeline,
     plan: &Arc<Plan>,
-    connect: &Connect<'_>,
+    connect: &Arc<Connect>,
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
-    let endless = matches!(&pipeline.source.kind, SourceKind::Generator(g) if g.records.is_none());
+    let source = &plan.pipeline().source.kind;
+    let endless = matches!(source, SourceKind::Generator(g) if g.records.is_none());
     if options.once && endless {
         return Err(PipelineError::Endless);
     }
+    let standing = Standing::of(Arc::clone(plan));
     let mut refused = Refusals::default();
     loop {
-        let ended = run_once(pipeline, plan, connect, options, &refused).await;
-        let Err(PipelineError::Sink {
-            sink,
-            source: SinkError::Refused(records),
-        }) = ended
-        else {
-            return ended;
+        let ended = run_once(&standing, connect, options, &refused).await;
+        let (sink, records) = match ended {
+            Err(PipelineError::Sink {
+                sink,
+                source: SinkError::Refused(records),
+            }) => (sink, records),
+            Err(error) if !options.stop.is_cancelled() && standing.learns_from(&error) => {
+                let reason = reload::full(&error);
+                tracing::error!(reason, "beginning again with the version before");
+                continue;
+            }
+            ended => return ended,
         };
         let known = refused.len();
         let new = records.iter().map(|r| (r.origin, r.reason.clone()));
@@ -244,21 +261,22 @@ type Refusals = Arc<BTreeMap<Origin, String>>;
 
 /// Runs it until it ends for some reason.
 async fn run_once(
-    pipeline: &Pipeline,
-    plan: &Arc<Plan>,
-    connect: &Connect<'_>,
+    standing: &Standing,
+    connect: &Arc<Connect>,
     options: &RunOptions,
     refused: &Refusals,
 ) -> Result<Summary, PipelineError> {
-    let monitor = &options.monitor;
+    let (monitor, plan) = (&options.monitor, standing.wanted());
+    let pipeline = plan.pipeline();
     let settings = Settings::of(pipeline);
     let endpoints = connect(monitor.waits())?;
     let waiter = Waiter {
         stop: &options.stop,
         waits: monitor.waits(),
     };
-    let stages: Arc<dyn Stages> = Arc::clone(plan) as Arc<dyn Stages>;
-    let ready = start::make_ready(&settings, &stages, endpoints, waiter).await?;
+    let stages: Arc<dyn Stages> = Arc::clone(&plan) as Arc<dyn Stages>;
+    let wants = |known: &[Deployment]| standing.wants_another(known);
+    let ready = start::make_ready(&settings, (&stages, &wants), endpoints, waiter).await?;
     let others = ready.sinks.iter().map(|sink| sink.name());
     let others = others.map(|name| ready.claim.confirmed.get(name).copied());
     let others = others.map(Option::unwrap_or_default);
@@ -270,6 +288,7 @@ async fn run_once(
     monitor.tell_start(&pipeline.name, epoch, ready.took);
     let (surveying, newcomers) = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
+    let store = ready.checkpoints.clone();
     let topology = Topology::assemble(
         &settings,
         &stages,
@@ -277,8 +296,22 @@ async fn run_once(
         (options, &reading),
         refused,
     )?;
+    let reloader = Reloader {
+        reloading: options.reloading.clone().unwrap_or_else(Reloading::closed),
+        standing: standing.clone(),
+        versions: Arc::clone(&topology.versions),
+        changes: topology.changes.clone(),
+        looks: topology.line.merger.looks.clone(),
+        sample: topology.sample.clone(),
+        store,
+        connect: Arc::clone(connect),
+        conclude: topology.conclude.clone(),
+        has_changed: topology.has_changed,
+        stop: reading.clone(),
+        monitor: Arc::clone(monitor),
+    };
     topology
-        .start()
+        .start(reloader)
         .finish(&options.stop, &reading, pipeline.shutdown.timeout, monitor)
         .await?;
     surveying.finish().await;

@@ -34,9 +34,10 @@ const SOURCE: &str = "source";
 /// A pipeline that fits together.
 pub struct Plan {
     engine: GuestEngine,
-    written: config::Written,
+    pipeline: Pipeline,
     blueprint: Blueprint,
-    source: config::Source,
+    /// what rows and states depend on
+    logic: serde_json::Value,
     streams: Vec<Stream>,
     transforms: Vec<Stage>,
     aggregates: Vec<(Stage, Aggregation)>,
@@ -82,6 +83,17 @@ impl Plan {
         Builder::new(pipeline, engine, diagnostics).build(None)
     }
 
+    /// What it is a plan of.
+    #[must_use]
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// What rows and states depend on.
+    pub(super) fn logic(&self) -> &serde_json::Value {
+        &self.logic
+    }
+
     /// Every stream with its columns: the source, then transforms, then aggregates.
     #[must_use]
     pub fn streams(&self) -> &[Stream] {
@@ -109,7 +121,7 @@ impl Plan {
     /// What cannot change in the life of a pipeline: kept by the ledger and compared at every start.
     #[must_use]
     pub fn definition(&self) -> serde_json::Value {
-        let mut source = match &self.source.kind {
+        let mut source = match &self.pipeline.source.kind {
             SourceKind::Kafka(kafka) => json!({ "topic": kafka.topic }),
             SourceKind::Generator(generator) => json!({
                 "generator": {
@@ -125,8 +137,8 @@ impl Plan {
                 json!({ "files": names.map(|n| n.to_string_lossy()).collect::<Vec<_>>() })
             }
         };
-        if let Some(deduplicate) = &self.source.deduplicate {
-            source["deduplicate"] = definition(deduplicate, &self.source.schema);
+        if let Some(deduplicate) = &self.pipeline.source.deduplicate {
+            source["deduplicate"] = definition(deduplicate, &self.pipeline.source.schema);
         }
         json!({ "source": source })
     }
@@ -233,14 +245,14 @@ impl Plan {
         }
         // For one of them, the journal says which records are left out.
         let everything = sink.is_none();
-        let deduplicate = self.source.deduplicate.as_ref().filter(|_| everything);
+        let deduplicate = self.pipeline.source.deduplicate.as_ref().filter(|_| everything);
         let row_streams = self.streams[..=self.transforms.len()].iter().enumerate();
         let shown = row_streams
             .filter(|(_, stream)| self.shows(sink, &stream.name))
             .map(|(index, stream)| (index, Arc::clone(&stream.name)));
         Ok(Chain {
-            decoder: Decoder::new(&self.source.columns),
-            deduplicator: deduplicate.map(|d| Deduplicator::new(d, &self.source.schema)),
+            decoder: Decoder::new(&self.pipeline.source.columns),
+            deduplicator: deduplicate.map(|d| Deduplicator::new(d, &self.pipeline.source.schema)),
             transforms,
             aggregates,
             screens: if everything {
@@ -334,8 +346,11 @@ impl Stages for Plan {
         blueprint: &Blueprint,
         binaries: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Arc<dyn Stages>, String> {
-        let (_, plan) = self.sibling(blueprint, binaries)?;
-        Ok(Arc::new(plan))
+        Ok(Arc::new(self.sibling(blueprint, binaries)?))
+    }
+
+    fn plan(self: Arc<Self>) -> Option<Arc<Plan>> {
+        Some(self)
     }
 
     fn outline(&self) -> Outline {
@@ -388,8 +403,12 @@ impl Stages for OfSink {
         blueprint: &Blueprint,
         binaries: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Arc<dyn Stages>, String> {
-        let (_, plan) = self.plan.sibling(blueprint, binaries)?;
-        Ok(Arc::new(plan).of_sink(&self.sink))
+        let plan = Arc::new(self.plan.sibling(blueprint, binaries)?);
+        Ok(plan.of_sink(&self.sink))
+    }
+
+    fn plan(self: Arc<Self>) -> Option<Arc<Plan>> {
+        Some(Arc::clone(&self.plan))
     }
 
     fn outline(&self) -> Outline {

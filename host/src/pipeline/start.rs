@@ -131,10 +131,13 @@ pub(super) struct Ready {
     pub(super) took: StartTimes,
 }
 
+/// Whether another version than the last of these is to come into force.
+pub(super) type Wants<'a> = dyn Fn(&[Deployment]) -> bool + Send + Sync + 'a;
+
 /// Waits for the servers, claims the pipeline, and moves the source to where reading begins.
 pub(super) async fn make_ready(
     settings: &Settings,
-    stages: &Arc<dyn Stages>,
+    (stages, wants): (&Arc<dyn Stages>, &Wants<'_>),
     endpoints: Endpoints,
     waiter: Waiter<'_>,
 ) -> Result<Ready, PipelineError> {
@@ -147,6 +150,11 @@ pub(super) async fn make_ready(
     } = endpoints;
     let mut source = open_source().map_err(PipelineError::Source)?;
     let (mut laps, mut took) = (Laps::begin(), StartTimes::default());
+    let aimed = ledger.aim(&stages.targets());
+    aimed.map_err(|source| PipelineError::Sink {
+        sink: ledger.name().to_owned(),
+        source,
+    })?;
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let claim = claim(&mut *ledger, &stages.definition(), &others, waiter).await?;
     let name = ledger.name().to_owned();
@@ -157,10 +165,11 @@ pub(super) async fn make_ready(
     let versions = Versions::new(deployments);
     let in_force = versions.latest();
     let has_changed = match &in_force {
-        Some(known) if known.blueprint.logic != blueprint.logic => true,
         Some(known) => {
-            versions.learn(known.version, Arc::clone(stages));
-            false
+            if known.blueprint.logic == blueprint.logic {
+                versions.learn(known.version, Arc::clone(stages));
+            }
+            wants(&versions.all())
         }
         None => {
             versions.learn(Version::FIRST, Arc::clone(stages));
@@ -227,6 +236,7 @@ fn first_deployment(stages: &dyn Stages) -> Deployed {
             blueprint: stages.blueprint(),
             outcome: Outcome::Accepted,
         },
+        concludes: None,
         targets: stages.targets(),
     }
 }

@@ -13,19 +13,23 @@ use tokio_util::sync::CancellationToken;
 use super::catch_up::{CatchUp, Order};
 use super::change::Changes;
 use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
-use super::commit::{Checkpoints, Lagging, LedgerTask};
+use super::commit::{Checkpoints, Conclude, Lagging, LedgerTask};
 use super::line::{Line, Making};
 use super::monitor::{Monitor, Outline};
 use super::outlet::{HELD_UP_MAX, News, Outlet, SinkTask};
 use super::parts::Parts;
 use super::reader::{InForce, Live, Replay, Then};
 use super::recover::Recovered;
+use super::reload::Reloader;
+use super::sample::Sample;
 use super::start::{Beginning, Ready};
 use super::survey::Newcomers;
 use super::turns::Turns;
 use super::versions::Versions;
 use super::worker::Chain;
-use super::{EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, PipelineError, Refusals, RunOptions};
+use super::{
+    EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, PipelineError, Plan, Refusals, RunOptions,
+};
 use crate::aggregate::StateTable;
 use crate::checkpoint::CheckpointStore;
 use crate::config::{OnLost, Pipeline, SourceKind, Start};
@@ -112,6 +116,9 @@ pub(super) trait Stages: Send + Sync {
         binaries: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Arc<dyn Stages>, String>;
 
+    /// The plan that it is.
+    fn plan(self: Arc<Self>) -> Option<Arc<Plan>>;
+
     /// What is told of it.
     fn outline(&self) -> Outline;
 
@@ -146,7 +153,11 @@ pub(super) struct Topology {
     /// where another version is put that is to come into force
     pub(super) changes: Changes,
     pub(super) versions: Arc<Versions>,
-    /// whether nothing is read before that
+    /// what is known of versions is written down through this
+    pub(super) conclude: mpsc::Sender<Conclude>,
+    /// some of the records
+    pub(super) sample: Sample,
+    /// whether nothing is read before another version is in force
     pub(super) has_changed: bool,
 }
 
@@ -186,6 +197,8 @@ impl Topology {
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
         let (ask, asked) = mpsc::channel(sinks.len().max(1));
+        let (conclude, conclusions) = mpsc::channel(1);
+        let sample = Sample::default();
         let ledger = LedgerTask {
             ledger: ready.ledger,
             dead_letters: ready.dead_letters,
@@ -195,7 +208,9 @@ impl Topology {
             lagging: Lagging { order, ask, asked },
             checkpoints: to_checkpoints,
             committed: ready.beginning.epoch,
+            positions: ready.beginning.live.clone(),
             versions: Arc::clone(&versions),
+            conclusions,
             stop: reading.clone(),
             monitor: Arc::clone(monitor),
         };
@@ -221,6 +236,7 @@ impl Topology {
             stages: &*first,
             refused,
             monitor,
+            sample: &sample,
             stop: reading,
         };
         let reading = (ready.source, replay, live, turns);
@@ -233,13 +249,16 @@ impl Topology {
             orders,
             changes,
             versions,
+            conclude,
+            sample,
             has_changed,
         })
     }
 
-    /// Starts every part, from the sinks to the source.
-    pub(super) fn start(self) -> Parts {
+    /// Starts every part, from the sinks to the source, and whoever has other versions come into force.
+    pub(super) fn start(self, reloader: Reloader) -> Parts {
         let mut parts = Parts::new();
+        parts.task(reloader.run());
         for sink in self.sinks {
             parts.task(sink.run());
         }

@@ -8,36 +8,108 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use super::PipelineError;
 use super::change::Change;
 use super::patience::{CHECKPOINTS, Patience};
 use super::start::Waiter;
 use super::topology::Stages;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::deployment::{Blueprint, Deployment, Version};
+use crate::deployment::{Blueprint, Deployment, Outcome, Version};
 use crate::epoch::EpochId;
+use crate::record::{Cause, DeadLetter};
 use crate::sink::{Remedy, Targets};
 
 /// Shared by all lines of a run.
-pub(super) struct Versions(Mutex<Known>);
+pub(super) struct Versions {
+    known: Mutex<Known>,
+    /// the newest that the ledger has
+    newest: watch::Sender<Version>,
+}
 
 struct Known {
     /// in order
     deployments: Vec<Deployment>,
     stages: BTreeMap<Version, Arc<dyn Stages>>,
+    /// what each did in this run
+    tallies: BTreeMap<Version, Tally>,
+}
+
+/// What a version did in this run, as far as it is committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// offsets that it went over
+    pub(super) records: u64,
+    /// records that some stage left out
+    pub(super) rejected: u64,
+    /// those of them on which a guest failed
+    pub(super) failed: u64,
+    /// how it failed first
+    pub(super) example: Option<String>,
+}
+
+impl Tally {
+    /// How many of its records were rejected, from 0 to 1.
+    pub(super) fn rejected_share(&self) -> f64 {
+        self.rejected as f64 / self.records.max(1) as f64
+    }
 }
 
 impl Versions {
     /// What the ledger knows, in order.
     pub(super) fn new(deployments: Vec<Deployment>) -> Self {
-        Self(Mutex::new(Known {
-            deployments,
-            stages: BTreeMap::new(),
-        }))
+        let newest = deployments.last().map_or(Version::default(), |d| d.version);
+        Self {
+            known: Mutex::new(Known {
+                deployments,
+                stages: BTreeMap::new(),
+                tallies: BTreeMap::new(),
+            }),
+            newest: watch::Sender::new(newest),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the ledger has a version.
+    pub(super) async fn reached(&self, version: Version) {
+        let mut newest = self.newest.subscribe();
+        // We have the other end ourselves.
+        let _ = newest.wait_for(|newest| *newest >= version).await;
+    }
+
+    /// A committed epoch of a version.
+    pub(super) fn count(&self, version: Version, records: u64, letters: &[DeadLetter]) {
+        let mut known = self.known();
+        let tally = known.tallies.entry(version).or_default();
+        tally.records += records;
+        tally.rejected += letters.len() as u64;
+        for letter in letters.iter().filter(|letter| letter.cause == Cause::Failed) {
+            tally.failed += 1;
+            tally.example.get_or_insert_with(|| letter.reason.clone());
+        }
+    }
+
+    /// What a version did.
+    pub(super) fn tally(&self, version: Version) -> Tally {
+        self.known().tallies.get(&version).cloned().unwrap_or_default()
+    }
+
+    /// What the last version before this one did that did anything.
+    pub(super) fn tally_before(&self, version: Version) -> Tally {
+        let known = self.known();
+        let before = known.tallies.range(..version).next_back();
+        before.map(|(_, tally)| tally.clone()).unwrap_or_default()
+    }
+
+    /// What became of a version.
+    pub(super) fn conclude(&self, version: Version, outcome: &Outcome) {
+        let mut known = self.known();
+        let concerned = known.deployments.iter_mut().filter(|d| d.version == version);
+        concerned.for_each(|deployment| deployment.outcome = outcome.clone());
     }
 
     /// The newest deployment; `None` before the first one.
@@ -65,7 +137,10 @@ impl Versions {
     pub(super) fn note(&self, deployment: Deployment) {
         let mut known = self.known();
         known.deployments.retain(|d| d.version < deployment.version);
+        let version = deployment.version;
         known.deployments.push(deployment);
+        drop(known);
+        self.newest.send_replace(version);
     }
 
     /// The logic of a version that was loaded.

@@ -19,6 +19,7 @@ use arrow_select::filter::filter_record_batch;
 
 use super::PipelineError;
 use super::monitor::{Monitor, Stage};
+use super::sample::Sample;
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
 use crate::deduplicate::{Deduplicator, Seen};
@@ -94,6 +95,7 @@ pub(super) struct Worker {
     refused: Arc<BTreeMap<Origin, String>>,
     ledger: StageNames,
     duplicates: Vec<Origin>,
+    sample: Sample,
 }
 
 impl Worker {
@@ -115,7 +117,21 @@ impl Worker {
             refused: Arc::default(),
             ledger: StageNames::decode(),
             duplicates: Vec::new(),
+            sample: Sample::default(),
         }
+    }
+
+    /// Lets others have some of the records that it sees.
+    pub(super) fn share(&mut self, sample: Sample) {
+        self.sample = sample;
+    }
+
+    /// Runs a batch through the stages; what they leave out, and nothing else is kept of it.
+    pub(super) fn try_out(&mut self, batch: &RawBatch) -> Result<Vec<DeadLetter>, PipelineError> {
+        self.process(batch, &BTreeSet::new(), Mode::Rebuild)?;
+        self.streams.clear();
+        self.partials.iter_mut().for_each(Vec::clear);
+        Ok(std::mem::take(&mut self.left_out))
     }
 
     /// Has records left out that the ledger has refused, with the reason.
@@ -149,6 +165,9 @@ impl Worker {
                 excluded,
                 mode,
             } => {
+                if mode == Mode::Live {
+                    self.sample.offer(&raw);
+                }
                 let pulse = Arc::clone(self.monitor.worker_pulse(self.index));
                 pulse.busy(|| self.process(&raw, &excluded, mode))?;
                 Ok(None)

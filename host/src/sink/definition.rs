@@ -9,7 +9,7 @@ const SHOWN_MAX: usize = 200;
 
 /// One place at which two definitions differ.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     path: String,
     stored: Option<Value>,
     new: Option<Value>,
@@ -43,7 +43,7 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// Every place at which `new` differs from `stored`, in order of `stored`.
-pub(super) fn differences(stored: &Value, new: &Value) -> Vec<Difference> {
+pub(crate) fn differences(stored: &Value, new: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(String::new(), Some(stored), Some(new), &mut found);
     found

@@ -35,6 +35,7 @@ use crate::deployment::{Deployment, Outcome, Version};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::record::{DeadLetter, Origin, Positions};
 
+pub(crate) use self::definition::differences;
 pub use self::targets::Targets;
 
 /// How long a check may take, of a sink or of the source.

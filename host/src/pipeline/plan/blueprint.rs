@@ -12,10 +12,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::build::Builder;
-use super::{Plan, definition};
-use crate::config::{self, ColumnFrom, Look, Pipeline, Projection, SinkKind, TableColumn};
+use super::{Plan, Stage};
+use crate::config::{self, ColumnFrom, Look, Projection, SinkKind, TableColumn};
 use crate::deployment::Blueprint;
-use crate::schema::{Field, Schema};
 
 impl Plan {
     /// What it takes to make it again.
@@ -46,8 +45,8 @@ impl Plan {
         &self,
         blueprint: &Blueprint,
         binaries: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<(Pipeline, Self), String> {
-        let read = self.written.read_again(&blueprint.pipeline);
+    ) -> Result<Self, String> {
+        let read = self.pipeline.written.read_again(&blueprint.pipeline);
         let (mut pipeline, mut diagnostics) =
             read.map_err(|diagnostics| diagnostics.render(Look::Plain))?;
         let config = |stage: &str| blueprint.configs.get(stage).cloned();
@@ -75,12 +74,12 @@ impl Plan {
                 "with the environment variables that are set now it is another one".to_owned(),
             );
         }
-        Ok((pipeline, plan))
+        Ok(plan)
     }
 }
 
-/// What `plan`, which is complete but for this, is made of.
-pub(super) fn of(plan: &Plan, pipeline: &Pipeline) -> Blueprint {
+/// What `plan`, which is complete but for this, is made of, and what its rows and states depend on.
+pub(super) fn of(plan: &Plan) -> (Blueprint, Value) {
     let mut components = BTreeMap::new();
     let mut configs = Map::new();
     for stage in plan.stages() {
@@ -88,88 +87,110 @@ pub(super) fn of(plan: &Plan, pipeline: &Pipeline) -> Blueprint {
         components.insert(component.name().to_owned(), component.digest().to_owned());
         configs.insert(stage.name.to_string(), stage.config.clone());
     }
-    let states = plan
-        .aggregates
-        .iter()
-        .map(|(stage, aggregation)| (stage.name.to_string(), aggregation.layout.definition()));
+    let states = plan.aggregates.iter().map(|(stage, aggregation)| {
+        let definition = aggregation.layout.definition();
+        (stage.name.to_string(), definition)
+    });
     let states = Value::Object(states.collect());
-    let digest = Sha256::digest(logic(plan, pipeline, &states).to_string());
-    Blueprint {
-        pipeline: pipeline.written.text.to_string(),
+    let logic = logic(plan, &states);
+    let digest = Sha256::digest(logic.to_string());
+    let blueprint = Blueprint {
+        pipeline: plan.pipeline.written.text.to_string(),
         components,
         configs: Value::Object(configs),
         states,
         logic: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-    }
+    };
+    (blueprint, logic)
 }
 
-/// Everything that rows and states depend on.
-fn logic(plan: &Plan, pipeline: &Pipeline, states: &Value) -> Value {
-    let described = |schema: &Schema| {
-        let fields = schema.fields().iter();
-        fields.map(Field::described).collect::<Vec<_>>()
-    };
-    let columns = pipeline.source.columns.iter().map(|column| {
+/// Everything that rows and states depend on, by names.
+fn logic(plan: &Plan, states: &Value) -> Value {
+    let source = &plan.pipeline.source;
+    let columns = source.columns.iter().map(|column| {
         let from = match &column.from {
             ColumnFrom::Json(path) => path.join("."),
-            special => format!("@{special:?}"),
+            special => format!("@{special:?}").to_lowercase(),
         };
-        json!([column.name, from, column.ty.to_string(), column.nullable])
+        let ty = if column.nullable {
+            format!("{} or null", column.ty)
+        } else {
+            column.ty.to_string()
+        };
+        (column.name.clone(), json!({ "from": from, "type": ty }))
     });
-    let stages = plan.stages().map(|stage| {
-        json!({
-            "name": &*stage.name,
+    let stage = |stage: &Stage| {
+        let logic = json!({
             "from": &*plan.streams[stage.from].name,
-            "component": stage.component.digest(),
+            "component": {
+                "name": stage.component.name(),
+                "sha256": stage.component.digest(),
+            },
             "config": stage.config,
             "limits": {
                 "memory": stage.limits.memory,
-                "time_us": stage.limits.time.as_micros() as u64,
+                "time_ms": stage.limits.time.as_millis() as u64,
                 "output": stage.limits.output,
             },
-        })
+        });
+        (stage.name.to_string(), logic)
+    };
+    let aggregates = plan.aggregates.iter().map(|(of, _)| {
+        let (name, mut logic) = stage(of);
+        logic["states"] = states[&name].clone();
+        (name, logic)
     });
-    let deduplicate = plan.source.deduplicate.as_ref();
+    let order: Vec<&str> = plan.stages().map(|stage| &*stage.name).collect();
+    let sinks = plan.pipeline.sinks.iter();
     json!({
-        "columns": columns.collect::<Vec<_>>(),
-        "deduplicate": deduplicate.map(|d| definition(d, &plan.source.schema)),
-        "stages": stages.collect::<Vec<_>>(),
-        "streams": plan.streams.iter().map(|s| described(&s.schema)).collect::<Vec<_>>(),
-        "states": states,
-        "sinks": pipeline.sinks.iter().map(sink).collect::<Vec<_>>(),
+        "columns": columns.collect::<Map<_, _>>(),
+        "transform": plan.transforms.iter().map(stage).collect::<Map<_, _>>(),
+        "aggregate": aggregates.collect::<Map<_, _>>(),
+        "order": order,
+        "sink": sinks.map(|sink| (sink.name.clone(), targets(sink))).collect::<Map<_, _>>(),
     })
 }
 
-fn sink(sink: &config::Sink) -> Value {
-    let targets: Vec<Value> = match &sink.kind {
+fn targets(sink: &config::Sink) -> Value {
+    let targets: Map<String, Value> = match &sink.kind {
         SinkKind::Postgres { tables, .. } | SinkKind::Sqlite { tables, .. } => {
             let table = |table: &config::Table| {
-                let columns = columns(table.columns.as_deref());
                 let ignores = table.on_conflict == config::OnConflict::Ignore;
-                json!([table.from, table.table, table.key, columns, ignores])
+                let target = json!({
+                    "from": table.from,
+                    "key": table.key,
+                    "columns": columns(table.columns.as_deref()),
+                    "on_conflict": if ignores { "ignore" } else { "update" },
+                });
+                (table.table.clone(), target)
             };
             tables.iter().map(table).collect()
         }
         SinkKind::Elasticsearch { indices, .. } => {
             let index = |index: &config::Index| {
-                let columns = columns(index.columns.as_deref());
-                json!([index.from, index.index, index.id, columns])
+                let target = json!({
+                    "from": index.from,
+                    "id": index.id,
+                    "columns": columns(index.columns.as_deref()),
+                });
+                (index.index.clone(), target)
             };
             indices.iter().map(index).collect()
         }
     };
-    json!([sink.name, targets])
+    Value::Object(targets)
 }
 
 fn columns(columns: Option<&[TableColumn]>) -> Value {
     let column = |column: &TableColumn| {
-        let (how, from) = match &column.value {
-            Projection::Column(from) => ("column", from),
-            Projection::Date(from) => ("date", from),
-            Projection::Year(from) => ("year", from),
-            Projection::Month(from) => ("month", from),
+        let value = match &column.value {
+            Projection::Column(from) => from.clone(),
+            Projection::Date(from) => format!("date({from})"),
+            Projection::Year(from) => format!("year({from})"),
+            Projection::Month(from) => format!("month({from})"),
         };
-        json!([column.name, how, from])
+        (column.name.clone(), Value::String(value))
     };
-    columns.map_or(Value::Null, |columns| columns.iter().map(column).collect())
+    let columns = columns.map(|columns| columns.iter().map(column).collect());
+    columns.map_or(Value::Null, Value::Object)
 }

@@ -45,9 +45,9 @@ impl<'a> Builder<'a> {
             targets: Targets::default(),
             plan: Plan {
                 engine: engine.clone(),
-                written: pipeline.written.clone(),
+                pipeline: pipeline.clone(),
                 blueprint: Blueprint::default(),
-                source: pipeline.source.clone(),
+                logic: serde_json::Value::Null,
                 streams: Vec::new(),
                 transforms: Vec::new(),
                 aggregates: Vec::new(),
@@ -76,7 +76,7 @@ impl<'a> Builder<'a> {
             return None;
         }
         self.plan.targets = Arc::new(self.targets);
-        self.plan.blueprint = blueprint::of(&self.plan, self.pipeline);
+        (self.plan.blueprint, self.plan.logic) = blueprint::of(&self.plan);
         Some(self.plan)
     }
 

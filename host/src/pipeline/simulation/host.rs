@@ -56,6 +56,8 @@ impl Host {
             changes,
             versions,
             has_changed,
+            conclude,
+            sample: _,
         } = topology;
         let reloading = Reloading {
             changes,
@@ -66,6 +68,7 @@ impl Host {
             rate,
             put: None,
             bug,
+            _conclude: conclude,
         };
         if bug == Some(Bug::CheckpointBeforeTheSinks) {
             let all = EpochId(u64::MAX);

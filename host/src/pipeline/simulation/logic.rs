@@ -15,6 +15,7 @@ use crate::decode::Decoder;
 use crate::deduplicate::Deduplicator;
 use crate::deployment::Blueprint;
 use crate::guest::{CallError, ConfigureError, Folded, RowRejection};
+use crate::pipeline::Plan;
 use crate::pipeline::monitor::Outline;
 use crate::pipeline::topology::Stages;
 use crate::pipeline::worker::{Aggregate, Chain, StageNames};
@@ -177,6 +178,10 @@ impl Stages for Logic {
             remembered: self.remembered,
             program: Program::of(blueprint),
         }))
+    }
+
+    fn plan(self: Arc<Self>) -> Option<Arc<Plan>> {
+        None
     }
 
     fn outline(&self) -> Outline {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::DateTime;
+use tokio::sync::mpsc;
 
 use super::bugs::Bug;
 use super::dice::Dice;
@@ -14,6 +15,7 @@ use crate::deployment::{Deployment, Outcome, Trigger, Version};
 use crate::epoch::{EpochId, Incoming};
 use crate::pipeline::PipelineError;
 use crate::pipeline::change::{Change, Changes};
+use crate::pipeline::commit::Conclude;
 use crate::pipeline::topology::Stages;
 use crate::pipeline::versions::Versions;
 use crate::record::Positions;
@@ -31,6 +33,8 @@ pub(super) struct Reloading {
     /// the version that was put last
     pub(super) put: Option<Version>,
     pub(super) bug: Option<Bug>,
+    /// kept open as long as the host lives
+    pub(super) _conclude: mpsc::Sender<Conclude>,
 }
 
 impl Reloading {
@@ -70,7 +74,7 @@ impl Reloading {
             blueprint: logic.blueprint(),
             outcome: Outcome::Accepted,
         };
-        let change = Change::with(deployment, &logic, self.workers, tables)?;
+        let change = Change::with(deployment, None, &logic, self.workers, tables)?;
         self.versions.learn(version, Arc::new(logic));
         self.changes.put(change);
         self.put = Some(version);

@@ -24,6 +24,7 @@ use crate::pipeline::Refusals;
 use crate::pipeline::line::Making;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::reader::{Follow, InForce, Replay, Then};
+use crate::pipeline::sample::Sample;
 use crate::pipeline::topology::Stages;
 use crate::pipeline::turns::Turns;
 use crate::pipeline::versions::Versions;
@@ -104,6 +105,7 @@ impl Recorded {
             stages: &*logic,
             refused: &Refusals::default(),
             monitor: &monitor,
+            sample: &Sample::default(),
             stop: &CancellationToken::new(),
         };
         // Room for one more than there are: the merger stops where there is none.

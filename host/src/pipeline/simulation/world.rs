@@ -261,11 +261,16 @@ impl World {
                 waits: monitor.waits(),
             };
             let stages: Arc<dyn Stages> = Arc::new(logic);
-            let ready = make_ready(&settings, &stages, endpoints, waiter).await?;
+            let wants = |known: &[Deployment]| {
+                let in_force = known.last().map(|d| Program::of(&d.blueprint));
+                in_force.is_some_and(|program| program != logic.program)
+            };
+            let ready = make_ready(&settings, (&stages, &wants), endpoints, waiter).await?;
             let options = RunOptions {
                 once: false,
                 stop: stop.clone(),
                 monitor: Arc::clone(monitor),
+                reloading: None,
             };
             let topology = Topology::assemble(
                 &settings,

@@ -57,6 +57,12 @@ impl Books {
             .map_or(EpochId::default(), |entry| entry.epoch)
     }
 
+    fn conclude(&mut self, version: Version, outcome: &Outcome) {
+        let concerned = self.deployments.iter_mut();
+        let concerned = concerned.filter(|deployment| deployment.version == version);
+        concerned.for_each(|deployment| deployment.outcome = outcome.clone());
+    }
+
     fn check_definition(&self, pipeline: &str, new: &serde_json::Value) -> Result<(), SinkError> {
         let stored = self.definition.as_ref().unwrap_or(new);
         let differing = differing_keys(stored, new);
@@ -156,6 +162,9 @@ impl Sink for MemoryLedger {
             self.sink.write_tables(epoch, tables)?;
             books.dead_letter_bytes = epoch.dead_letter_bytes;
             if let Some(deployed) = &epoch.deployed {
+                if let Some((version, outcome)) = &deployed.concludes {
+                    books.conclude(*version, outcome);
+                }
                 books.deployments.push(deployed.deployment.clone());
             }
             books.journal.push(JournalEntry {
@@ -231,11 +240,7 @@ impl Ledger for MemoryLedger {
 
     async fn conclude(&mut self, version: Version, outcome: &Outcome) -> Result<(), SinkError> {
         self.as_owner(|books, _| {
-            let concerned = books
-                .deployments
-                .iter_mut()
-                .filter(|d| d.version == version);
-            concerned.for_each(|deployment| deployment.outcome = outcome.clone());
+            books.conclude(version, outcome);
             Ok(())
         })
     }

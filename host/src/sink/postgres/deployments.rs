@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::progress::Owner;
 use super::session::{column, unsigned};
 use crate::deployment::{Deployment, Outcome, Version};
+use crate::epoch::Deployed;
 use crate::sink::deployments::Stored;
 
 pub(super) const CREATE: &str = "\
@@ -36,9 +37,9 @@ const CONCLUDE: &str = "\
 pub(super) async fn record(
     client: &Client,
     pipeline: &str,
-    deployment: &Deployment,
+    deployed: &Deployed,
 ) -> Result<(), Failure> {
-    let stored = Stored::from(deployment);
+    let stored = Stored::from(&deployed.deployment);
     client
         .execute(
             RECORD,
@@ -58,6 +59,24 @@ pub(super) async fn record(
                 &stored.reason,
             ],
         )
+        .await
+        .map_err(Failure::to("write to wasmill_deployments"))?;
+    match &deployed.concludes {
+        Some((version, outcome)) => conclude(client, pipeline, *version, outcome).await,
+        None => Ok(()),
+    }
+}
+
+async fn conclude(
+    client: &Client,
+    pipeline: &str,
+    version: Version,
+    outcome: &Outcome,
+) -> Result<(), Failure> {
+    let version = i64::from(version.0);
+    let (outcome, reason) = (outcome.name(), outcome.reason());
+    client
+        .execute(CONCLUDE, &[&pipeline, &version, &outcome, &reason])
         .await
         .map_err(Failure::to("write to wasmill_deployments"))?;
     Ok(())
@@ -110,12 +129,7 @@ impl Owner {
         client.batch_execute("BEGIN").await.map_err(failed())?;
         // Fails where another host owns the pipeline; if not, none does until the transaction ends.
         self.stored(client, &self.ledger).await?;
-        let version = i64::from(version.0);
-        let (outcome, reason) = (outcome.name(), outcome.reason());
-        client
-            .execute(CONCLUDE, &[&self.pipeline, &version, &outcome, &reason])
-            .await
-            .map_err(failed())?;
+        conclude(client, &self.pipeline, version, outcome).await?;
         client.batch_execute("COMMIT").await.map_err(failed())
     }
 }

@@ -236,7 +236,7 @@ impl Owner {
             .map_err(Failure::to("write to wasmill_epochs"))?;
         match &epoch.deployed {
             Some(deployed) => {
-                deployments::record(client, &self.pipeline, &deployed.deployment).await
+                deployments::record(client, &self.pipeline, deployed).await
             }
             None => Ok(()),
         }

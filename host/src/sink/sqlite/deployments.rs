@@ -5,6 +5,7 @@ use rusqlite::{Connection, Row, TransactionBehavior};
 use super::failure::Failure;
 use super::progress::Owner;
 use crate::deployment::{Deployment, Outcome, Version};
+use crate::epoch::Deployed;
 use crate::sink::deployments::Stored;
 
 pub(super) const CREATE: &str = "\
@@ -32,9 +33,9 @@ const CONCLUDE: &str = "\
 pub(super) fn record(
     connection: &Connection,
     pipeline: &str,
-    deployment: &Deployment,
+    deployed: &Deployed,
 ) -> Result<(), Failure> {
-    let stored = Stored::from(deployment);
+    let stored = Stored::from(&deployed.deployment);
     connection
         .execute(
             RECORD,
@@ -55,6 +56,12 @@ pub(super) fn record(
             ],
         )
         .map_err(Failure::to("write to wasmill_deployments"))?;
+    if let Some((version, outcome)) = &deployed.concludes {
+        let values = (pipeline, version.0, outcome.name(), outcome.reason());
+        connection
+            .execute(CONCLUDE, values)
+            .map_err(Failure::to("write to wasmill_deployments"))?;
+    }
     Ok(())
 }
 

@@ -184,7 +184,7 @@ impl Owner {
             .and_then(|mut record| record.execute(entry))
             .map_err(Failure::to("write to wasmill_epochs"))?;
         match &epoch.deployed {
-            Some(deployed) => deployments::record(connection, &self.pipeline, &deployed.deployment),
+            Some(deployed) => deployments::record(connection, &self.pipeline, deployed),
             None => Ok(()),
         }
     }

@@ -1,0 +1,124 @@
+//! Watching a version that has just come into force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::LOOK_EVERY;
+use crate::config;
+use crate::deployment::Version;
+use crate::pipeline::versions::{Tally, Versions};
+
+/// Below so many records, the share of those that are rejected says nothing.
+const RECORDS_MIN: u64 = 10_000;
+
+/// A version that is watched, or none.
+pub(super) struct Probation(Option<Watched>);
+
+struct Watched {
+    version: Version,
+    until: Instant,
+    /// by how much the share of rejected records may rise
+    rejected_share: f64,
+    /// what the version before did in this run
+    before: Tally,
+}
+
+impl Probation {
+    /// Nothing is watched.
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Watches a version from now on.
+    pub(super) fn of(version: Version, settings: config::Reload, versions: &Arc<Versions>) -> Self {
+        Self(Some(Watched {
+            version,
+            until: Instant::now() + settings.probation,
+            rejected_share: settings.rejected_share,
+            before: versions.tally_before(version),
+        }))
+    }
+
+    /// Waits for the end of it: the version has passed, or why it has not. Never, where nothing is
+    /// watched.
+    pub(super) async fn verdict(&self, versions: &Arc<Versions>) -> Result<Version, String> {
+        let Some(watched) = &self.0 else {
+            return std::future::pending().await;
+        };
+        loop {
+            let tally = versions.tally(watched.version);
+            if let Some(reason) = watched.fault(tally) {
+                return Err(reason);
+            }
+            let left = watched.until.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return Ok(watched.version);
+            }
+            tokio::time::sleep(left.min(LOOK_EVERY)).await;
+        }
+    }
+}
+
+impl Watched {
+    fn fault(&self, tally: Tally) -> Option<String> {
+        if tally.failed > 0 && self.before.failed == 0 {
+            let example = tally.example.as_deref().unwrap_or_default();
+            return Some(format!(
+                "its code fails on {} of the first {} records, on which the version before did not: {example}",
+                tally.failed, tally.records
+            ));
+        }
+        if tally.records < RECORDS_MIN {
+            return None;
+        }
+        let (share, before) = (tally.rejected_share(), self.before.rejected_share());
+        (share > before + self.rejected_share).then(|| {
+            format!(
+                "it rejects {:.2} % of the first {} records, the version before {:.2} % (`rejected_share` of `[reload]`)",
+                100.0 * share,
+                tally.records,
+                100.0 * before
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(before: Tally) -> Watched {
+        Watched {
+            version: Version(2),
+            until: Instant::now(),
+            rejected_share: 0.01,
+            before,
+        }
+    }
+
+    fn tally(records: u64, rejected: u64, failed: u64) -> Tally {
+        Tally {
+            records,
+            rejected,
+            failed,
+            example: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_share_of_rejected_records_counts_from_ten_thousand_on() {
+        let watched = watched(tally(100_000, 2_000, 0));
+        assert_eq!(watched.fault(tally(9_999, 9_999, 0)), None);
+        assert_eq!(watched.fault(tally(10_000, 299, 0)), None);
+        let fault = watched.fault(tally(10_000, 400, 0)).expect("it rejects too many");
+        assert!(fault.starts_with("it rejects 4.00 % of the first 10000 records"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn one_record_on_which_the_code_fails_is_enough_unless_it_did_before() {
+        assert!(watched(tally(100, 0, 0)).fault(tally(1, 1, 1)).is_some());
+        assert_eq!(watched(tally(100, 1, 1)).fault(tally(1, 1, 1)), None);
+    }
+}
