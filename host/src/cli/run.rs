@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminError, AdminServer};
 use crate::config::{Embedding, Pipeline};
+use crate::description::Description;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
+use crate::reload;
 use crate::waiting::Waits;
 
 /// What `wasmill run` is told.
@@ -124,8 +126,11 @@ async fn run_until_told(
     }
     let monitor = Monitor::new(pipeline, plan);
     // Before any server is reached: it says which of them is waited for.
-    let admin = match pipeline.admin {
-        Some(admin) => Some(AdminServer::start(admin.listen, Arc::clone(&monitor)).await?),
+    let admin = match &pipeline.admin {
+        Some(admin) => {
+            let control = reload::unserved(Description::of(pipeline, plan));
+            Some(AdminServer::start(admin, Arc::clone(&monitor), control).await?)
+        }
         None => None,
     };
     let options = RunOptions {

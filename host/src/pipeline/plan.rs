@@ -4,7 +4,7 @@
 mod blame;
 mod build;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -153,8 +153,16 @@ impl Plan {
         self.stages().map(guest).collect()
     }
 
+    /// What each component imports, by its name.
+    pub(crate) fn imports(&self) -> BTreeMap<String, Vec<String>> {
+        let components = self.stages().map(|stage| &stage.component);
+        components
+            .map(|component| (component.name().to_owned(), component.imports()))
+            .collect()
+    }
+
     /// The components that stages run.
-    pub(super) fn components(&self) -> Vec<ComponentStatus> {
+    pub(crate) fn components(&self) -> Vec<ComponentStatus> {
         let mut components: Vec<ComponentStatus> = Vec::new();
         for stage in self.stages() {
             let name = stage.component.name();

@@ -26,9 +26,11 @@ use self::picture::Picture;
 use self::prepare::Prepared;
 use self::stop::Stop;
 use crate::admin::AdminServer;
-use crate::config::{Admin, Pipeline};
+use crate::config::Pipeline;
+use crate::description::Description;
 use crate::live::Terminal;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions, Summary};
+use crate::reload;
 use crate::telemetry::Diversion;
 use crate::waiting::Waits;
 
@@ -211,8 +213,9 @@ async fn run_pipeline(
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
     let mut admin = None;
-    if let Some(Admin { listen }) = pipeline.admin {
-        match AdminServer::start(listen, Arc::clone(&options.monitor)).await {
+    if let Some(settings) = &pipeline.admin {
+        let control = reload::unserved(Description::of(pipeline, plan));
+        match AdminServer::start(settings, Arc::clone(&options.monitor), control).await {
             Ok(server) => admin = Some(server),
             Err(error) => tracing::warn!(%error, "nobody can ask this run for its metrics"),
         }
