@@ -62,6 +62,10 @@ pub(super) async fn rollback(
         Ok(rollback) => rollback,
         Err(answer) => return answer,
     };
+    if version == Some(Version(0)) {
+        let error = "versions begin at 1";
+        return failed(StatusCode::BAD_REQUEST, "bad_request", error);
+    }
     let wanted = version.map_or(Wanted::Previous, Wanted::Version);
     change(&app, &peer, wanted, Trigger::Rollback, dry_run).await
 }
