@@ -100,15 +100,15 @@ fn ask(
 
 /// In HTTP/1.0: the answer ends with the connection and is never chunked.
 fn request(address: SocketAddr, what: &str, token: Option<&Secret>, body: &str) -> String {
-    let mut request = format!("{what} HTTP/1.0\r\nHost: {address}\r\n");
+    let mut head = vec![format!("{what} HTTP/1.0"), format!("Host: {address}")];
     if let Some(token) = token {
-        request += &format!("Authorization: Bearer {}\r\n", token.reveal());
+        head.push(format!("Authorization: Bearer {}", token.reveal()));
     }
     if !body.is_empty() {
-        let length = body.len();
-        request += &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+        head.push("Content-Type: application/json".to_owned());
+        head.push(format!("Content-Length: {}", body.len()));
     }
-    request + "\r\n" + body
+    head.join("\r\n") + "\r\n\r\n" + body
 }
 
 fn read(stream: &mut TcpStream, patience: Duration) -> io::Result<Vec<u8>> {

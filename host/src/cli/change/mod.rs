@@ -101,10 +101,10 @@ fn told(answer: &Answer, had_token: bool, options: &Options) -> anyhow::Result<(
     if answer.status == 200 {
         let report: Report =
             serde_json::from_str(&answer.body).map_err(|error| no_answer(&error.to_string()))?;
-        return match options.json {
-            true => Ok(()),
-            false => print(&show::text(&report, options.dry_run)),
-        };
+        if options.json {
+            return Ok(());
+        }
+        return print(&show::text(&report, options.dry_run));
     }
     let refused: Refused = serde_json::from_str(&answer.body)
         .map_err(|_| no_answer(&format!("HTTP {}", answer.status)))?;

@@ -72,6 +72,16 @@ pub(super) fn text(status: &Status) -> String {
         let line = format!("{name} {version} ({}) in {stages}", plain(&digest));
         out.line("component", &line);
     }
+    versions(&mut out, status);
+    let letters = &status.recent_dead_letters;
+    for letter in letters.iter().rev().take(LETTERS_MAX) {
+        out.line("dead letter", &self::letter(letter));
+    }
+    out.0
+}
+
+/// The versions of its logic, and what became of the last one that was asked for.
+fn versions(out: &mut Page, status: &Status) {
     for deployment in status.deployments.iter().rev() {
         out.line("deployment", &self::deployment(deployment));
     }
@@ -84,11 +94,6 @@ pub(super) fn text(status: &Status) -> String {
         let line = format!("by {trigger} at {}: {}", plain(at), plain(reason));
         out.line("refused", &line);
     }
-    let letters = &status.recent_dead_letters;
-    for letter in letters.iter().rev().take(LETTERS_MAX) {
-        out.line("dead letter", &self::letter(letter));
-    }
-    out.0
 }
 
 struct Page(String);

@@ -261,13 +261,13 @@ fn changes(asker: &mut Asker, served: &Served) {
             .schemas
             .check(&format!("/components/schemas/{name}"), body);
     }
-    let asked = [
+    let wanted = [
         (Wanted::Files, Trigger::Api, false),
         (Wanted::Files, Trigger::Api, true),
         (Wanted::Previous, Trigger::Rollback, false),
         (Wanted::Version(Version(2)), Trigger::Rollback, true),
     ];
-    assert_eq!(engine.asked(), asked);
+    assert_eq!(engine.asked(), wanted);
 
     let why = || "because".to_owned();
     for path in ["/api/reload", "/api/rollback"] {
@@ -364,9 +364,10 @@ fn asker_raw(
 ) -> u16 {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let headers: String = (headers.iter())
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
+    let headers = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let headers = headers.collect::<Vec<_>>().concat();
     write!(
         stream,
         "POST {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n{body}"

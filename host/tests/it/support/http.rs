@@ -34,17 +34,19 @@ pub(crate) fn call(
 ) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut request = format!("{method} {path} HTTP/1.1\r\n");
+    let mut head = vec![format!("{method} {path} HTTP/1.1")];
     if !headers.iter().any(|(name, _)| *name == "Host") {
-        request += &format!("Host: {address}\r\n");
+        head.push(format!("Host: {address}"));
     }
-    for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
-    }
+    head.extend(
+        headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}")),
+    );
     if !body.is_empty() {
-        request += &format!("Content-Length: {}\r\n", body.len());
+        head.push(format!("Content-Length: {}", body.len()));
     }
-    request += "\r\n";
+    let request = head.join("\r\n") + "\r\n\r\n";
     stream.write_all(request.as_bytes())?;
     stream.write_all(body)?;
     let mut answer = String::new();
