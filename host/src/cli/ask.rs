@@ -20,11 +20,11 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 pub(super) enum AskError {
     /// No answer.
     #[error(
-        "nobody answers on {address} ({source}): is the pipeline running on this machine, with this address in `[admin]`? Its log says more"
+        "nobody answers on {address} ({reason}): is the pipeline running on this machine, with this address in `[admin]`? Its log says more"
     )]
     Unreachable {
         address: SocketAddr,
-        source: io::Error,
+        reason: io::Error,
     },
     /// No answer so far.
     #[error(
@@ -77,7 +77,7 @@ fn ask(
     body: &str,
     patience: Duration,
 ) -> Result<Answer, AskError> {
-    let unreachable = |source| AskError::Unreachable { address, source };
+    let unreachable = |reason| AskError::Unreachable { address, reason };
     let mut stream = TcpStream::connect_timeout(&address, TIME_MAX).map_err(unreachable)?;
     stream
         .set_write_timeout(Some(TIME_MAX))

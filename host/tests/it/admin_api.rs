@@ -1,5 +1,6 @@
 //! The admin API: a real server over a real run, with an engine of the test's own behind it.
 
+mod asker;
 mod bounds;
 mod commands;
 mod described;

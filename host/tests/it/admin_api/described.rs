@@ -10,108 +10,16 @@ use tokio_util::sync::CancellationToken;
 use wasmill::deployment::{Outcome, Trigger, Version};
 use wasmill::reload::{Happening, Refusal, Report, Wanted};
 
+use super::asker::{Asker, JSON};
 use super::harness::{
     Engine, Listener, Runnable, SECRET, Script, Served, TOKEN, deployment, report, serve,
     serve_control, serve_monitor,
 };
-use super::schema::Schemas;
-use crate::support::http::{Answer, call, get, request};
+use crate::support::http::{call, get, request};
 
 /// What no test can bring about within its time: a thread that is stuck for five minutes.
 const UNSEEN_ANSWER: (&str, &str, u16) = ("get", "/healthz", 503);
 const UNSEEN_SCHEMA: &str = "/components/schemas/Stuck/";
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
-
-/// Asks, and holds every answer against the description.
-struct Asker {
-    schemas: Schemas,
-    answers: BTreeSet<(String, String, u16)>,
-    kinds: BTreeSet<String>,
-}
-
-impl Asker {
-    fn new(address: SocketAddr) -> Self {
-        Self {
-            schemas: Schemas::new(get(address, "/api/openapi.json").json()),
-            answers: BTreeSet::new(),
-            kinds: BTreeSet::new(),
-        }
-    }
-
-    fn ask(
-        &mut self,
-        address: SocketAddr,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Answer {
-        let answer = call(address, method, path, headers, body.as_bytes()).unwrap();
-        self.note(method, path, &answer);
-        answer
-    }
-
-    fn get(&mut self, address: SocketAddr, path: &str) -> Answer {
-        self.ask(address, "GET", path, &[], "")
-    }
-
-    fn post(&mut self, address: SocketAddr, path: &str, body: &str) -> Answer {
-        let headers = if body.is_empty() { &[][..] } else { &[JSON] };
-        self.ask(address, "POST", path, headers, body)
-    }
-
-    /// Holds an answer against what is described for this path.
-    fn note(&mut self, method: &str, path: &str, answer: &Answer) {
-        let method = method.to_ascii_lowercase();
-        let pointer = format!(
-            "/paths/{}/{method}/responses/{}",
-            escaped(path),
-            answer.status
-        );
-        let described = self.schemas.document().pointer(&pointer);
-        let described = described.unwrap_or_else(|| panic!("{pointer} is not described"));
-        let sent = answer
-            .head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-type: "));
-        let sent = sent.and_then(|sent| sent.split(';').next()).unwrap();
-        let media: Vec<&String> = described["content"].as_object().unwrap().keys().collect();
-        assert_eq!(media, [sent], "{pointer}");
-        for header in described["headers"].as_object().into_iter().flatten() {
-            let header = format!("\n{}: ", header.0.to_ascii_lowercase());
-            assert!(answer.head.contains(&header), "{}", answer.head);
-        }
-        if sent == "application/json" {
-            let schema = format!("{pointer}/content/{}/schema", escaped(sent));
-            let value = answer.json();
-            self.schemas.check(&schema, &value);
-            if answer.status >= 400 {
-                self.kinds.extend(value["kind"].as_str().map(str::to_owned));
-            }
-        }
-        self.answers
-            .insert((method, path.to_owned(), answer.status));
-    }
-
-    /// All that is described.
-    fn described(&self) -> BTreeSet<(String, String, u16)> {
-        let mut all = BTreeSet::new();
-        for (path, methods) in self.schemas.document()["paths"].as_object().unwrap() {
-            for (method, operation) in methods.as_object().unwrap() {
-                for status in operation["responses"].as_object().unwrap().keys() {
-                    all.insert((method.clone(), path.clone(), status.parse().unwrap()));
-                }
-            }
-        }
-        all
-    }
-}
-
-/// As a part of a JSON pointer.
-fn escaped(text: &str) -> String {
-    text.replace('~', "~0").replace('/', "~1")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_is_as_it_is_described() {
@@ -332,7 +240,8 @@ fn faulty_bodies(asker: &mut Asker, here: SocketAddr) {
         assert_eq!(asker.post(here, path, &long).status, 413);
         let chunked = [JSON, ("Transfer-Encoding", "chunked")];
         let chunks = format!("1388\r\n{}\r\n0\r\n\r\n", " ".repeat(5000));
-        assert_eq!(asker_raw(asker, here, path, &chunked, &chunks), 413);
+        let answer = asker.ask(here, "POST", path, &chunked, &chunks);
+        assert_eq!(answer.status, 413);
         for kind in [
             "text/plain",
             "application/x-www-form-urlencoded",
@@ -352,37 +261,6 @@ fn faulty_bodies(asker: &mut Asker, here: SocketAddr) {
         let answer = asker.post(here, "/api/rollback", &body);
         assert_eq!(answer.status, 400, "{version}");
     }
-}
-
-/// Sends a body that says its own length.
-fn asker_raw(
-    asker: &mut Asker,
-    address: SocketAddr,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> u16 {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let headers = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"));
-    let headers = headers.collect::<Vec<_>>().concat();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let answer = Answer {
-        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-        head: head.to_ascii_lowercase(),
-        body: body.to_owned(),
-    };
-    asker.note("POST", path, &answer);
-    answer.status
 }
 
 fn denials(asker: &mut Asker, here: SocketAddr, guarded: SocketAddr) {

@@ -35,7 +35,8 @@ pub(crate) fn call(
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut head = vec![format!("{method} {path} HTTP/1.1")];
-    if !headers.iter().any(|(name, _)| *name == "Host") {
+    let has = |wanted: &str| headers.iter().any(|(name, _)| *name == wanted);
+    if !has("Host") {
         head.push(format!("Host: {address}"));
     }
     head.extend(
@@ -43,7 +44,7 @@ pub(crate) fn call(
             .iter()
             .map(|(name, value)| format!("{name}: {value}")),
     );
-    if !body.is_empty() {
+    if !body.is_empty() && !has("Transfer-Encoding") {
         head.push(format!("Content-Length: {}", body.len()));
     }
     let request = head.join("\r\n") + "\r\n\r\n";
