@@ -25,3 +25,21 @@ pub fn unserved(description: Description) -> Control {
     });
     control
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::Trigger;
+    use crate::reload::Wanted;
+
+    #[tokio::test]
+    async fn every_request_is_refused_and_says_what_to_do() {
+        let control = unserved(Description::default());
+        for wanted in [Wanted::Files, Wanted::Previous] {
+            let refused = control.ask(wanted, Trigger::Api, false).await.unwrap_err();
+            assert_eq!(refused.kind(), "not_running");
+            assert!(refused.to_string().contains("start it again"), "{refused}");
+        }
+        assert!(control.deployments().is_empty());
+    }
+}
