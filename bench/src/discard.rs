@@ -1,9 +1,10 @@
 //! A ledger that takes everything and keeps nothing but its last position.
 
 use async_trait::async_trait;
+use wasmill::deployment::{Deployment, Outcome, Version};
 use wasmill::epoch::{EpochId, EpochOutput, JournalEntry};
 use wasmill::record::DeadLetter;
-use wasmill::sink::{Claim, Durable, Ledger, Sink, SinkError};
+use wasmill::sink::{Claim, Durable, Ledger, Sink, SinkError, Targets};
 
 /// Forgets what it is given.
 #[derive(Debug, Default)]
@@ -18,6 +19,10 @@ impl Sink for Discard {
     }
 
     async fn prepare(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn aim(&mut self, _targets: &Targets) -> Result<(), SinkError> {
         Ok(())
     }
 
@@ -60,6 +65,14 @@ impl Ledger for Discard {
     ) -> Result<Vec<JournalEntry>, SinkError> {
         let last = self.last.iter().filter(|entry| entry.epoch > after);
         Ok(last.take(entries_max).cloned().collect())
+    }
+
+    async fn deployments(&mut self) -> Result<Vec<Deployment>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    async fn conclude(&mut self, _version: Version, _outcome: &Outcome) -> Result<(), SinkError> {
+        Ok(())
     }
 
     async fn confirm(

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use wasmill::config::{self, Pipeline};
 use wasmill::decode::Decoder;
 use wasmill::guest::GuestEngine;
-use wasmill::pipeline::{self, Endpoints, Monitor, Plan, ProcessUsage, RunOptions};
+use wasmill::pipeline::{self, Connect, Endpoints, Monitor, Plan, ProcessUsage, RunOptions};
 use wasmill::record::{Positions, RawBatch};
 use wasmill::source::{self, PollLimit, Source};
 use wasmill::transform::TransformStage;
@@ -83,24 +83,26 @@ fn main() -> anyhow::Result<()> {
                 bail!("{}", diagnostics.render(config::Look::Plain));
             };
             let plan = Arc::new(plan);
-            let connect = |waits: &Waits| {
-                let mut endpoints = Endpoints::open(&pipeline, &plan, waits)?;
-                if args.stage == Stage::Aggregates {
+            let (of, discards) = (Arc::clone(&plan), args.stage == Stage::Aggregates);
+            let connect: Arc<Connect> = Arc::new(move |waits: &Waits| {
+                let mut endpoints = Endpoints::open(&of, waits)?;
+                if discards {
                     endpoints.ledger = Box::new(discard::Discard::default());
                     endpoints.sinks.clear();
                 }
                 Ok(endpoints)
-            };
+            });
             let options = RunOptions {
                 once: true,
                 stop: CancellationToken::new(),
                 monitor: Monitor::new(&pipeline, &plan),
+                reloading: None,
             };
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
                 .build()?;
-            let run = pipeline::run(&pipeline, &plan, &connect, &options);
+            let run = pipeline::run(&plan, &connect, &options);
             let summary = runtime.block_on(run)?;
             eprintln!("{summary}");
             (summary.records, summary.wall)

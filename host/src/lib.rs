@@ -41,6 +41,7 @@ pub mod sink;
 pub mod dead_letter;
 
 pub mod deployment;
+pub mod description;
 pub mod pipeline;
 pub mod reload;
 pub mod status;

@@ -58,6 +58,26 @@ pub struct Status {
     /// the newest checkpoint; `None` before the first one
     #[serde(default)]
     pub checkpoint: Option<CheckpointStatus>,
+    /// the newest versions of its logic, newest last; at most [`DEPLOYMENTS_MAX`]
+    #[serde(default)]
+    pub deployments: Vec<DeploymentStatus>,
+    /// the version that was refused last, unless another one came into force since
+    #[serde(default)]
+    pub refused: Option<RefusalStatus>,
+}
+
+/// Deployments of a [`Status`].
+pub const DEPLOYMENTS_MAX: usize = 5;
+
+/// A version that was asked for and did not come into force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    /// when, in RFC 3339
+    pub at: String,
+    /// what had asked for it
+    pub trigger: Trigger,
+    /// why the running version stays
+    pub reason: String,
 }
 
 /// The newest checkpoint.

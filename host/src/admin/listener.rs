@@ -2,25 +2,31 @@
 //!
 //! A question is one request, and every answer closes its connection. So whoever connects and says
 //! nothing, or reads its answer slowly, holds one place for a short time and no more. What a request
-//! may consist of is bounded by hyper (its head), and no body is ever read.
+//! may consist of is bounded by hyper (its head) and by whoever reads its body.
+//!
+//! An answer that takes its time, a reload or a stream of events, has a [`Lease`]: from when it is
+//! extended, only what is written has to be taken in time. How many of these there are is bounded by
+//! whoever extends it.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Connections at a time; more of them wait in the system's queue.
-const CONNECTIONS_MAX: usize = 32;
+pub(super) const CONNECTIONS_MAX: usize = 32;
 
-/// From accepting a connection to the end of its answer.
+/// From accepting a connection to the end of its answer; after [`Lease::extend`] for each write.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Accepts as many connections as there are places.
@@ -34,7 +40,42 @@ pub(super) struct BoundedListener {
 pub(super) struct Connection {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    time_max: Duration,
+    lease: Lease,
+    /// whether the deadline is that of a write
+    writing: bool,
     _place: OwnedSemaphorePermit,
+}
+
+/// Leave to stay for longer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lease(Arc<AtomicBool>);
+
+impl Lease {
+    /// The connection may last from now on, as long as what is written to it is read.
+    pub(super) fn extend(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_extended(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) lease: Lease,
+}
+
+impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
+        Self {
+            address: *stream.remote_addr(),
+            lease: stream.io().lease.clone(),
+        }
+    }
 }
 
 impl BoundedListener {
@@ -62,6 +103,9 @@ impl Listener for BoundedListener {
         let connection = Connection {
             stream,
             deadline: Box::pin(sleep(self.time_max)),
+            time_max: self.time_max,
+            lease: Lease::default(),
+            writing: false,
             _place: place,
         };
         (connection, address)
@@ -80,6 +124,30 @@ impl Connection {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
+
+    /// The same for what is written, whose time begins anew with each write where it was extended.
+    fn poll_written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let extended = self.lease.is_extended();
+        if !extended {
+            self.poll_time(cx)?;
+        }
+        let written = write(Pin::new(&mut self.stream), cx);
+        if written.is_ready() {
+            self.writing = false;
+        } else if extended {
+            if !self.writing {
+                self.writing = true;
+                let deadline = Instant::now() + self.time_max;
+                self.deadline.as_mut().reset(deadline);
+            }
+            self.poll_time(cx)?;
+        }
+        written
+    }
 }
 
 impl AsyncRead for Connection {
@@ -88,7 +156,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_time(cx)?;
+        if !self.lease.is_extended() {
+            self.poll_time(cx)?;
+        }
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
@@ -99,13 +169,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_time(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.poll_written(cx, |stream, cx| stream.poll_write(cx, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_time(cx)?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.poll_written(cx, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -116,7 +184,6 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::time::Instant;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -139,6 +206,33 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() < Duration::from_secs(5));
         let error = connection.write_all(b"late").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn an_extended_connection_may_be_silent() {
+        let (mut listener, address) = bounded(1, Duration::from_millis(50)).await;
+        let mut patient = TcpStream::connect(address).await.unwrap();
+        let (mut connection, _) = listener.accept().await;
+        connection.lease.extend();
+        sleep(Duration::from_millis(100)).await;
+        connection.write_all(b"late").await.unwrap();
+        let mut heard = [0; 4];
+        patient.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"late");
+        patient.write_all(b"?").await.unwrap();
+        assert_eq!(connection.read_u8().await.unwrap(), b'?');
+    }
+
+    #[tokio::test]
+    async fn an_extended_connection_that_reads_nothing_ends_in_time() {
+        let (mut listener, address) = bounded(1, Duration::from_millis(50)).await;
+        let _deaf = TcpStream::connect(address).await.unwrap();
+        let (mut connection, _) = listener.accept().await;
+        connection.lease.extend();
+        // More than the buffers of both sides hold.
+        let much = vec![0; 64 << 20];
+        let error = connection.write_all(&much).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

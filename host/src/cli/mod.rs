@@ -7,8 +7,15 @@ mod check;
 mod dead_letters;
 mod demo;
 mod generate;
+mod reload;
+mod rollback;
 mod run;
 mod status;
+
+// For whoever asks a pipeline that runs.
+mod ask;
+mod change;
+mod target;
 
 // For whoever writes guests.
 mod bench;
@@ -60,6 +67,10 @@ enum Action {
     Demo(demo::Args),
     /// Ask a running pipeline how it is
     Status(status::Args),
+    /// Have a running pipeline take its files as they are now
+    Reload(reload::Args),
+    /// Have a running pipeline go back to a former version
+    Rollback(rollback::Args),
     /// Look at records that were left out, and send them again
     DeadLetters(dead_letters::Args),
     /// Make a guest to start from
@@ -100,6 +111,8 @@ impl Command {
             Action::Check(args) => check::run(&args),
             Action::Demo(args) => demo::run(&args),
             Action::Status(args) => status::run(&args),
+            Action::Reload(args) => reload::run(&args),
+            Action::Rollback(args) => rollback::run(&args),
             Action::DeadLetters(args) => dead_letters::run(args),
             Action::New(args) => new::run(&args),
             Action::Build(args) => build::run(&args),

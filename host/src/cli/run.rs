@@ -7,10 +7,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminError, AdminServer};
-use crate::config::{Embedding, Pipeline};
-use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
+use crate::config::Embedding;
+use crate::description::Description;
+use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, Reloading, RunOptions};
+use crate::reload;
 use crate::telemetry;
-use crate::waiting::Waits;
 
 /// What `wasmill run` is told.
 #[derive(Debug, clap::Args)]
@@ -85,20 +86,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         embedded,
         generated,
     } = args;
-    let (pipeline, plan, diagnostics) = if embedded {
+    let (plan, diagnostics) = if embedded {
         let embedding = generated.embedding(&path);
         let (embedded, plan, diagnostics) = super::plan_embedded(&path, &embedding)?;
         for line in &embedded.replaced {
             eprintln!("{line}");
         }
-        (embedded.pipeline, plan, diagnostics)
+        (plan, diagnostics)
     } else {
-        super::plan(&path)?
+        let (_, plan, diagnostics) = super::plan(&path)?;
+        (plan, diagnostics)
     };
     super::print(&diagnostics);
-    telemetry::set_level(pipeline.log_level.as_deref())?;
+    telemetry::set_level(plan.pipeline().log_level.as_deref())?;
     let runtime = super::runtime()?;
-    let outcome = runtime.block_on(run_until_told(&pipeline, &Arc::new(plan), once));
+    let outcome = runtime.block_on(run_until_told(&Arc::new(plan), once));
     // Tasks that hang on a server do not hold up the exit.
     runtime.shutdown_background();
     match outcome? {
@@ -115,28 +117,31 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn run_until_told(
-    pipeline: &Pipeline,
     plan: &Arc<Plan>,
     once: bool,
 ) -> Result<Result<pipeline::Summary, PipelineError>, AdminError> {
+    let pipeline = plan.pipeline();
     let stop = CancellationToken::new();
     match stop_on_signals(stop.clone()) {
         Ok(listening) => drop(tokio::spawn(listening)),
         Err(error) => tracing::warn!(%error, "cannot listen for signals: they end the run at once"),
     }
     let monitor = Monitor::new(pipeline, plan);
+    let (control, requests) = reload::control();
+    let description = Description::of(pipeline, plan);
+    requests.description.send_replace(Arc::new(description));
     // Before any server is reached: it says which of them is waited for.
-    let admin = match pipeline.admin {
-        Some(admin) => Some(AdminServer::start(admin.listen, Arc::clone(&monitor)).await?),
+    let admin = match &pipeline.admin {
+        Some(admin) => Some(AdminServer::start(admin, Arc::clone(&monitor), control).await?),
         None => None,
     };
     let options = RunOptions {
         once,
         stop,
         monitor,
+        reloading: Some(Reloading::by(requests)),
     };
-    let connect = |waits: &Waits| Endpoints::open(pipeline, plan, waits);
-    let outcome = pipeline::run(pipeline, plan, &connect, &options).await;
+    let outcome = pipeline::run(plan, &Endpoints::of(plan), &options).await;
     if let Some(admin) = admin {
         admin.stop().await;
     }

@@ -20,6 +20,7 @@ mod diagnostic;
 mod embed;
 mod expand;
 mod mask;
+mod peek;
 mod pipeline;
 mod places;
 mod reader;
@@ -44,6 +45,7 @@ use toml::de::DeTable;
 pub use self::checkpoint::{Checkpoint, CheckpointLocation, S3Credentials, S3Location};
 pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::embed::{Embedded, Embedding, embed};
+pub(crate) use self::peek::peek;
 pub use self::pipeline::{
     Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Deduplicate, Every,
     GeneratorSource, KafkaSource, Limits, OnLost, Pipeline, Reload, Secret, Shutdown, Source,
@@ -55,6 +57,7 @@ pub use self::sink::{
     Index, OnConflict, OnUnavailable, Projection, Sink, SinkKind, Table, TableColumn,
 };
 pub(crate) use self::suggest::{did_you_mean, list};
+pub(crate) use self::validate::admin::is_token;
 pub use self::written::Written;
 
 /// Bytes in the text of `pipeline.toml`, for messages that point there.
@@ -104,17 +107,18 @@ fn load_for(
     let base = path.parent().unwrap_or(Path::new(""));
     match read(path) {
         Ok(text) => parse_for(&text, &file_name, base, environment, embedded),
-        Err(error) => {
-            let mut diagnostics = Diagnostics::new(&file_name, String::new());
-            let message = format!("failed to read the pipeline: {error}");
-            diagnostics.push(
-                Diagnostic::error(message).help(
-                    "name the file on the command line: `wasmill check path/to/pipeline.toml`",
-                ),
-            );
-            Err(diagnostics)
-        }
+        Err(error) => Err(unreadable(&file_name, &error)),
     }
+}
+
+fn unreadable(file_name: &str, error: &io::Error) -> Diagnostics {
+    let mut diagnostics = Diagnostics::new(file_name, String::new());
+    let message = format!("failed to read the pipeline: {error}");
+    diagnostics.push(
+        Diagnostic::error(message)
+            .help("name the file on the command line: `wasmill check path/to/pipeline.toml`"),
+    );
+    diagnostics
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Checkpoint, Places, Sink, Span, Written};
+use super::{Checkpoint, Places, Sink, Span, Written, units};
 use crate::schema::{DataType, Schema};
 
 /// A validated `pipeline.toml`. Names of streams (`source`, transforms, aggregates) are unique, and
@@ -306,8 +306,26 @@ pub enum Every {
     Years(u32),
 }
 
+impl fmt::Display for Every {
+    /// As `pipeline.toml` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, unit) = match *self {
+            Self::Micros(micros) => {
+                let length = Duration::from_micros(micros.unsigned_abs());
+                return f.write_str(&units::show_duration(length));
+            }
+            Self::Days(count) => (count, "day"),
+            Self::Weeks(count) => (count, "week"),
+            Self::Months(count) => (count, "month"),
+            Self::Years(count) => (count, "year"),
+        };
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "{count} {unit}{plural}")
+    }
+}
+
 /// A value from which no message, log or API may quote.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -346,10 +364,12 @@ impl Shutdown {
 }
 
 /// `[admin]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// where questions about the running pipeline are answered
     pub listen: SocketAddr,
+    /// what whoever changes the running pipeline has to know; without it, only this machine may
+    pub token: Option<Secret>,
 }
 
 /// `[reload]`
@@ -444,8 +464,21 @@ mod tests {
             properties,
         };
         let url = Secret::new("postgres://me:hunter2@db/sales".to_owned());
-        let shown = format!("{source:?} {letters:?} {url:?}");
+        let admin = Admin {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            token: Some(Secret::new("hunter2-hunter2-hunter2".to_owned())),
+        };
+        let shown = format!("{source:?} {letters:?} {url:?} {admin:?}");
         assert!(shown.contains("sasl.password"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn the_length_of_a_window_is_shown_as_it_is_written() {
+        for text in [
+            "1 day", "2 weeks", "1 month", "3 years", "24h", "15m", "90s",
+        ] {
+            assert_eq!(units::every(text).unwrap().to_string(), text);
+        }
     }
 }

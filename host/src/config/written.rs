@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Diagnostics, Embedding, Pipeline, embed, parse_for};
+use super::{Diagnostics, Embedding, Pipeline, embed, parse_for, read, unreadable};
 
 /// The text of a pipeline, and what else it was made of. Cheap to clone.
 #[derive(Clone, Default)]
@@ -51,6 +51,17 @@ impl Written {
     #[must_use]
     pub fn file_name(&self) -> &str {
         &self.file_name
+    }
+
+    /// What the file says now, in the place of this.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](super::load).
+    pub fn read_file_again(&self) -> Result<(Pipeline, Diagnostics), Diagnostics> {
+        let text = read(Path::new(&self.file_name))
+            .map_err(|error| unreadable(&self.file_name, &error))?;
+        self.read_again(&text)
     }
 
     /// Another text in the place of this one: in the same folder, with the same variables, and those of

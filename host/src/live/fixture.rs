@@ -101,6 +101,8 @@ pub(super) fn status(seconds: u64) -> Status {
             })
             .collect(),
         checkpoint: None,
+        deployments: Vec::new(),
+        refused: None,
     }
 }
 
@@ -286,6 +288,8 @@ pub(super) fn any_status() -> impl Strategy<Value = Status> {
                 recent_epochs: epochs_seen,
                 recent_dead_letters: letters,
                 checkpoint: None,
+                deployments: Vec::new(),
+                refused: None,
             }
         },
     )

@@ -39,6 +39,13 @@ pub type OpenCheckpoints = Box<dyn FnOnce(&str) -> Result<CheckpointStore, Check
 pub type Connect = dyn Fn(&Waits) -> Result<Endpoints, PipelineError> + Send + Sync;
 
 impl Endpoints {
+    /// What opens those that the pipeline names.
+    #[must_use]
+    pub fn of(plan: &Arc<Plan>) -> Arc<Connect> {
+        let plan = Arc::clone(plan);
+        Arc::new(move |waits: &Waits| Self::open(&plan, waits))
+    }
+
     /// What the pipeline names; those that wait inside of a call note it in `waits`. Connections are made when it runs, with patience.
     ///
     /// # Errors

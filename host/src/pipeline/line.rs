@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::look::{Look, Looks};
 use super::monitor::{Monitor, Stage};
 use super::parts::Parts;
 use super::patience::{Patience, SOURCE};
-use super::look::{Look, Looks};
 use super::reader::{Intake, Lane, Reader, Replay, Then, worker_of};
 use super::sample::Sample;
 use super::topology::{Settings, Stages};

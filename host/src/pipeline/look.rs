@@ -22,10 +22,13 @@ impl Looks {
     /// Asks; `None` when the run ends before there is an answer.
     pub(super) async fn ask(&self, aggregates: BTreeSet<Arc<str>>) -> Option<Vec<TableSnapshot>> {
         let (answer, answered) = oneshot::channel();
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(Look { aggregates, answer });
-        drop(waiting);
+        self.add(Look { aggregates, answer });
         answered.await.ok()
+    }
+
+    fn add(&self, look: Look) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(look);
     }
 
     /// Everybody who waits.

@@ -180,8 +180,16 @@ impl Plan {
         self.stages().map(guest).collect()
     }
 
+    /// What each component imports, by its name.
+    pub(crate) fn imports(&self) -> BTreeMap<String, Vec<String>> {
+        let components = self.stages().map(|stage| &stage.component);
+        components
+            .map(|component| (component.name().to_owned(), component.imports()))
+            .collect()
+    }
+
     /// The components that stages run.
-    fn components(&self) -> Vec<ComponentStatus> {
+    pub(crate) fn components(&self) -> Vec<ComponentStatus> {
         let mut components: Vec<ComponentStatus> = Vec::new();
         for stage in self.stages() {
             let name = stage.component.name();
@@ -245,7 +253,12 @@ impl Plan {
         }
         // For one of them, the journal says which records are left out.
         let everything = sink.is_none();
-        let deduplicate = self.pipeline.source.deduplicate.as_ref().filter(|_| everything);
+        let deduplicate = self
+            .pipeline
+            .source
+            .deduplicate
+            .as_ref()
+            .filter(|_| everything);
         let row_streams = self.streams[..=self.transforms.len()].iter().enumerate();
         let shown = row_streams
             .filter(|(_, stream)| self.shows(sink, &stream.name))
@@ -353,10 +366,6 @@ impl Stages for Plan {
         Some(self)
     }
 
-    fn outline(&self) -> Outline {
-        self.outline()
-    }
-
     fn targets(&self) -> Arc<Targets> {
         Arc::clone(&self.targets)
     }
@@ -409,10 +418,6 @@ impl Stages for OfSink {
 
     fn plan(self: Arc<Self>) -> Option<Arc<Plan>> {
         Some(Arc::clone(&self.plan))
-    }
-
-    fn outline(&self) -> Outline {
-        self.plan.outline()
     }
 
     fn targets(&self) -> Arc<Targets> {

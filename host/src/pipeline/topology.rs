@@ -15,7 +15,7 @@ use super::change::Changes;
 use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
 use super::commit::{Checkpoints, Conclude, Lagging, LedgerTask};
 use super::line::{Line, Making};
-use super::monitor::{Monitor, Outline};
+use super::monitor::Monitor;
 use super::outlet::{HELD_UP_MAX, News, Outlet, SinkTask};
 use super::parts::Parts;
 use super::reader::{InForce, Live, Replay, Then};
@@ -118,9 +118,6 @@ pub(super) trait Stages: Send + Sync {
 
     /// The plan that it is.
     fn plan(self: Arc<Self>) -> Option<Arc<Plan>>;
-
-    /// What is told of it.
-    fn outline(&self) -> Outline;
 
     /// Where its rows go.
     fn targets(&self) -> Arc<Targets>;

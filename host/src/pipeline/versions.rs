@@ -87,7 +87,10 @@ impl Versions {
         let tally = known.tallies.entry(version).or_default();
         tally.records += records;
         tally.rejected += letters.len() as u64;
-        for letter in letters.iter().filter(|letter| letter.cause == Cause::Failed) {
+        for letter in letters
+            .iter()
+            .filter(|letter| letter.cause == Cause::Failed)
+        {
             tally.failed += 1;
             tally.example.get_or_insert_with(|| letter.reason.clone());
         }
@@ -95,7 +98,11 @@ impl Versions {
 
     /// What a version did.
     pub(super) fn tally(&self, version: Version) -> Tally {
-        self.known().tallies.get(&version).cloned().unwrap_or_default()
+        self.known()
+            .tallies
+            .get(&version)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// What the last version before this one did that did anything.
@@ -108,7 +115,10 @@ impl Versions {
     /// What became of a version.
     pub(super) fn conclude(&self, version: Version, outcome: &Outcome) {
         let mut known = self.known();
-        let concerned = known.deployments.iter_mut().filter(|d| d.version == version);
+        let concerned = known
+            .deployments
+            .iter_mut()
+            .filter(|d| d.version == version);
         concerned.for_each(|deployment| deployment.outcome = outcome.clone());
     }
 

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::deployment::{Trigger, Version};
+use crate::description::Description;
 use crate::status::DeploymentStatus;
 
 /// Requests that wait. Each is answered, the last one wins.
@@ -41,7 +42,7 @@ pub struct Request {
 }
 
 /// What a reload does or has done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// the version that came into force by it; `None` where it was a dry run or there was nothing to do
     pub version: Option<Version>,
@@ -77,6 +78,22 @@ pub enum Refusal {
     /// The run ends, or has not come so far.
     #[error("{0}")]
     NotRunning(String),
+}
+
+impl Refusal {
+    /// As it is told to programs: one word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::NotLive(_) => "not_live",
+            Self::States(_) => "states",
+            Self::Rehearsal(_) => "rehearsal",
+            Self::NoSuchVersion(_) => "no_such_version",
+            Self::Superseded => "superseded",
+            Self::NotRunning(_) => "not_running",
+        }
+    }
 }
 
 /// Something that happened to the running version.
@@ -148,6 +165,7 @@ pub struct Control {
     requests: mpsc::Sender<Request>,
     events: broadcast::Sender<Event>,
     deployments: watch::Receiver<Arc<Vec<DeploymentStatus>>>,
+    description: watch::Receiver<Arc<Description>>,
 }
 
 /// The other end of it.
@@ -159,6 +177,8 @@ pub struct Requests {
     pub events: broadcast::Sender<Event>,
     /// the newest deployments, newest last
     pub deployments: watch::Sender<Arc<Vec<DeploymentStatus>>>,
+    /// what is in force
+    pub description: watch::Sender<Arc<Description>>,
 }
 
 /// Both ends.
@@ -167,15 +187,18 @@ pub fn control() -> (Control, Requests) {
     let (asking, requests) = mpsc::channel(REQUESTS_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let (deployments, known) = watch::channel(Arc::default());
+    let (description, described) = watch::channel(Arc::default());
     let control = Control {
         requests: asking,
         events: events.clone(),
         deployments: known,
+        description: described,
     };
     let requests = Requests {
         requests,
         events,
         deployments,
+        description,
     };
     (control, requests)
 }
@@ -215,5 +238,11 @@ impl Control {
     #[must_use]
     pub fn deployments(&self) -> Arc<Vec<DeploymentStatus>> {
         Arc::clone(&self.deployments.borrow())
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn description(&self) -> Arc<Description> {
+        Arc::clone(&self.description.borrow())
     }
 }

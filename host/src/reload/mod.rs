@@ -6,5 +6,7 @@
 //! The swap itself: [`crate::pipeline`]. What is written down of it: [`crate::deployment`].
 
 mod control;
+mod unserved;
 
 pub use control::{Control, Event, Happening, Refusal, Report, Request, Requests, Wanted, control};
+pub use unserved::unserved;

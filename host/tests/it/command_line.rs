@@ -53,6 +53,9 @@ fn help_has_an_example_for_every_subcommand() {
         &["dead-letters", "show", "--help"],
         &["dead-letters", "replay", "--help"],
         &["demo", "--help"],
+        &["status", "--help"],
+        &["reload", "--help"],
+        &["rollback", "--help"],
         &["new", "--help"],
         &["build", "--help"],
         &["test", "--help"],
@@ -83,6 +86,8 @@ fn help_names_the_subcommands_that_there_are() {
         "check",
         "demo",
         "status",
+        "reload",
+        "rollback",
         "dead-letters",
         "new",
         "build",
@@ -117,6 +122,8 @@ fn wrong_usage_ends_with_two() {
         &["dead-letters", "show", "pipeline.toml", "3"],
         &["dead-letters", "replay", "pipeline.toml"],
         &["dead-letters", "replay", "pipeline.toml", "3:1", "--all"],
+        &["rollback", "0"],
+        &["reload", "--timeout", "0"],
         &["completions", "dos"],
     ] {
         let output = output(arguments);

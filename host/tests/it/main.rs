@@ -33,6 +33,7 @@ mod faulty_plans;
 mod guest_tools;
 mod scaffolds;
 
+mod admin_api;
 mod embedded;
 mod end_to_end;
 mod faults;

@@ -39,7 +39,7 @@ pub(super) async fn check(
     diagnostics: &mut Diagnostics,
 ) -> Result<Vec<String>, PipelineError> {
     let answers = ask(
-        Endpoints::open(pipeline, plan, &Waits::default())?,
+        Endpoints::open(plan, &Waits::default())?,
         &plan.definition(),
         &pipeline.checkpoint.location,
     )

@@ -26,11 +26,12 @@ use self::picture::Picture;
 use self::prepare::Prepared;
 use self::stop::Stop;
 use crate::admin::AdminServer;
-use crate::config::{Admin, Pipeline};
+use crate::config::Pipeline;
+use crate::description::Description;
 use crate::live::Terminal;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions, Summary};
+use crate::reload;
 use crate::telemetry::{self, Diversion};
-use crate::waiting::Waits;
 
 /// Between two looks at whether the run has ended.
 const POLL: Duration = Duration::from_millis(50);
@@ -163,6 +164,7 @@ impl Job {
             once: false,
             stop: stop.token(),
             monitor: Arc::clone(&monitor),
+            reloading: None,
         };
         let handle = runtime.handle().clone();
         let run = thread::spawn(move || handle.block_on(run_pipeline(&pipeline, &plan, &options)));
@@ -212,14 +214,14 @@ async fn run_pipeline(
     options: &RunOptions,
 ) -> Result<Summary, PipelineError> {
     let mut admin = None;
-    if let Some(Admin { listen }) = pipeline.admin {
-        match AdminServer::start(listen, Arc::clone(&options.monitor)).await {
+    if let Some(settings) = &pipeline.admin {
+        let control = reload::unserved(Description::of(pipeline, plan));
+        match AdminServer::start(settings, Arc::clone(&options.monitor), control).await {
             Ok(server) => admin = Some(server),
             Err(error) => tracing::warn!(%error, "nobody can ask this run for its metrics"),
         }
     }
-    let connect = |waits: &Waits| Endpoints::open(pipeline, plan, waits);
-    let ended = pipeline::run(pipeline, plan, &connect, options).await;
+    let ended = pipeline::run(plan, &Endpoints::of(plan), options).await;
     if let Some(admin) = admin {
         admin.stop().await;
     }

@@ -1,17 +1,16 @@
 //! `wasmill status`: asks a running pipeline how it is. The health check of a container, too.
 
-mod ask;
 mod show;
 
-use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
-use crate::config;
+use super::ask;
+use super::target::Target;
 use crate::status::{Phase, Status};
 
 /// Between two questions of `--wait`.
@@ -40,20 +39,13 @@ pub(super) struct Args {
     wait: u32,
 }
 
-/// Whom to ask.
-struct Target {
-    address: SocketAddr,
-    /// the pipeline that ought to be there; `None`: any
-    pipeline: Option<String>,
-}
-
 /// Prints the status to stdout.
 ///
 /// # Errors
 ///
 /// When it is not ready, or nobody answers; the message names the address and what to do.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let target = target(args)?;
+    let target = Target::find(&args.pipeline, args.admin)?;
     let deadline = Instant::now() + Duration::from_secs(args.wait.into());
     loop {
         let asked = ask::status(target.address);
@@ -63,7 +55,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         if ready || Instant::now() >= deadline {
             let status = asked?;
             print(&status, args.json)?;
-            return target.judge(&status);
+            return judge(&target, &status);
         }
         thread::sleep(ASK_AGAIN);
     }
@@ -75,71 +67,22 @@ fn print(status: &Status, json: bool) -> anyhow::Result<()> {
     } else {
         show::text(status)
     };
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("failed to write to stdout")
+    super::terminal::print(&text)
 }
 
-fn target(args: &Args) -> anyhow::Result<Target> {
-    if let Some(address) = args.admin {
-        return Ok(Target {
-            address: reachable(address),
-            pipeline: None,
-        });
-    }
-    let environment = |name: &str| std::env::var(name).ok();
-    let (pipeline, _) =
-        config::load(&args.pipeline, &environment).map_err(|found| super::refuse(&found))?;
-    let Some(admin) = pipeline.admin else {
+fn judge(target: &Target, status: &Status) -> anyhow::Result<()> {
+    target.is_right(status)?;
+    if let Some(waiting) = status.waiting_for.first() {
         bail!(
-            "{} has no `[admin]`, so nobody answers: add `[admin]` with `listen = \"127.0.0.1:8080\"` and start it again, or say where to ask with --admin",
-            args.pipeline.display()
+            "not ready: waiting for {} for {}",
+            show::plain(&waiting.part),
+            show::time(waiting.since)
         );
-    };
-    Ok(Target {
-        address: reachable(admin.listen),
-        pipeline: Some(pipeline.name),
-    })
-}
-
-/// Who listens on every address is reached on this machine's own.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
     }
-    address
-}
-
-impl Target {
-    fn is_meant(&self, status: &Status) -> bool {
-        let meant = self.pipeline.as_ref();
-        meant.is_none_or(|name| *name == status.pipeline)
-    }
-
-    fn judge(&self, status: &Status) -> anyhow::Result<()> {
-        let address = self.address;
-        if !self.is_meant(status) {
-            bail!(
-                "{address} answers for pipeline `{}`, not for `{}`: give each its own port in `[admin]`",
-                show::plain(&status.pipeline),
-                self.pipeline.as_deref().unwrap_or_default()
-            );
-        }
-        if let Some(waiting) = status.waiting_for.first() {
-            bail!(
-                "not ready: waiting for {} for {}",
-                show::plain(&waiting.part),
-                show::time(waiting.since)
-            );
-        }
-        match status.phase {
-            Phase::Running => Ok(()),
-            Phase::Starting => bail!("not ready: it is starting"),
-            Phase::Stopping => bail!("not ready: it is stopping"),
-        }
+    match status.phase {
+        Phase::Running => Ok(()),
+        Phase::Starting => bail!("not ready: it is starting"),
+        Phase::Stopping => bail!("not ready: it is stopping"),
     }
 }
 
@@ -152,16 +95,9 @@ mod tests {
         let target = Target {
             address: ([127, 0, 0, 1], 8080).into(),
             pipeline: Some("shop".into()),
+            token: None,
         };
-        target.judge(status).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn who_listens_everywhere_is_asked_here() {
-        let asked = |text: &str| reachable(text.parse().unwrap()).to_string();
-        assert_eq!(asked("0.0.0.0:80"), "127.0.0.1:80");
-        assert_eq!(asked("[::]:80"), "[::1]:80");
-        assert_eq!(asked("10.0.0.1:80"), "10.0.0.1:80");
+        judge(&target, status).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::status::{DeadLetterStatus, PartitionStatus, Phase, Status};
+use crate::deployment::Outcome;
+use crate::status::{
+    DeadLetterStatus, DeploymentStatus, PartitionStatus, Phase, RefusalStatus, Status,
+};
 
 /// Dead letters that are shown.
 const LETTERS_MAX: usize = 5;
@@ -69,11 +72,28 @@ pub(super) fn text(status: &Status) -> String {
         let line = format!("{name} {version} ({}) in {stages}", plain(&digest));
         out.line("component", &line);
     }
+    versions(&mut out, status);
     let letters = &status.recent_dead_letters;
     for letter in letters.iter().rev().take(LETTERS_MAX) {
         out.line("dead letter", &self::letter(letter));
     }
     out.0
+}
+
+/// The versions of its logic, and what became of the last one that was asked for.
+fn versions(out: &mut Page, status: &Status) {
+    for deployment in status.deployments.iter().rev() {
+        out.line("deployment", &self::deployment(deployment));
+    }
+    if let Some(refused) = &status.refused {
+        let RefusalStatus {
+            at,
+            trigger,
+            reason,
+        } = refused;
+        let line = format!("by {trigger} at {}: {}", plain(at), plain(reason));
+        out.line("refused", &line);
+    }
 }
 
 struct Page(String);
@@ -131,6 +151,24 @@ fn partition(partition: &PartitionStatus) -> String {
     )
 }
 
+fn deployment(deployment: &DeploymentStatus) -> String {
+    let DeploymentStatus {
+        version,
+        trigger,
+        deployed_at,
+        epoch,
+        outcome,
+        ..
+    } = deployment;
+    let outcome = match outcome {
+        Outcome::Probation => "in probation".to_owned(),
+        Outcome::Accepted => "accepted".to_owned(),
+        Outcome::RolledBack { reason } => format!("rolled back: {}", plain(reason)),
+    };
+    let at = plain(deployed_at);
+    format!("{version}, by {trigger} at {at}, from epoch {epoch}, {outcome}")
+}
+
 fn letter(letter: &DeadLetterStatus) -> String {
     format!(
         "{} at {}/{}: {}",
@@ -179,6 +217,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::deployment::{Trigger, Version};
     use crate::status::{ComponentStatus, EpochStatus, SinkStatus, Waiting};
 
     fn running() -> Status {
@@ -246,6 +285,36 @@ mod tests {
         let status = Status {
             waiting_for: vec![waiting("db", 75), waiting("search", 3)],
             recent_dead_letters: (0..7).map(letter).collect(),
+            ..running()
+        };
+        assert_snapshot!(text(&status));
+    }
+
+    #[test]
+    fn a_pipeline_that_was_changed() {
+        let deployment = |version, trigger, outcome| DeploymentStatus {
+            version: Version(version),
+            trigger,
+            deployed_at: format!("2026-11-23T0{version}:00:00Z"),
+            epoch: 1000 * u64::from(version),
+            positions: [(0, 1234)].into(),
+            components: [("currency".into(), "0123".into())].into(),
+            outcome,
+        };
+        let failed = Outcome::RolledBack {
+            reason: "traps\u{1b}[2J at once".into(),
+        };
+        let status = Status {
+            deployments: vec![
+                deployment(1, Trigger::Start, Outcome::Accepted),
+                deployment(2, Trigger::File, failed),
+                deployment(3, Trigger::Probation, Outcome::Probation),
+            ],
+            refused: Some(RefusalStatus {
+                at: "2026-11-23T04:00:00Z".into(),
+                trigger: Trigger::Api,
+                reason: "pipeline.toml has 4 errors".into(),
+            }),
             ..running()
         };
         assert_snapshot!(text(&status));

@@ -78,6 +78,7 @@ topic = "sales.dead"
 fn environment(name: &str) -> Option<String> {
     match name {
         "PASSWORD" => Some("hunter2".to_owned()),
+        "LONG_SECRET" => Some("hunter2-hunter2-hunter2".to_owned()),
         "TEN" => Some("10".to_owned()),
         _ => None,
     }

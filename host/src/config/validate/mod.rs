@@ -3,7 +3,7 @@
 //! Each function reads all keys of its section before it gives up, so that one run reports every
 //! mistake. `None` means that a report was made.
 
-mod admin;
+pub(super) mod admin;
 mod checkpoint;
 mod components;
 mod dead_letters;

@@ -38,6 +38,8 @@ impl Monitor {
             recent_epochs: self.log.recent(now),
             recent_dead_letters,
             checkpoint: self.checkpoint_status(),
+            // Deployments are not of its making.
+            ..Status::default()
         }
     }
 

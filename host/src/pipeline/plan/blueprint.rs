@@ -36,6 +36,21 @@ impl Plan {
             .collect()
     }
 
+    /// A plan of the pipeline's files as they are now.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, for a person.
+    pub fn read_again(&self) -> Result<Self, String> {
+        let read = self.pipeline.written.read_file_again();
+        let (pipeline, mut diagnostics) =
+            read.map_err(|diagnostics| diagnostics.render(Look::Plain))?;
+        match Self::build(&pipeline, &self.engine, &mut diagnostics) {
+            Some(plan) => Ok(plan),
+            None => Err(diagnostics.render(Look::Plain)),
+        }
+    }
+
     /// Another version of the same pipeline, made of what was kept of it.
     ///
     /// # Errors

@@ -62,7 +62,10 @@ fn settings(pipeline: &Pipeline) -> Value {
 }
 
 fn fixed(pipeline: &Pipeline) -> Value {
-    let sinks = pipeline.sinks.iter().map(|sink| (sink.name.clone(), server(&sink.kind)));
+    let sinks = pipeline
+        .sinks
+        .iter()
+        .map(|sink| (sink.name.clone(), server(&sink.kind)));
     json!({
         "pipeline": {
             "name": pipeline.name,
@@ -146,5 +149,8 @@ fn letters(letters: &DeadLetters) -> Value {
 /// Something that is not to be shown, by which one sees whether it has changed.
 fn hidden(secret: &str) -> Value {
     let digest = Sha256::digest(secret);
-    Value::String(format!("(not shown, {:02x}{:02x}{:02x})", digest[0], digest[1], digest[2]))
+    Value::String(format!(
+        "(not shown, {:02x}{:02x}{:02x})",
+        digest[0], digest[1], digest[2]
+    ))
 }

@@ -39,31 +39,31 @@ use super::{Connect, PipelineError, Plan};
 use crate::aggregate::{Takeover, takeover};
 use crate::checkpoint::CheckpointStore;
 use crate::deployment::{Deployment, Outcome, Trigger, Version};
+use crate::description::Description;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::reload::{Happening, Refusal, Report, Request, Requests, Wanted};
 use crate::status::DeploymentStatus;
 
-/// Makes a plan of the files as they are now, or says what is wrong with them.
-pub type Load = Arc<dyn Fn() -> Result<Plan, String> + Send + Sync>;
-
 /// How a run may be changed while it runs.
 #[derive(Clone)]
 pub struct Reloading {
     /// what is asked for
-    pub requests: Arc<tokio::sync::Mutex<Requests>>,
-    /// reads the files again
-    pub load: Load,
+    requests: Arc<tokio::sync::Mutex<Requests>>,
 }
 
 impl Reloading {
-    /// Nobody can ask for anything.
-    pub(super) fn closed() -> Self {
-        let (_, requests) = crate::reload::control();
+    /// By these requests.
+    #[must_use]
+    pub fn by(requests: Requests) -> Self {
         Self {
             requests: Arc::new(tokio::sync::Mutex::new(requests)),
-            load: Arc::new(|| Err("its files are not known".to_owned())),
         }
+    }
+
+    /// Nobody can ask for anything.
+    pub(super) fn closed() -> Self {
+        Self::by(crate::reload::control().1)
     }
 }
 
@@ -203,7 +203,9 @@ impl Reloader {
         {
             tracing::warn!(%trigger, reason = %refusal, "the running version stays");
             let reason = refusal.to_string();
-            let _ = requests.events.send(Happening::Refused { trigger, reason }.now());
+            let _ = requests
+                .events
+                .send(Happening::Refused { trigger, reason }.now());
         }
         let _ = answer.send(answered);
         version
@@ -213,8 +215,8 @@ impl Reloader {
     async fn candidate(&self, wanted: Wanted, trigger: Trigger) -> Result<Candidate, Obstacle> {
         let version = match wanted {
             Wanted::Files => {
-                let load = Arc::clone(&self.reloading.load);
-                let loaded = tokio::task::spawn_blocking(move || load()).await;
+                let running = self.standing.wanted();
+                let loaded = tokio::task::spawn_blocking(move || running.read_again()).await;
                 let loaded = loaded.map_err(|_| Obstacle::Ending)?;
                 return Ok(Candidate {
                     plan: Arc::new(loaded.map_err(Refusal::Invalid)?),
@@ -254,7 +256,9 @@ impl Reloader {
         let all = self.versions.all();
         let keep = self.standing.wanted().pipeline().reload.keep;
         let kept = all.iter().rev().take(keep + 1);
-        let found = kept.clone().find(|deployment| deployment.version == version);
+        let found = kept
+            .clone()
+            .find(|deployment| deployment.version == version);
         let Some(deployment) = found else {
             let kept: Vec<String> = kept.map(|d| d.version.to_string()).collect();
             return Err(Refusal::NoSuchVersion(format!(
@@ -303,7 +307,8 @@ impl Reloader {
         if !differences.logic.is_empty() {
             self.check_sinks(&plan).await?;
             self.rehearse(&running, &plan)?;
-            self.ask_to_migrate(&running, &plan, &takeovers, &mut report).await?;
+            self.ask_to_migrate(&running, &plan, &takeovers, &mut report)
+                .await?;
         }
         if dry_run || report.changes.is_empty() {
             return Ok(report);
@@ -339,7 +344,9 @@ impl Reloader {
         self.monitor.reshape(plan.outline());
         let changes = list(&report.changes);
         tracing::info!(%version, %trigger, changes, "another version of the logic is in force");
-        let _ = requests.events.send(Happening::Deployed { version, trigger }.now());
+        let _ = requests
+            .events
+            .send(Happening::Deployed { version, trigger }.now());
         report.version = Some(version);
         Ok(report)
     }
@@ -379,12 +386,18 @@ impl Reloader {
             let takeover = takeover(before.get(name), states);
             match &takeover {
                 Takeover::Unchanged => {}
-                Takeover::New => report.states.push(format!("aggregate `{name}` begins with nothing")),
+                Takeover::New => report
+                    .states
+                    .push(format!("aggregate `{name}` begins with nothing")),
                 Takeover::Migrated { from, to } => report.states.push(format!(
                     "the states of aggregate `{name}` are migrated from version {from} to {to}"
                 )),
                 Takeover::Refused(differences) => {
-                    refused.extend(differences.iter().map(|d| format!("aggregate `{name}`: {d}")));
+                    refused.extend(
+                        differences
+                            .iter()
+                            .map(|d| format!("aggregate `{name}`: {d}")),
+                    );
                 }
             }
             takeovers.push((Arc::from(name.as_str()), takeover));
@@ -392,7 +405,9 @@ impl Reloader {
         let gone = before.as_object().into_iter().flatten();
         let gone = gone.filter(|(name, _)| !after.contains_key(*name));
         for (name, _) in gone {
-            report.states.push(format!("the states of aggregate `{name}` are dropped"));
+            report
+                .states
+                .push(format!("the states of aggregate `{name}` are dropped"));
         }
         if refused.is_empty() {
             return Ok(takeovers);
@@ -475,7 +490,10 @@ impl Reloader {
     fn running(&self) -> Result<Arc<Plan>, Obstacle> {
         let latest = self.versions.latest().ok_or(Obstacle::Ending)?;
         let stages = self.versions.stages(latest.version);
-        stages.ok().and_then(|stages| stages.plan()).ok_or(Obstacle::Ending)
+        stages
+            .ok()
+            .and_then(|stages| stages.plan())
+            .ok_or(Obstacle::Ending)
     }
 
     fn waiter(&self) -> Waiter<'_> {
@@ -489,6 +507,9 @@ impl Reloader {
     fn publish(&self, requests: &Requests) {
         let statuses = self.versions.all().iter().map(status).collect();
         requests.deployments.send_replace(Arc::new(statuses));
+        let plan = self.standing.wanted();
+        let description = Description::of(plan.pipeline(), &plan);
+        requests.description.send_replace(Arc::new(description));
     }
 }
 

@@ -31,7 +31,10 @@ impl Reloader {
         let targets = plan.targets();
         let mut faults = Vec::new();
         let ledger: &mut dyn Sink = &mut *endpoints.ledger;
-        let others = endpoints.sinks.iter_mut().map(|sink| &mut **sink as &mut dyn Sink);
+        let others = endpoints
+            .sinks
+            .iter_mut()
+            .map(|sink| &mut **sink as &mut dyn Sink);
         for sink in std::iter::once(ledger).chain(others) {
             let checked = match sink.aim(&targets) {
                 Ok(()) => sink.check().await,
@@ -61,8 +64,12 @@ impl Reloader {
         let before = self.try_out(running, &batch).unwrap_or_default();
         let after = self.try_out(plan, &batch).map_err(rehearsed)?;
         let failed = |letters: &[DeadLetter]| {
-            let failed = letters.iter().filter(|letter| letter.cause == Cause::Failed);
-            failed.map(|letter| letter.reason.clone()).collect::<Vec<_>>()
+            let failed = letters
+                .iter()
+                .filter(|letter| letter.cause == Cause::Failed);
+            failed
+                .map(|letter| letter.reason.clone())
+                .collect::<Vec<_>>()
         };
         if failed(&before).is_empty()
             && let Some(first) = failed(&after).first()
@@ -77,9 +84,9 @@ impl Reloader {
         let share = |letters: &[DeadLetter]| letters.len() as f64 / batch.len() as f64;
         let most = share(&before) + plan.pipeline().reload.rejected_share;
         if batch.len() >= REHEARSED_MIN && share(&after) > most {
-            let example = after.iter().find(|letter| {
-                before.iter().all(|before| before.origin != letter.origin)
-            });
+            let example = after
+                .iter()
+                .find(|letter| before.iter().all(|before| before.origin != letter.origin));
             return Err(Refusal::Rehearsal(format!(
                 "it rejects {} of the last {} records, and the running version {} (`rejected_share` of `[reload]`), such as: {}",
                 after.len(),
@@ -119,14 +126,20 @@ impl Reloader {
         let before = kinds(running)?;
         let after = kinds(plan)?;
         let mut tables = tables(plan)?;
-        for table in tables.iter_mut().filter(|table| migrated.contains(table.name())) {
+        for table in tables
+            .iter_mut()
+            .filter(|table| migrated.contains(table.name()))
+        {
             if let Some(kind) = before.get(table.name()) {
                 let asked = table.ask_to_migrate(kind);
                 asked.map_err(|error| Refusal::States(full(&error)))?;
             }
         }
         let mut former = self::tables(running)?;
-        for table in former.iter_mut().filter(|table| migrated.contains(table.name())) {
+        for table in former
+            .iter_mut()
+            .filter(|table| migrated.contains(table.name()))
+        {
             if let Some(kind) = after.get(table.name())
                 && let Err(error) = table.ask_to_migrate(kind)
             {
@@ -147,7 +160,9 @@ impl Reloader {
         plan: &Plan,
         takeovers: &[(Arc<str>, Takeover)],
     ) -> Result<Vec<Incoming>, Obstacle> {
-        let states = plan.states().map_err(|error| Refusal::Invalid(full(&error)))?;
+        let states = plan
+            .states()
+            .map_err(|error| Refusal::Invalid(full(&error)))?;
         let mut incoming: Vec<Incoming> = states
             .into_iter()
             .map(|(states, shown)| Incoming { states, shown })
@@ -191,12 +206,16 @@ async fn bring_in(
 }
 
 fn migrated(takeovers: &[(Arc<str>, Takeover)]) -> BTreeSet<Arc<str>> {
-    let migrated = takeovers.iter().filter(|(_, t)| matches!(t, Takeover::Migrated { .. }));
+    let migrated = takeovers
+        .iter()
+        .filter(|(_, t)| matches!(t, Takeover::Migrated { .. }));
     migrated.map(|(name, _)| Arc::clone(name)).collect()
 }
 
 fn tables(plan: &Plan) -> Result<Vec<StateTable>, Refusal> {
-    let states = plan.states().map_err(|error| Refusal::Invalid(full(&error)))?;
+    let states = plan
+        .states()
+        .map_err(|error| Refusal::Invalid(full(&error)))?;
     Ok(states.into_iter().map(|(table, _)| table).collect())
 }
 

@@ -112,8 +112,13 @@ mod tests {
         let watched = watched(tally(100_000, 2_000, 0));
         assert_eq!(watched.fault(tally(9_999, 9_999, 0)), None);
         assert_eq!(watched.fault(tally(10_000, 299, 0)), None);
-        let fault = watched.fault(tally(10_000, 400, 0)).expect("it rejects too many");
-        assert!(fault.starts_with("it rejects 4.00 % of the first 10000 records"), "{fault}");
+        let fault = watched
+            .fault(tally(10_000, 400, 0))
+            .expect("it rejects too many");
+        assert!(
+            fault.starts_with("it rejects 4.00 % of the first 10000 records"),
+            "{fault}"
+        );
     }
 
     #[tokio::test]

@@ -126,7 +126,7 @@ fn is_of_a_guest(error: &PipelineError) -> bool {
 }
 
 /// An error with all of its causes.
-pub(super) fn full(error: &dyn std::error::Error) -> String {
+pub(in crate::pipeline) fn full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -16,7 +16,6 @@ use crate::deduplicate::Deduplicator;
 use crate::deployment::Blueprint;
 use crate::guest::{CallError, ConfigureError, Folded, RowRejection};
 use crate::pipeline::Plan;
-use crate::pipeline::monitor::Outline;
 use crate::pipeline::topology::Stages;
 use crate::pipeline::worker::{Aggregate, Chain, StageNames};
 use crate::schema::{DataType, Field, Schema};
@@ -182,10 +181,6 @@ impl Stages for Logic {
 
     fn plan(self: Arc<Self>) -> Option<Arc<Plan>> {
         None
-    }
-
-    fn outline(&self) -> Outline {
-        Outline::default()
     }
 
     fn targets(&self) -> Arc<Targets> {

@@ -235,9 +235,7 @@ impl Owner {
             .await
             .map_err(Failure::to("write to wasmill_epochs"))?;
         match &epoch.deployed {
-            Some(deployed) => {
-                deployments::record(client, &self.pipeline, deployed).await
-            }
+            Some(deployed) => deployments::record(client, &self.pipeline, deployed).await,
             None => Ok(()),
         }
     }

@@ -21,6 +21,7 @@ pub(crate) fn wasmill(arguments: &[&str]) -> Command {
         "KAFKA_BROKERS",
         "DATABASE_URL",
         "ELASTICSEARCH_URL",
+        "WASMILL_TOKEN",
     ] {
         command.env_remove(variable);
     }
