@@ -11,7 +11,9 @@ use anyhow::Context;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
-use wasmill::aggregate::{AggregateLogic, AggregateStage, FoldedRows, Layout, StateTable};
+use wasmill::aggregate::{
+    AggregateLogic, AggregateStage, FoldedRows, Layout, StateKind, StateTable,
+};
 use wasmill::config::Window;
 use wasmill::guest::{CallError, Folded};
 use wasmill::pipeline::ProcessUsage;
@@ -62,6 +64,10 @@ impl AggregateLogic for Sum {
     fn finish(&mut self, states: &RecordBatch) -> Result<RecordBatch, CallError> {
         Ok(states.clone())
     }
+
+    fn migrate(&mut self, _of: &StateKind, states: &RecordBatch) -> Result<RecordBatch, CallError> {
+        Ok(states.clone())
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,7 +78,11 @@ fn main() -> anyhow::Result<()> {
     let column = |name: &str| Field::new(name, DataType::Int64, false);
     let input = Schema::new(vec![column("key"), column("amount")])?;
     let sum = Schema::new(vec![column("sum")])?;
-    let layout = Layout::new(&input, &["key".to_owned()], &Window::None, &sum, &sum)?;
+    let kind = StateKind {
+        columns: sum.clone(),
+        version: 1,
+    };
+    let layout = Layout::new(&input, &["key".to_owned()], &Window::None, kind, &sum)?;
     let logic = || Box::new(Sum(sum.clone()));
     let mut stage = AggregateStage::new("sums".into(), logic(), vec![1], &layout, 8 << 20);
     let mut table = StateTable::new("sums".into(), layout, logic(), 8 << 20);
