@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{AdminError, AdminServer};
 use crate::config::{Embedding, Pipeline};
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
+use crate::telemetry;
 use crate::waiting::Waits;
 
 /// What `wasmill run` is told.
@@ -95,6 +96,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         super::plan(&path)?
     };
     super::print(&diagnostics);
+    telemetry::set_level(pipeline.log_level.as_deref())?;
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(run_until_told(&pipeline, &Arc::new(plan), once));
     // Tasks that hang on a server do not hold up the exit.

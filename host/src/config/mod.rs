@@ -43,8 +43,8 @@ pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::embed::{Embedded, Embedding, embed};
 pub use self::pipeline::{
     Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Deduplicate, Every,
-    GeneratorSource, KafkaSource, Limits, OnLost, Pipeline, Secret, Shutdown, Source, SourceColumn,
-    SourceKind, Start, Transform, Window,
+    GeneratorSource, KafkaSource, Limits, OnLost, Pipeline, Reload, Secret, Shutdown, Source,
+    SourceColumn, SourceKind, Start, Transform, Window,
 };
 pub use self::places::Places;
 use self::reader::Reader;

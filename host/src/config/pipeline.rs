@@ -50,6 +50,10 @@ pub struct Pipeline {
     pub dead_letters: DeadLetters,
     /// `[admin]`; without it, nobody can ask
     pub admin: Option<Admin>,
+    /// `[reload]`
+    pub reload: Reload,
+    /// `log.level`: what is logged where neither `--log-level` nor `WASMILL_LOG` says it; default info
+    pub log_level: Option<String>,
     /// where everything stands in the file, finer than the `span` of its items
     pub places: Places,
 }
@@ -344,6 +348,29 @@ impl Shutdown {
 pub struct Admin {
     /// where questions about the running pipeline are answered
     pub listen: SocketAddr,
+}
+
+/// `[reload]`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reload {
+    /// whether a change of the pipeline's file or of a component's asks for a reload
+    pub watch: bool,
+    /// how long a new version is watched, and the one before ready to come back; zero for not at all
+    pub probation: Duration,
+    /// by how much the share of rejected records may rise in the probation, from 0 to 1
+    pub rejected_share: f64,
+    /// how many former versions one can go back to, at least 1
+    pub keep: usize,
+}
+
+impl Reload {
+    /// What holds where `[reload]` says nothing.
+    pub const DEFAULT: Self = Self {
+        watch: true,
+        probation: Duration::from_secs(30),
+        rejected_share: 0.01,
+        keep: 10,
+    };
 }
 
 /// `[dead_letters]`

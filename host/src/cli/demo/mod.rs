@@ -29,7 +29,7 @@ use crate::admin::AdminServer;
 use crate::config::{Admin, Pipeline};
 use crate::live::Terminal;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions, Summary};
-use crate::telemetry::Diversion;
+use crate::telemetry::{self, Diversion};
 use crate::waiting::Waits;
 
 /// Between two looks at whether the run has ended.
@@ -94,6 +94,7 @@ impl Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let prepared = Prepared::new(args)?;
     prepared.announce();
+    telemetry::set_level(prepared.pipeline.log_level.as_deref())?;
     let runtime = super::runtime()?;
     let stop = Stop::after(args.seconds.map(Duration::from_secs));
     let _signals = runtime.spawn(stop.clone().on_signals());

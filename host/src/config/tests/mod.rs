@@ -4,6 +4,7 @@
 
 mod admin;
 mod checkpoint;
+mod reload;
 mod right;
 mod secrets;
 mod servers;

@@ -10,6 +10,7 @@ mod dead_letters;
 mod deduplicate;
 mod names;
 mod projection;
+mod reload;
 mod sinks;
 mod source;
 mod stages;
@@ -28,6 +29,7 @@ use self::streams::Streams;
 use super::embed::generated_columns;
 use super::reader::{Reader, Section};
 use super::{Commit, Diagnostic, Pipeline, Places, Shutdown, SourceKind};
+use crate::telemetry;
 
 const WORKERS_MAX: u64 = 256;
 
@@ -60,6 +62,8 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         .required_table("dead_letters", "`[dead_letters]`")
         .and_then(|section| dead_letters::dead_letters(section, source.as_ref(), base));
     let admin = file.table("admin", "`[admin]`").and_then(admin::admin);
+    let reload = reload::reload(file.table("reload", "`[reload]`"));
+    let log_level = file.table("log", "`[log]`").and_then(log_level);
     file.finish();
 
     let Chain {
@@ -89,21 +93,28 @@ pub(super) fn pipeline(reader: &Reader<'_>, root: &DeTable<'_>, base: &Path) -> 
         sinks,
         dead_letters: dead_letters?.settings,
         admin,
+        reload,
+        log_level,
         places: Places::of(root),
     };
-    if matches!(pipeline.source.kind, SourceKind::Generator(_)) {
-        let faults = generated_columns(&pipeline);
-        if !faults.is_empty() {
-            for fault in faults {
-                reader.push(fault);
-            }
-            return None;
-        }
+    review(reader, &pipeline);
+    (!reader.has_errors()).then_some(pipeline)
+}
+
+/// Reports what only the whole shows.
+fn review(reader: &Reader<'_>, pipeline: &Pipeline) {
+    let faults = match pipeline.source.kind {
+        SourceKind::Generator(_) => generated_columns(pipeline),
+        _ => Vec::new(),
+    };
+    let reports = if faults.is_empty() {
+        warnings::warnings(pipeline)
+    } else {
+        faults
+    };
+    for report in reports {
+        reader.push(report);
     }
-    for warning in warnings::warnings(&pipeline) {
-        reader.push(warning);
-    }
-    Some(pipeline)
 }
 
 /// `[pipeline]`
@@ -157,6 +168,19 @@ fn shutdown(section: Option<Section<'_>>) -> Shutdown {
     Shutdown {
         timeout: timeout.unwrap_or(Shutdown::DEFAULT.timeout),
     }
+}
+
+const LOG_LEVELS: &str = "it is `off`, `error`, `warn`, `info`, `debug` or `trace`, or one of these by module, as \
+     in `info,wasmill::sink=debug`";
+
+/// `[log]`
+fn log_level(mut section: Section<'_>) -> Option<String> {
+    let level = section.text("level");
+    // The parser's own words may quote what came from the environment.
+    let filter = |text: &str| telemetry::log_filter(text).map_err(|_| LOG_LEVELS);
+    let level = level.and_then(|text| section.parsed("level", &text, filter));
+    section.finish();
+    level
 }
 
 /// "`x` occurs twice", with both places.
