@@ -5,6 +5,10 @@
 //!
 //! The swap itself: [`crate::pipeline`]. What is written down of it: [`crate::deployment`].
 
+mod changes;
 mod control;
+pub(crate) mod watch;
 
+pub use changes::reload_on_change;
 pub use control::{Control, Event, Happening, Refusal, Report, Request, Requests, Wanted, control};
+pub use watch::{Files, Watch};
