@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminError, AdminServer};
 use crate::config::{Embedding, Pipeline};
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, RunOptions};
+use crate::reload::Control;
 use crate::telemetry;
 use crate::waiting::Waits;
 
@@ -20,7 +22,7 @@ use crate::waiting::Waits;
 pub(super) struct Args {
     /// The pipeline
     #[arg(default_value = "pipeline.toml")]
-    pipeline: PathBuf,
+    pub(super) pipeline: PathBuf,
 
     /// Read what is there now, commit it, print a summary and end
     #[arg(long)]
@@ -73,12 +75,14 @@ impl Generated {
 }
 
 /// Runs the pipeline until it is told to stop by SIGINT or SIGTERM, or with `--once` until it has
-/// read everything.
+/// read everything. Whoever wants to hear of reloads gets the `control` of the run, once it serves them.
 ///
 /// # Errors
 ///
 /// A faulty pipeline, whose reports go to stderr first, or what ended the run.
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
+pub(super) fn run(args: Args, control: Option<oneshot::Sender<Control>>) -> anyhow::Result<()> {
+    // Nobody serves reloads yet.
+    drop(control);
     let Args {
         pipeline: path,
         once,

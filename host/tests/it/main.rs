@@ -29,6 +29,7 @@ mod kafka_events;
 
 mod command_line;
 mod demo;
+mod dev;
 mod faulty_plans;
 mod guest_tools;
 mod scaffolds;
