@@ -38,6 +38,7 @@ mod embedded;
 mod end_to_end;
 mod faults;
 mod lagging;
+mod log_level;
 mod observability;
 mod queries;
 mod recovery;
