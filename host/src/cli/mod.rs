@@ -20,6 +20,7 @@ mod target;
 // For whoever writes guests.
 mod bench;
 mod build;
+mod dev;
 mod inspect;
 mod new;
 mod subject;
@@ -77,6 +78,8 @@ enum Action {
     New(new::Args),
     /// Build the guests of a folder
     Build(build::Args),
+    /// Run a pipeline, and build its guests whenever their sources are saved
+    Dev(dev::Args),
     /// Run rows through a guest, and show or compare what comes out
     Test(test::Args),
     /// Say what a guest is and does
@@ -107,7 +110,7 @@ impl Command {
     /// Whatever failed, for a person to read. Reports about the pipeline were printed by then.
     pub fn run(self) -> anyhow::Result<()> {
         match self.action {
-            Action::Run(args) => run::run(args),
+            Action::Run(args) => run::run(args, None),
             Action::Check(args) => check::run(&args),
             Action::Demo(args) => demo::run(&args),
             Action::Status(args) => status::run(&args),
@@ -116,6 +119,7 @@ impl Command {
             Action::DeadLetters(args) => dead_letters::run(args),
             Action::New(args) => new::run(&args),
             Action::Build(args) => build::run(&args),
+            Action::Dev(args) => dev::run(args),
             Action::Test(args) => test::run(args),
             Action::Inspect(args) => inspect::run(args),
             Action::Bench(args) => bench::run(args),

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminError, AdminServer};
 use crate::config::Embedding;
 use crate::description::Description;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, Reloading, RunOptions};
-use crate::reload;
+use crate::reload::{self, Control};
 use crate::telemetry;
 
 /// What `wasmill run` is told.
@@ -21,7 +22,7 @@ use crate::telemetry;
 pub(super) struct Args {
     /// The pipeline
     #[arg(default_value = "pipeline.toml")]
-    pipeline: PathBuf,
+    pub(super) pipeline: PathBuf,
 
     /// Read what is there now, commit it, print a summary and end
     #[arg(long)]
@@ -74,12 +75,12 @@ impl Generated {
 }
 
 /// Runs the pipeline until it is told to stop by SIGINT or SIGTERM, or with `--once` until it has
-/// read everything.
+/// read everything. Whoever wants to hear of reloads gets the `control` of the run, once it serves them.
 ///
 /// # Errors
 ///
 /// A faulty pipeline, whose reports go to stderr first, or what ended the run.
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
+pub(super) fn run(args: Args, control: Option<oneshot::Sender<Control>>) -> anyhow::Result<()> {
     let Args {
         pipeline: path,
         once,
@@ -100,7 +101,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     super::print(&diagnostics);
     telemetry::set_level(plan.pipeline().log_level.as_deref())?;
     let runtime = super::runtime()?;
-    let outcome = runtime.block_on(run_until_told(&Arc::new(plan), once));
+    let outcome = runtime.block_on(run_until_told(&Arc::new(plan), once, control));
     // Tasks that hang on a server do not hold up the exit.
     runtime.shutdown_background();
     match outcome? {
@@ -119,6 +120,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 async fn run_until_told(
     plan: &Arc<Plan>,
     once: bool,
+    listener: Option<oneshot::Sender<Control>>,
 ) -> Result<Result<pipeline::Summary, PipelineError>, AdminError> {
     let pipeline = plan.pipeline();
     let stop = CancellationToken::new();
@@ -130,6 +132,12 @@ async fn run_until_told(
     let (control, requests) = reload::control();
     let description = Description::of(pipeline, plan);
     requests.description.send_replace(Arc::new(description));
+    let (files, watched) = watch::channel(plan.files());
+    let watching = tokio::spawn(reload::reload_on_change(control.clone(), watched));
+    if let Some(listener) = listener {
+        // Nobody listens any more: that is fine.
+        let _ = listener.send(control.clone());
+    }
     // Before any server is reached: it says which of them is waited for.
     let admin = match &pipeline.admin {
         Some(admin) => Some(AdminServer::start(admin, Arc::clone(&monitor), control).await?),
@@ -139,9 +147,10 @@ async fn run_until_told(
         once,
         stop,
         monitor,
-        reloading: Some(Reloading::by(requests)),
+        reloading: Some(Reloading::by(requests, files)),
     };
     let outcome = pipeline::run(plan, &Endpoints::of(plan), &options).await;
+    watching.abort();
     if let Some(admin) = admin {
         admin.stop().await;
     }

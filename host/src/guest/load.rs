@@ -231,7 +231,8 @@ fn list(names: &[String]) -> String {
     list.join(", ")
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// A digest as text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("writing to a string cannot fail");

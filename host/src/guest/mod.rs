@@ -55,5 +55,6 @@ pub use engine::{GuestEngine, GuestError};
 pub use error::{CallError, ConfigureError};
 pub(crate) use isolate::{Fault, isolate};
 pub use load::LoadError;
+pub(crate) use load::hex;
 pub use meter::{Failure, GuestMeter};
 pub use transform::TransformGuest;

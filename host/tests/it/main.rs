@@ -29,6 +29,7 @@ mod kafka_events;
 
 mod command_line;
 mod demo;
+mod dev;
 mod faulty_plans;
 mod guest_tools;
 mod scaffolds;
@@ -38,6 +39,7 @@ mod embedded;
 mod end_to_end;
 mod faults;
 mod lagging;
+mod log_level;
 mod observability;
 mod queries;
 mod recovery;

@@ -36,15 +36,20 @@ fn repository() -> PathBuf {
     fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap()
 }
 
-/// The command as people run it there; what it builds is shared by all tests.
+/// The command as people run it there.
 fn in_folder(mut command: Command, folder: &Path) -> Output {
+    settle_in(&mut command, folder);
+    command.output().expect("the program starts")
+}
+
+/// Has a command run there; what it builds is shared by all tests.
+pub(crate) fn settle_in(command: &mut Command, folder: &Path) {
     command
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", shared_target())
         .env("CARGO_NET_OFFLINE", "true")
         .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
         .env_remove("RUSTFLAGS");
-    command.output().expect("the program starts")
 }
 
 fn shared_target() -> PathBuf {
@@ -67,7 +72,7 @@ fn succeeded(output: &Output) -> String {
     out
 }
 
-fn lock(folder: &Path) {
+pub(crate) fn lock(folder: &Path) {
     fs::copy(repository().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
 }
 

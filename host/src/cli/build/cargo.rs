@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
+
+use super::stopper::Stopper;
 
 /// What guests are compiled for.
 const TARGET: &str = "wasm32-wasip2";
@@ -21,27 +23,31 @@ const DEPTH_MAX: usize = 8;
 
 /// A workspace, or a package alone, that has guests.
 #[derive(Debug)]
-pub(super) struct Workspace {
+pub(in crate::cli) struct Workspace {
     /// its folder
-    pub(super) root: PathBuf,
+    pub(in crate::cli) root: PathBuf,
     /// its guests, in order of name
-    guests: Vec<Package>,
+    pub(in crate::cli) guests: Vec<Package>,
 }
 
 /// A package that is built as a `cdylib`.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Package {
-    name: String,
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::cli) struct Package {
+    pub(in crate::cli) name: String,
     /// how cargo tells it from others of the same name
     id: String,
-    manifest: PathBuf,
+    pub(in crate::cli) manifest: PathBuf,
+    /// the name of the file that is built of it
+    pub(in crate::cli) file: String,
+    /// folders of the packages that it depends on by path
+    pub(in crate::cli) dependencies: Vec<PathBuf>,
 }
 
 /// A file that cargo has built of a guest.
 #[derive(Debug)]
-pub(super) struct Built {
-    pub(super) package: String,
-    pub(super) path: PathBuf,
+pub(in crate::cli) struct Built {
+    pub(in crate::cli) package: String,
+    pub(in crate::cli) path: PathBuf,
 }
 
 /// The workspaces that have guests at or below the folder.
@@ -49,7 +55,7 @@ pub(super) struct Built {
 /// # Errors
 ///
 /// When cargo is missing or cannot read one of them.
-pub(super) fn workspaces(folder: &Path) -> anyhow::Result<Vec<Workspace>> {
+pub(in crate::cli) fn workspaces(folder: &Path) -> anyhow::Result<Vec<Workspace>> {
     let mut manifests = BTreeSet::new();
     find_manifests(folder, DEPTH_MAX, &mut manifests)?;
     let mut seen = BTreeSet::new();
@@ -79,8 +85,11 @@ pub(super) fn workspaces(folder: &Path) -> anyhow::Result<Vec<Workspace>> {
 ///
 /// # Errors
 ///
-/// When the target is missing or one of them does not compile.
-pub(super) fn build(workspace: &Workspace) -> anyhow::Result<Vec<Built>> {
+/// When the target is missing, one of them does not compile, or the build was stopped.
+pub(in crate::cli) fn build(
+    workspace: &Workspace,
+    stopper: &Stopper,
+) -> anyhow::Result<Vec<Built>> {
     ensure_target(&workspace.root)?;
     let mut cargo = cargo();
     cargo
@@ -88,18 +97,26 @@ pub(super) fn build(workspace: &Workspace) -> anyhow::Result<Vec<Built>> {
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(&workspace.root)
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
+        .stdout(Stdio::piped());
     for guest in &workspace.guests {
         cargo.args(["--package", &guest.id]);
     }
-    let output = started(cargo.output(), "cargo")?;
-    if !output.status.success() {
+    let mut child = started(stopper.start(&mut cargo), "cargo")?;
+    let mut messages = Vec::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        let read = stdout.read_to_end(&mut messages);
+        read.context("failed to read what cargo says")?;
+    }
+    let status = stopper
+        .wait(&mut child)
+        .context("failed to wait for cargo")?;
+    if !status.success() {
         bail!(
             "cargo could not build the guests of {}: its report stands above",
             workspace.root.display()
         );
     }
-    let messages = String::from_utf8_lossy(&output.stdout);
+    let messages = String::from_utf8_lossy(&messages);
     let built = built(&messages, &workspace.guests);
     let missing = workspace.guests.iter().find(|guest| {
         let is_of = |built: &Built| built.package == guest.name;
@@ -202,13 +219,20 @@ fn packages(metadata: &Value) -> Vec<(Package, bool)> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let package = |package: &Value| {
         let targets = package["targets"].as_array().into_iter().flatten();
-        let is_library = targets.into_iter().any(is_dynamic_library);
+        let library = targets
+            .into_iter()
+            .find(|target| is_dynamic_library(target));
+        let file = library.and_then(|library| library["name"].as_str());
+        let dependencies = package["dependencies"].as_array().into_iter().flatten();
+        let dependencies = dependencies.filter_map(|of| of["path"].as_str());
         let package = Package {
             name: package["name"].as_str()?.to_owned(),
             id: package["id"].as_str()?.to_owned(),
             manifest: package["manifest_path"].as_str()?.into(),
+            file: format!("{}.wasm", file.unwrap_or_default().replace('-', "_")),
+            dependencies: dependencies.map(PathBuf::from).collect(),
         };
-        Some((package, is_library))
+        Some((package, library.is_some()))
     };
     packages.filter_map(package).collect()
 }
@@ -249,8 +273,8 @@ fn program(variable: &str, name: &str) -> OsString {
     set.unwrap_or_else(|| name.into())
 }
 
-fn started(output: std::io::Result<Output>, program: &str) -> anyhow::Result<Output> {
-    output.map_err(|error| match error.kind() {
+fn started<T>(start: std::io::Result<T>, program: &str) -> anyhow::Result<T> {
+    start.map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!(
             "there is no {program} here: install Rust from https://rustup.rs, then \
              `rustup target add {TARGET}`"
@@ -272,6 +296,7 @@ mod tests {
                 "name": name,
                 "id": format!("path+file:///w/{name}#0.1.0"),
                 "manifest_path": format!("/w/{name}/Cargo.toml"),
+                "dependencies": [{ "name": "serde" }, { "name": "sdk", "path": "/w/sdk" }],
                 "targets": [
                     { "name": "build-script-build", "crate_types": ["bin"] },
                     { "name": name, "crate_types": [kind, "rlib"] },
@@ -285,6 +310,8 @@ mod tests {
             .map(|(p, guest)| (p.name.as_str(), *guest))
             .collect();
         assert_eq!(names, [("totals", true), ("sdk", false)]);
+        assert_eq!(found[0].0.file, "totals.wasm");
+        assert_eq!(found[0].0.dependencies, [Path::new("/w/sdk")]);
     }
 
     #[test]
@@ -293,6 +320,8 @@ mod tests {
             name: "fixed-rates".to_owned(),
             id: "path+file:///w/g#fixed-rates@0.1.0".to_owned(),
             manifest: "/w/g/Cargo.toml".into(),
+            file: "fixed_rates.wasm".to_owned(),
+            dependencies: Vec::new(),
         };
         let message = json!({
             "reason": "compiler-artifact",

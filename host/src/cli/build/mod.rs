@@ -3,7 +3,8 @@
 //! Cargo builds; its own output shows how far it is. What comes out is loaded before it replaces
 //! anything, so that a published file is a component that this host takes.
 
-mod cargo;
+pub(super) mod cargo;
+pub(super) mod stopper;
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -13,12 +14,13 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use self::cargo::Built;
+use self::stopper::Stopper;
 use super::inspect::size;
 use super::terminal;
 use crate::guest::{Component, GuestEngine, Kind, LoadError};
 
 /// Where components go, below the folder of their workspace.
-const PUBLISHED: &str = "target/guests";
+pub(super) const PUBLISHED: &str = "target/guests";
 
 /// What `wasmill build` is told.
 #[derive(Debug, clap::Args)]
@@ -64,7 +66,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             Some(out) => out.clone(),
             None => workspace.root.join(PUBLISHED),
         };
-        for built in cargo::build(workspace)? {
+        for built in cargo::build(workspace, &Stopper::with_the_terminal())? {
             match publish(&engine, &built, &out)? {
                 Some(guest) => published.push(guest),
                 None => foreign.push(built),
@@ -95,12 +97,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// A guest in the place where pipelines look for it.
-struct Published {
+pub(super) struct Published {
     package: String,
     component: Component,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     bytes: u64,
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 impl Published {
@@ -124,7 +126,15 @@ impl Published {
 }
 
 /// Loads what was built and puts it into `out`; `None` where it is no guest at all.
-fn publish(engine: &GuestEngine, built: &Built, out: &Path) -> anyhow::Result<Option<Published>> {
+///
+/// # Errors
+///
+/// When it is a guest that this host cannot use, or the file cannot be written.
+pub(super) fn publish(
+    engine: &GuestEngine,
+    built: &Built,
+    out: &Path,
+) -> anyhow::Result<Option<Published>> {
     let loading = format!("compiling {}", built.package);
     let component = match terminal::step(loading, || engine.load(&built.package, &built.path)) {
         Ok(component) => component,

@@ -15,6 +15,7 @@ use super::build::Builder;
 use super::{Plan, Stage};
 use crate::config::{self, ColumnFrom, Look, Projection, SinkKind, TableColumn};
 use crate::deployment::Blueprint;
+use crate::reload::Files;
 
 impl Plan {
     /// What it takes to make it again.
@@ -49,6 +50,22 @@ impl Plan {
             Some(plan) => Ok(plan),
             None => Err(diagnostics.render(Look::Plain)),
         }
+    }
+
+    /// The files that it is made of, to be watched; none where the pipeline wants no watching.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        if !self.pipeline.reload.watch {
+            return Files::new();
+        }
+        let written = &self.pipeline.written;
+        let text = hex(&Sha256::digest(written.text.as_bytes()));
+        let mut files = Files::from([(written.file_name().into(), Some(text))]);
+        for (name, component) in &self.pipeline.components {
+            let digest = self.blueprint.components.get(name).cloned();
+            files.insert(component.path.clone(), digest);
+        }
+        files
     }
 
     /// Another version of the same pipeline, made of what was kept of it.
@@ -114,9 +131,13 @@ pub(super) fn of(plan: &Plan) -> (Blueprint, Value) {
         components,
         configs: Value::Object(configs),
         states,
-        logic: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        logic: hex(&digest),
     };
     (blueprint, logic)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Everything that rows and states depend on, by names.

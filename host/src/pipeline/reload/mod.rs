@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::differences::Differences;
@@ -42,28 +42,32 @@ use crate::deployment::{Deployment, Outcome, Trigger, Version};
 use crate::description::Description;
 use crate::epoch::EpochId;
 use crate::record::Positions;
-use crate::reload::{Happening, Refusal, Report, Request, Requests, Wanted};
+use crate::reload::{Files, Happening, Refusal, Report, Request, Requests, Wanted};
 use crate::status::DeploymentStatus;
+use crate::telemetry;
 
 /// How a run may be changed while it runs.
 #[derive(Clone)]
 pub struct Reloading {
     /// what is asked for
     requests: Arc<tokio::sync::Mutex<Requests>>,
+    files: watch::Sender<Files>,
 }
 
 impl Reloading {
-    /// By these requests.
+    /// By these requests. Tells `files` which ones the version is made of that came into force by a
+    /// reload of the files.
     #[must_use]
-    pub fn by(requests: Requests) -> Self {
+    pub fn by(requests: Requests, files: watch::Sender<Files>) -> Self {
         Self {
             requests: Arc::new(tokio::sync::Mutex::new(requests)),
+            files,
         }
     }
 
     /// Nobody can ask for anything.
     pub(super) fn closed() -> Self {
-        Self::by(crate::reload::control().1)
+        Self::by(crate::reload::control().1, watch::Sender::default())
     }
 }
 
@@ -320,6 +324,17 @@ impl Reloader {
                 pace: Some(pace),
             });
             self.standing.done(&plan, None);
+            self.reloading.files.send_replace(plan.files());
+            if differences
+                .settings
+                .iter()
+                .any(|setting| setting.starts_with("log."))
+            {
+                let level = plan.pipeline().log_level.as_deref();
+                if let Err(error) = telemetry::set_level(level) {
+                    tracing::warn!(%error, "the level of the log stays");
+                }
+            }
             tracing::info!(%trigger, changes = list(&report.changes), "settings are changed");
             return Ok(report);
         }
@@ -341,6 +356,9 @@ impl Reloader {
         self.changes.put(change);
         self.in_force(version).await?;
         self.standing.done(&plan, None);
+        if !matches!(trigger, Trigger::Rollback | Trigger::Probation) {
+            self.reloading.files.send_replace(plan.files());
+        }
         self.monitor.reshape(plan.outline());
         let changes = list(&report.changes);
         tracing::info!(%version, %trigger, changes, "another version of the logic is in force");
