@@ -107,6 +107,10 @@ impl Checks<'_> {
         }
         if self.wants(Kind::It) {
             self.step("guests", "cargo xtask guests", |_| guests::build())?;
+            let repeat = "cargo xtask guests --all";
+            self.step("guests in other languages", repeat, |_| {
+                guests::build_other_languages(false)
+            })?;
             let mut session = None;
             self.step("servers", "cargo xtask services up", |_| {
                 session = Some(Session::open(services_dir)?);
