@@ -233,8 +233,7 @@ impl Language {
                     .arg(guest)
                     .arg(MODULE)
                     .arg("--output")
-                    .arg(built)
-                    .env("PYTHONDONTWRITEBYTECODE", "1");
+                    .arg(built);
                 command
             }
         }
