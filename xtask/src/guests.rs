@@ -12,7 +12,7 @@ use clap::Args;
 use crate::group;
 use crate::workspace::{self, Metadata};
 
-use languages::Language;
+pub(crate) use languages::Language;
 
 mod languages;
 

@@ -29,13 +29,13 @@ const WORLD: &str = "transform-guest";
 
 /// A language with guests in `guest-transforms/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
+pub(crate) enum Language {
     JavaScript,
     Python,
 }
 
 /// Why there are no tools for a language.
-pub(super) enum Obstacle {
+pub(crate) enum Obstacle {
     /// The language is not on this machine, which is fine.
     Missing(String),
     /// It is, but its package manager did not come to an end.
@@ -92,7 +92,7 @@ impl Language {
     }
 
     /// Installs its tools, unless these very ones are there.
-    pub(super) fn install(self) -> Result<(), Obstacle> {
+    pub(crate) fn install(self) -> Result<(), Obstacle> {
         self.check_runtime().map_err(Obstacle::Missing)?;
         self.install_tools().map_err(Obstacle::NotInstalled)
     }
@@ -246,7 +246,7 @@ impl Obstacle {
     /// # Errors
     ///
     /// An interrupt; and with `strict` that tools could not be installed.
-    pub(super) fn report(self, language: Language, strict: bool) -> Result<()> {
+    pub(crate) fn report(self, language: Language, strict: bool) -> Result<()> {
         let name = language.name();
         match self {
             Self::Missing(what) => eprintln!("skipped: {name} guests: {what}"),
@@ -319,13 +319,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     entries.with_context(|| format!("failed to read {}", folder.display()))
 }
 
-/// Names and contents of files, as one text that differs where one of them does.
+/// Names and contents of files of this repository, as one text that differs where one of them does.
 fn contents(files: Vec<PathBuf>) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     for path in files {
         let bytes =
             fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        all.extend(format!("{}: {} bytes\n", path.display(), bytes.len()).into_bytes());
+        let name = path.strip_prefix(workspace::root()).unwrap_or(&path);
+        all.extend(format!("{}: {} bytes\n", name.display(), bytes.len()).into_bytes());
         all.extend(bytes);
     }
     Ok(all)
