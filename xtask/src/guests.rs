@@ -2,13 +2,27 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use clap::Args;
+
 use crate::group;
 use crate::workspace::{self, Metadata};
+
+pub(crate) use languages::Language;
+
+mod languages;
+
+/// `cargo xtask guests …`
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Those in JavaScript and Python too, where Node 20 and npm, or Python 3.10, are there
+    #[arg(long)]
+    all: bool,
+}
 
 /// What guests are compiled for.
 const TARGET: &str = "wasm32-wasip2";
@@ -17,7 +31,29 @@ const TARGET: &str = "wasm32-wasip2";
 /// profile, stays: hence not in `Cargo.toml`.
 const STRIP: &str = r#"profile.release.strip="debuginfo""#;
 
-/// Builds every guest and puts it where pipelines look for it.
+/// Does what the command line says.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    build()?;
+    if options.all {
+        build_other_languages(true)?;
+    }
+    Ok(())
+}
+
+/// Builds the guests that are not Rust. A language that is not on this machine is skipped, with a message;
+/// unless `strict`, so is one whose tools cannot be installed.
+pub(crate) fn build_other_languages(strict: bool) -> Result<()> {
+    let published = published()?;
+    for language in Language::ALL {
+        match language.install() {
+            Ok(()) => language.build(&published)?,
+            Err(obstacle) => obstacle.report(language, strict)?,
+        }
+    }
+    Ok(())
+}
+
+/// Builds every guest in Rust and puts it where pipelines look for it.
 pub(crate) fn build() -> Result<()> {
     let metadata = Metadata::load()?;
     let guests = metadata.dynamic_libraries(&workspace::root().join("guest-transforms"));
@@ -33,9 +69,7 @@ pub(crate) fn build() -> Result<()> {
     group::run(&mut cargo)?;
 
     let built = metadata.target_directory()?.join(TARGET).join("release");
-    let published = workspace::root().join("target/guests");
-    fs::create_dir_all(&published)
-        .with_context(|| format!("failed to create {}", published.display()))?;
+    let published = published()?;
     for (_, library) in &guests {
         let name = format!("{library}.wasm");
         let is_new = publish(&built.join(&name), &published.join(&name))?;
@@ -43,6 +77,14 @@ pub(crate) fn build() -> Result<()> {
         eprintln!("target/guests/{name}: {news}");
     }
     Ok(())
+}
+
+/// The folder where pipelines and tests look for components.
+fn published() -> Result<PathBuf> {
+    let folder = workspace::root().join("target/guests");
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to create {}", folder.display()))?;
+    Ok(folder)
 }
 
 /// Adds the target's standard library if it is missing.

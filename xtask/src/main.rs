@@ -53,7 +53,7 @@ enum Task {
     /// Run the demo for some seconds and draw its view into docs/images/demo.svg
     Screen(demo::screen::Options),
     /// Build the guests for wasm32-wasip2 into target/guests
-    Guests,
+    Guests(guests::Options),
     /// Execute the Dockerfile without an engine, and try what comes out
     Image(docker::Options),
     /// Real Kafka, PostgreSQL and Elasticsearch on free ports of 127.0.0.1
@@ -86,7 +86,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Demo(options) => demo::run(&options, &services_dir),
         Task::Screen(options) => demo::screen::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options, &services_dir),
-        Task::Guests => guests::build().map(|()| ExitCode::SUCCESS),
+        Task::Guests(options) => guests::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Image(options) => docker::run(&options),
         Task::Services(command) => services::run(&command, &services_dir),
         Task::Soak(options) => soak::run(&options, &services_dir),

@@ -10,6 +10,7 @@ mod distinct;
 mod filter;
 mod mask;
 mod natively;
+mod other_languages;
 mod pages;
 mod passthrough;
 mod project;

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::group::{self, Group};
+use crate::guests::Language;
 use crate::interrupt::{self, POLL};
 use crate::signal::Signal;
 use crate::tools::{self, Tool};
@@ -29,11 +30,16 @@ use page::{Action, Step};
 
 mod page;
 
-/// The pages whose commands are run, in this order.
-const PAGES: [&str; 3] = [
-    "README.md",
-    "docs/guides/first-guest.md",
-    "docs/guides/command-line.md",
+/// The pages whose commands are run, in this order, and the language that one needs beside Rust.
+const PAGES: [(&str, Option<Language>); 5] = [
+    ("README.md", None),
+    ("docs/guides/first-guest.md", None),
+    ("docs/guides/command-line.md", None),
+    (
+        "docs/guides/javascript-guests.md",
+        Some(Language::JavaScript),
+    ),
+    ("docs/guides/python-guests.md", Some(Language::Python)),
 ];
 
 /// How long one command may take: the longest is a release build from nothing.
@@ -42,15 +48,21 @@ const COMMAND_TIME_MAX: Duration = Duration::from_mins(25);
 /// How long a program gets to end after Ctrl-C.
 const STOP_DEADLINE: Duration = Duration::from_mins(1);
 
-/// Does all pages and returns how many steps there were.
+/// Does all pages, or those that need no language but Rust, and returns how many steps there were.
 ///
 /// # Errors
 ///
 /// Names page and line of the step that did not come out as the page says.
-pub(crate) fn run() -> Result<u64> {
+pub(crate) fn run(rust_only: bool) -> Result<u64> {
     tools::ensure(&[Tool::Sqlite])?;
     let mut steps_done = 0;
-    for name in PAGES {
+    for (name, language) in PAGES {
+        if let Some(language) = language
+            && !is_there(language, rust_only)?
+        {
+            eprintln!("   not followed: {name}");
+            continue;
+        }
         let markdown = fs::read_to_string(workspace::root().join(name))
             .with_context(|| format!("failed to read {name}"))?;
         let steps = page::steps(&markdown).with_context(|| name.to_owned())?;
@@ -64,6 +76,17 @@ pub(crate) fn run() -> Result<u64> {
         }
     }
     Ok(steps_done)
+}
+
+/// Whether pages about a language can be followed here; says why not.
+fn is_there(language: Language, rust_only: bool) -> Result<bool> {
+    if rust_only {
+        return Ok(false);
+    }
+    match language.install() {
+        Ok(()) => Ok(true),
+        Err(obstacle) => obstacle.report(language, false).map(|()| false),
+    }
 }
 
 /// Somebody who does what one page says.

@@ -25,6 +25,10 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
     only: Vec<Kind>,
 
+    /// Leave out guests in JavaScript and Python, which take some minutes
+    #[arg(long)]
+    rust_only: bool,
+
     /// Handed to the test programs: parts of names, `--nocapture` and the like
     #[arg(last = true, value_name = "FILTER")]
     filters: Vec<String>,
@@ -107,6 +111,12 @@ impl Checks<'_> {
         }
         if self.wants(Kind::It) {
             self.step("guests", "cargo xtask guests", |_| guests::build())?;
+            if !self.options.rust_only {
+                let repeat = "cargo xtask guests --all";
+                self.step("guests in other languages", repeat, |_| {
+                    guests::build_other_languages(false)
+                })?;
+            }
             let mut session = None;
             self.step("servers", "cargo xtask services up", |_| {
                 session = Some(Session::open(services_dir)?);
@@ -132,7 +142,7 @@ impl Checks<'_> {
         if self.wants(Kind::Guides) {
             let repeat = "cargo xtask test --only guides";
             self.step("README and tutorial", repeat, |checks| {
-                checks.outcome.passed += guides::run()?;
+                checks.outcome.passed += guides::run(checks.options.rust_only)?;
                 Ok(())
             })?;
         }

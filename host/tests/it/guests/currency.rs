@@ -10,19 +10,19 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use currency::Currency;
-use wasmill::guest::{Changes, TransformGuest};
+use wasmill::guest::{Changes, Component, TransformGuest};
 use wasmill::schema::{DataType, Schema};
 use wasmill_guest::{ColumnTransform, TransformRows};
 
 use super::{LIMITS, MOST, in_the_middle, load, natively, schema};
 
-type Row = (Option<i64>, Option<String>);
+pub(super) type Row = (Option<i64>, Option<String>);
 
-fn config() -> Value {
+pub(super) fn config() -> Value {
     json!({"base": "USD", "rates": {"EUR": "1.08", "GBP": "1.27", "JPY": 0.0065}})
 }
 
-fn input(scale: u8) -> Schema {
+pub(super) fn input(scale: u8) -> Schema {
     schema(&[
         ("total_amount", DataType::Decimal(scale)),
         ("currency", DataType::Utf8),
@@ -35,7 +35,7 @@ fn guest(scale: u8) -> TransformGuest {
     guest.unwrap()
 }
 
-fn batch(scale: u8, rows: &[Row]) -> RecordBatch {
+pub(super) fn batch(scale: u8, rows: &[Row]) -> RecordBatch {
     let amounts: Decimal64Array = rows.iter().map(|row| row.0).collect();
     let amounts = amounts.with_precision_and_scale(18, scale.cast_signed());
     let codes: StringArray = rows.iter().map(|row| row.1.as_deref()).collect();
@@ -45,9 +45,9 @@ fn batch(scale: u8, rows: &[Row]) -> RecordBatch {
 
 /// What becomes of a batch: the cents of the rows that were converted, and the other rows, each with why.
 #[derive(Debug, PartialEq, Eq)]
-struct Converted {
-    cents: Vec<i64>,
-    rejections: Vec<(u32, String)>,
+pub(super) struct Converted {
+    pub(super) cents: Vec<i64>,
+    pub(super) rejections: Vec<(u32, String)>,
 }
 
 /// The same guest, in this process.
@@ -69,7 +69,7 @@ fn convert_natively(guest: &TransformRows<Currency>, batch: &RecordBatch) -> Con
 }
 
 /// What the host made of the guest's answer, which has to be about `rows` rows.
-fn as_converted(changes: &Changes, rows: usize) -> Converted {
+pub(super) fn as_converted(changes: &Changes, rows: usize) -> Converted {
     let [cents] = changes.columns.as_slice() else {
         panic!("{} columns", changes.columns.len());
     };
@@ -153,7 +153,11 @@ fn its_output_stands_behind_the_columns_of_the_input() {
 
 #[test]
 fn what_is_wrong_with_its_config_or_input_arrives_as_text() {
-    let component = load("currency");
+    assert_wrong_settings_are_refused(&load("currency"));
+}
+
+/// Of this guest, in whatever language.
+pub(super) fn assert_wrong_settings_are_refused(component: &Component) {
     let refusal = |input: &Schema, config: &Value| {
         let error = component.transform("sales", input, config, &LIMITS);
         error.unwrap_err().to_string()
@@ -172,6 +176,26 @@ fn what_is_wrong_with_its_config_or_input_arrives_as_text() {
         (
             json!({"base": "USD", "rates": {"EUR": 0}}),
             "`rates`: `EUR`: a rate is greater than 0",
+        ),
+        (
+            json!({"base": "USD", "rates": {"EUR": null}}),
+            "`rates`: `EUR`: a rate is a string or a number, not null",
+        ),
+        (
+            json!({"base": "USD", "rates": {"EUR": "-1.08"}}),
+            "`rates`: `EUR`: `-1.08` is no decimal number",
+        ),
+        (
+            json!({"base": "USD", "rates": {"EUR": "0.1000000000000000055"}}),
+            "`rates`: `EUR`: a rate has at most 18 digits: `0.1000000000000000055`",
+        ),
+        (
+            json!({"base": "USD", "rates": {"EUROEURO": 1}}),
+            "`rates`: `EUROEURO`: a currency code has 1 to 7 bytes, not 8",
+        ),
+        (
+            json!({"base": "USD", "rates": {"USD": "1.01"}}),
+            "`rates`: `USD` is the base, so its rate is 1, not 1.01",
         ),
         (
             json!({"base": "USD", "rates": {}, "amount": "price"}),
