@@ -194,6 +194,7 @@ impl Merger {
             ..
         } = self;
         let gathered = Instant::now();
+        let changes_over = part.barrier.swap.is_some();
         monitor.coordinator_queue().left();
         let pulse = monitor.coordinator_pulse();
         let completed =
@@ -201,6 +202,9 @@ impl Merger {
         let Some(mut completed) = completed else {
             return Ok(None);
         };
+        if changes_over {
+            monitor.changed_over(gathered.elapsed());
+        }
         if completed.checkpoint {
             let began = Instant::now();
             completed.snapshot = Some(coordinator.snapshot(&completed.output));

@@ -13,6 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Instant;
 
 use arrow_array::BooleanArray;
 use arrow_select::filter::filter_record_batch;
@@ -173,7 +174,9 @@ impl Worker {
                 Ok(None)
             }
             ToWorker::Chain(chain) => {
+                let began = Instant::now();
                 self.change(*chain);
+                self.monitor.changed_over(began.elapsed());
                 Ok(None)
             }
             ToWorker::Barrier(barrier) => {

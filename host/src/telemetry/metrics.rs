@@ -164,6 +164,15 @@ families! {
     CHECKPOINT_PAUSE_SECONDS: Histogram "wasmill_checkpoint_pause_seconds" []
         "Time that the stream's merging stood still for a checkpoint"
 
+    DEPLOYMENT_VERSION: Gauge "wasmill_deployment_version" []
+        "The version of the logic that is in force, 0 before the first one"
+    RELOADS: Counter "wasmill_reloads_total" []
+        "Versions that came into force in this run"
+    RELOAD_REFUSALS: Counter "wasmill_reload_refusals_total" []
+        "Reloads that were refused: the running version stayed"
+    RELOAD_PAUSE_SECONDS: Histogram "wasmill_reload_pause_seconds" []
+        "Time that a worker, or the merging, did nothing else but put another version into force"
+
     PROCESS_CPU_SECONDS: Counter "process_cpu_seconds_total" []
         "Processor time of the process, user and system"
     PROCESS_MEMORY: Gauge "process_resident_memory_bytes" []

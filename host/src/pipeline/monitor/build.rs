@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Instant;
 
 use super::epochs::EpochLog;
-use super::meters::{CheckpointMeter, Counter, Gauge, KeyMeter, Pulse, Queue, SinkMeter};
+use super::meters::{
+    CheckpointMeter, Counter, Gauge, KeyMeter, Pulse, Queue, ReloadMeter, SinkMeter,
+};
 use super::shape::{Outline, Shape};
 use super::{Monitor, Pulses, Queues};
 use crate::config::{Pipeline, Sink};
@@ -111,6 +113,7 @@ impl Monitor {
         Self {
             shape: RwLock::new(Arc::new(shape)),
             checkpoints: CheckpointMeter::default(),
+            reloads: ReloadMeter::default(),
             queues: Queues {
                 workers: workers()
                     .map(|name| Queue::new(name, WORKER_QUEUE))

@@ -256,6 +256,17 @@ pub(super) struct CheckpointMeter {
     pub(super) pauses: Histogram,
 }
 
+/// Versions that came into force.
+#[derive(Debug, Default)]
+pub(super) struct ReloadMeter {
+    /// the one in force
+    pub(super) version: Gauge,
+    pub(super) reloads: Counter,
+    pub(super) refusals: Counter,
+    /// how long a worker or the coordinator took to change over
+    pub(super) pauses: Histogram,
+}
+
 /// Records that one stage left out, by cause.
 #[derive(Debug)]
 pub(super) struct RejectionMeter {

@@ -26,6 +26,7 @@ impl Monitor {
         self.write_guests(&mut out);
         self.write_states(&mut out);
         self.write_checkpoints(&mut out);
+        self.write_reloads(&mut out);
         write_process(&mut out);
         out.finish()
     }
@@ -217,6 +218,17 @@ impl Monitor {
         let mut writes = out.family(&metrics::CHECKPOINT_SECONDS);
         add_histogram(&mut writes, &[], &meter.writes);
         let mut pauses = out.family(&metrics::CHECKPOINT_PAUSE_SECONDS);
+        add_histogram(&mut pauses, &[], &meter.pauses);
+    }
+
+    fn write_reloads(&self, out: &mut Exposition) {
+        let meter = &self.reloads;
+        out.family(&metrics::DEPLOYMENT_VERSION)
+            .add(&[], meter.version.get());
+        out.family(&metrics::RELOADS).add(&[], meter.reloads.get());
+        out.family(&metrics::RELOAD_REFUSALS)
+            .add(&[], meter.refusals.get());
+        let mut pauses = out.family(&metrics::RELOAD_PAUSE_SECONDS);
         add_histogram(&mut pauses, &[], &meter.pauses);
     }
 }

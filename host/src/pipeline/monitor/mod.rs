@@ -33,7 +33,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::epochs::EpochLog;
 use self::meters::{
-    CheckpointMeter, Counter, Gauge, KeyMeter, PartitionMeter, SinkMeter, Which, tell,
+    CheckpointMeter, Counter, Gauge, KeyMeter, PartitionMeter, ReloadMeter, SinkMeter, Which, tell,
 };
 pub(super) use self::meters::{Pulse, Queue};
 pub(super) use self::shape::Outline;
@@ -43,6 +43,7 @@ use super::laps::{StartTimes, ms};
 use super::start::Beginning;
 use super::summary::{ProcessUsage, StageSummary, Summary};
 use super::turns;
+use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::guest::GuestMeter;
 use crate::record::{DeadLetter, Partition, Positions};
@@ -101,6 +102,7 @@ pub struct Monitor {
     log: EpochLog,
     letters: Mutex<VecDeque<DeadLetterStatus>>,
     checkpoints: CheckpointMeter,
+    reloads: ReloadMeter,
     queues: Queues,
     pulses: Pulses,
 }
@@ -392,6 +394,27 @@ impl Monitor {
     /// A checkpoint was given up.
     pub(super) fn checkpoint_failed(&self) {
         self.checkpoints.failures.add(1);
+    }
+
+    /// This version is in force.
+    pub(super) fn set_version(&self, version: Version) {
+        self.reloads.version.set(version.0.into());
+    }
+
+    /// Another version has come into force.
+    pub(super) fn reloaded(&self, version: Version) {
+        self.set_version(version);
+        self.reloads.reloads.add(1);
+    }
+
+    /// The running version stays although another one was asked for.
+    pub(super) fn reload_refused(&self) {
+        self.reloads.refusals.add(1);
+    }
+
+    /// A worker or the coordinator has changed over to another version, and did nothing else for so long.
+    pub(super) fn changed_over(&self, pause: Duration) {
+        self.reloads.pauses.observe(pause);
     }
 
     /// Counts records that were left out because their key came before.

@@ -157,6 +157,9 @@ impl Reloader {
 
     /// Puts into force what the start asks for; the version that is to be watched then.
     async fn begin(&mut self, requests: &Requests) -> Result<Option<Version>, PipelineError> {
+        if let Some(in_force) = self.versions.latest() {
+            self.monitor.set_version(in_force.version);
+        }
         if !self.has_changed {
             if let Ok(running) = self.running() {
                 self.monitor.reshape(running.outline());
@@ -206,6 +209,7 @@ impl Reloader {
             && !dry_run
         {
             tracing::warn!(%trigger, reason = %refusal, "the running version stays");
+            self.monitor.reload_refused();
             let reason = refusal.to_string();
             let _ = requests
                 .events
@@ -360,6 +364,7 @@ impl Reloader {
             self.reloading.files.send_replace(plan.files());
         }
         self.monitor.reshape(plan.outline());
+        self.monitor.reloaded(version);
         let changes = list(&report.changes);
         tracing::info!(%version, %trigger, changes, "another version of the logic is in force");
         let _ = requests

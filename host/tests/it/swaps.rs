@@ -1,0 +1,357 @@
+//! The sales job whose logic is changed again and again while records flow: each record is made into
+//! rows by exactly one version, as the deployments say; and whatever becomes of a version, nothing is
+//! lost.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio_postgres::Client;
+use wasmill::generate::Settings;
+
+use super::support::http::{self, Answer};
+use super::support::job::{Job, LOG, send_signal, wait_for_exit};
+use super::support::running::Running;
+use super::support::truth;
+
+const PARTITIONS: u32 = 3;
+/// Swaps, unless `WASMILL_TEST_SWAPS` says how many.
+const SWAPS: usize = 8;
+/// Records for each of them.
+const RECORDS_A_SWAP: u64 = 12_000;
+
+fn settings() -> Settings {
+    Settings {
+        seed: 61,
+        ..Settings::default()
+    }
+}
+
+/// Of version 1; that of version v is v.
+const RATES: &str = "rates = { EUR = \"1\", GBP = \"1\" }";
+
+/// A job without Elasticsearch, whose rows say where they came from and whose rates tell the version.
+async fn job(prefix: &str) -> Job {
+    Job::new(prefix, |text| {
+        let (text, rest) = text.split_once("[[sink]]\nname = \"search\"").expect("it has two sinks");
+        let (_, rest) = rest.split_once("\n# ----").expect("something comes behind it");
+        let places = "columns = [\n  { name = \"kafka_partition\", from = \"@partition\", type = \"int64\" },\n  \
+                      { name = \"kafka_offset\", from = \"@offset\", type = \"int64\" },\n";
+        [
+            ("columns = [\n", places),
+            ("rates = { EUR = \"1.08\", GBP = \"1.27\" }", RATES),
+            ("max_rows = 10_000", "max_rows = 500"),
+            ("max_wait = \"1s\"", "max_wait = \"100ms\""),
+            ("interval = \"30s\"", "interval = \"1s\""),
+            ("watch = true", "watch = false"),
+        ]
+        .into_iter()
+        .fold(format!("{text}\n# ----{rest}"), |text, (from, to)| {
+            assert!(text.contains(from), "the shipped pipeline has {from}");
+            text.replacen(from, to, 1)
+        })
+    })
+    .await
+}
+
+/// Has the job's file say the rates of another version, and the limits of the totals something else.
+fn edit_to(job: &Job, version: usize) {
+    job.edit(|text| {
+        let memory = format!("limits = {{ memory = \"{}MiB\" }}", 64 + version);
+        let line = |line: &str| {
+            if line.starts_with("config = { base = \"USD\"") {
+                let rates = format!("rates = {{ EUR = \"{version}\", GBP = \"{version}\" }}");
+                return vec![format!("config = {{ base = \"USD\", {rates} }}")];
+            }
+            match line {
+                "[components.totals]" => vec![line.to_owned(), memory.clone()],
+                // That of the version before.
+                line if line.starts_with("limits = { memory") && !line.contains("time") => vec![],
+                line => vec![line.to_owned()],
+            }
+        };
+        let lines: Vec<String> = text.lines().flat_map(line).collect();
+        lines.join("\n") + "\n"
+    });
+}
+
+fn post(job: &Job, path: &str) -> Answer {
+    http::request(job.admin, "POST", path).expect("the admin server answers")
+}
+
+/// Asks for a reload until there is somebody who can do it.
+fn reload(job: &Job) -> Answer {
+    let started = Instant::now();
+    loop {
+        match http::request(job.admin, "POST", "/api/reload") {
+            Ok(answer) if answer.status != 503 => return answer,
+            other => assert!(
+                started.elapsed() < Duration::from_mins(1),
+                "{other:?}: {}",
+                job.log()
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until so many rows are there, and tells how many there are.
+async fn wait_for_rows(job: &Job, database: &Client, rows: i64) -> i64 {
+    let started = Instant::now();
+    loop {
+        let found = count(database, "SELECT count(*) FROM transactions").await;
+        if found >= rows {
+            return found;
+        }
+        assert!(
+            started.elapsed() < Duration::from_mins(3),
+            "{found} of {rows} rows: {}",
+            job.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn count(database: &Client, sql: &str) -> i64 {
+    // The table is not there before the first start.
+    match database.query_one(sql, &[]).await {
+        Ok(row) => row.get(0),
+        Err(_) => 0,
+    }
+}
+
+/// Every row was made by the version that the deployments say, and the totals are those of the rows.
+async fn check(job: &Job, records: u64) {
+    let database = job.database().await;
+    let expected = truth::expected(&settings(), PARTITIONS, records);
+    let rows = count(&database, "SELECT count(*) FROM transactions").await;
+    assert_eq!(rows, expected.transactions.len() as i64, "rows");
+    // What the journal says in words of SQL: the deployment with the greatest begin that is not behind
+    // the record.
+    let misfits = count(
+        &database,
+        "SELECT count(*) FROM transactions t, LATERAL (
+            SELECT d.configs -> 'sales' -> 'rates' ->> 'EUR' AS rate FROM wasmill_deployments d
+            WHERE (d.offsets ->> t.kafka_partition::text)::bigint <= t.kafka_offset
+            ORDER BY d.version DESC LIMIT 1) made_by
+         WHERE total_amount_base <> total_amount
+            * CASE currency WHEN 'USD' THEN 1 ELSE made_by.rate::numeric END",
+    )
+    .await;
+    assert_eq!(misfits, 0, "rows that another version has made");
+    for (table, keys) in [
+        ("sales_per_day", "transaction_date"),
+        ("sales_per_currency", "transaction_date, currency"),
+        ("customer_totals", "customer_id"),
+    ] {
+        let misfits = count(
+            &database,
+            &format!(
+                "SELECT count(*) FROM {table} FULL JOIN (
+                    SELECT {keys}, sum(total_amount_base) AS total, count(*) AS number
+                    FROM (SELECT transaction_date::timestamptz::date AS transaction_date, currency,
+                            customer_id, total_amount_base FROM transactions) t
+                    GROUP BY {keys}) computed USING ({keys})
+                 WHERE total_sales IS DISTINCT FROM total OR transactions IS DISTINCT FROM number"
+            ),
+        )
+        .await;
+        assert_eq!(misfits, 0, "groups of {table} that differ from their rows");
+    }
+}
+
+fn version_in_force(job: &Job) -> u64 {
+    let answer = http::get(job.admin, "/api/deployments").json();
+    let deployments = answer["deployments"].as_array().expect("a list");
+    let last = deployments.last().expect("one at least");
+    last["version"].as_u64().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_is_made_by_the_version_that_the_deployments_say() {
+    let swaps = std::env::var("WASMILL_TEST_SWAPS")
+        .ok()
+        .and_then(|swaps| swaps.parse().ok());
+    let swaps: usize = swaps.unwrap_or(SWAPS);
+    let job = job("swaps").await;
+    let records = RECORDS_A_SWAP * swaps as u64;
+    job.generate(&settings(), PARTITIONS, records);
+    edit_to(&job, 1);
+    let mut run = Running::start(&job, LOG, |_| ());
+    let database = job.database().await;
+    let mut rows = 0;
+    for swap in 0..swaps {
+        rows = wait_for_rows(&job, &database, (rows + 500).min(records as i64)).await;
+        edit_to(&job, swap + 2);
+        let answer = reload(&job);
+        assert_eq!(answer.status, 200, "{}: {}", answer.body, job.log());
+        assert_eq!(answer.json()["version"], swap as u64 + 2);
+    }
+    wait_for_rows(&job, &database, records as i64).await;
+    let metrics = http::get(job.admin, "/metrics").body;
+    for line in metrics
+        .lines()
+        .filter(|line| line.starts_with("wasmill_reload"))
+    {
+        println!("{line}");
+    }
+    run.stop(&job);
+    check(&job, records).await;
+    let versions = count(&database, "SELECT count(*) FROM wasmill_deployments").await;
+    assert_eq!(versions, swaps as i64 + 1);
+    let made = count(
+        &database,
+        "SELECT count(DISTINCT total_amount_base / total_amount) FROM transactions WHERE currency = 'EUR'",
+    )
+    .await;
+    assert!(made > 2, "{made} versions have made rows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_and_code_are_right_wherever_a_reload_is_killed() {
+    const KILLS: usize = 6;
+    let job = job("killed_swaps").await;
+    let records = 8_000 * KILLS as u64;
+    job.generate(&settings(), PARTITIONS, records);
+    edit_to(&job, 1);
+    let database = job.database().await;
+    let mut rows = 0;
+    for kill in 0..KILLS {
+        let mut run = Running::start(&job, LOG, |_| ());
+        rows = wait_for_rows(&job, &database, (rows + 300).min(records as i64)).await;
+        edit_to(&job, kill + 2);
+        let admin = job.admin;
+        // Nobody answers who was killed.
+        let asking = std::thread::spawn(move || {
+            let mut stream = std::net::TcpStream::connect(admin)?;
+            let request = format!("POST /api/reload HTTP/1.1\r\nHost: {admin}\r\n\r\n");
+            std::io::Write::write_all(&mut stream, request.as_bytes())?;
+            std::io::Read::read_to_end(&mut stream, &mut Vec::new())
+        });
+        // From before it is read to after it is in force.
+        std::thread::sleep(Duration::from_millis(30 * (kill as u64 + 1)));
+        send_signal(&run.0, "KILL");
+        wait_for_exit(&mut run.0, Duration::from_secs(15));
+        let _ = asking.join();
+    }
+    // A start with a changed file is a reload: what was killed before it was in force is now.
+    let mut run = Running::start(&job, LOG, |_| ());
+    wait_for_rows(&job, &database, records as i64).await;
+    run.stop(&job);
+    check(&job, records).await;
+    let last: Vec<tokio_postgres::Row> = database
+        .query(
+            "SELECT configs -> 'sales' -> 'rates' ->> 'EUR' FROM wasmill_deployments ORDER BY version DESC",
+            &[],
+        )
+        .await
+        .expect("the deployments");
+    assert_eq!(last[0].get::<_, String>(0), format!("{}", KILLS + 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_does_not_fit_is_refused_and_the_running_one_goes_on() {
+    let job = job("misfits").await;
+    job.generate(&settings(), PARTITIONS, 2_000);
+    let mut run = Running::start(&job, LOG, |_| ());
+    let database = job.database().await;
+    wait_for_rows(&job, &database, 2_000).await;
+    let text = std::fs::read_to_string(job.path("pipeline.toml")).expect("the file");
+    let refused = |from: &str, to: &str, kind: &str, words: &str| {
+        assert!(text.contains(from), "{from}");
+        job.edit(|_| text.replacen(from, to, 1));
+        let answer = post(&job, "/api/reload");
+        assert_eq!(answer.status, 422, "{from}: {}", answer.body);
+        let answer: Value = answer.json();
+        assert_eq!(answer["kind"], kind, "{answer}");
+        let reason = answer["error"].as_str().expect("a reason");
+        assert!(reason.contains(words), "{from}: {reason}");
+        assert_eq!(version_in_force(&job), 1);
+    };
+    refused("[commit]", "[commits]", "invalid", "commits");
+    refused("currency.wasm", "missing.wasm", "invalid", "does not exist");
+    refused(
+        "/currency.wasm",
+        "/totals.wasm",
+        "invalid",
+        "is an aggregate",
+    );
+    refused(
+        "from = \"source\"\ncomponent",
+        "from = \"nowhere\"\ncomponent",
+        "invalid",
+        "nowhere",
+    );
+    refused(&job.topic, "another_topic", "not_live", "topic");
+    refused(
+        "key = [\"product_category\"]\nwindow",
+        "key = [\"product_brand\"]\nwindow",
+        "states",
+        "sales_per_category",
+    );
+    // Nothing but dollars can be used: the last records say so.
+    refused(RATES, "rates = {}", "rehearsal", "rejects");
+    job.edit(|_| text.clone());
+    let answer = post(&job, "/api/reload");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["version"], Value::Null, "nothing has changed");
+    run.stop(&job);
+    check(&job, 2_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_rejects_more_in_its_probation_is_rolled_back_and_stays_so() {
+    let job = job("probation").await;
+    // The first records are all dollars: only later ones tell that a rate is missing.
+    job.generate(&settings(), PARTITIONS, 3_000);
+    job.edit(|text| text.replacen("rejected_share = 0.01", "rejected_share = 0.9", 1));
+    let mut run = Running::start(&job, LOG, |_| ());
+    let database = job.database().await;
+    wait_for_rows(&job, &database, 3_000).await;
+    // The rehearsal lets it pass; then the share that it may reject is small again.
+    job.edit(|text| text.replacen(RATES, "rates = { EUR = \"1\" }", 1));
+    let answer = reload(&job);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let version = answer.json()["version"].as_u64().expect("another version");
+    job.edit(|text| text.replacen("rejected_share = 0.9", "rejected_share = 0.01", 1));
+    run.stop(&job);
+    let more = Settings {
+        seed: 62,
+        ..settings()
+    };
+    job.generate(&more, PARTITIONS, 30_000);
+    let mut run = Running::start(&job, LOG, |_| ());
+    let started = Instant::now();
+    while version_of(&job) != Some(version + 1) {
+        assert!(started.elapsed() < Duration::from_mins(2), "{}", job.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let outcome = database
+        .query_one(
+            "SELECT outcome, reason FROM wasmill_deployments WHERE version = $1",
+            &[&(version as i64)],
+        )
+        .await
+        .expect("its row");
+    assert_eq!(outcome.get::<_, String>(0), "rolled_back");
+    assert!(
+        outcome.get::<_, String>(1).contains("it rejects"),
+        "{outcome:?}"
+    );
+    run.stop(&job);
+    // The file is still that of the bad version: a start does not put it into force again.
+    let mut run = Running::start(&job, LOG, |_| ());
+    let started = Instant::now();
+    while version_of(&job).is_none() && started.elapsed() < Duration::from_mins(1) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(version_of(&job), Some(version + 1), "{}", job.log());
+    assert!(job.log().contains("rolled back"), "{}", job.log());
+    run.stop(&job);
+}
+
+/// The version in force, once there is somebody to ask.
+fn version_of(job: &Job) -> Option<u64> {
+    let answer = http::request(job.admin, "GET", "/api/deployments").ok()?;
+    let answer = answer.json();
+    answer["deployments"].as_array()?.last()?["version"].as_u64()
+}
