@@ -161,6 +161,15 @@ mod tests {
     use super::*;
     use crate::config::load_embedded;
 
+    /// A package that is no guest.
+    fn library(folder: &Path, dependencies: &str) {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let manifest = format!("[package]\nname = \"{name}\"\n[dependencies]\n{dependencies}\n");
+        fs::create_dir_all(folder.join("src")).unwrap();
+        fs::write(folder.join("src/lib.rs"), "").unwrap();
+        fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    }
+
     /// A pipeline with these components, and guests of these names, each a workspace of its own.
     fn folder(components: &[(&str, &str)], guests: &[&str]) -> (tempfile::TempDir, Pipeline) {
         let folder = tempfile::tempdir().unwrap();
@@ -175,6 +184,11 @@ mod tests {
             component.path = folder.path().join(path);
             pipeline.components.insert((*name).to_owned(), component);
         }
+        library(&folder.path().join("shared"), "more = { path = \"more\" }");
+        library(&folder.path().join("shared/more"), "");
+        library(&folder.path().join("copy/shared"), "");
+        library(&folder.path().join("one/shared"), "");
+        library(&folder.path().join("two/shared"), "");
         for guest in guests {
             let guest = folder.path().join(guest);
             fs::create_dir_all(guest.join("src")).unwrap();
@@ -196,11 +210,6 @@ mod tests {
             &[sale_size, ("other", "vendor/other.wasm")],
             &["sale-size", "other", "unused", "copy/sale-size"],
         );
-        let shared = folder.path().join("shared");
-        fs::create_dir(&shared).unwrap();
-        let manifest = "[package]\nname = \"shared\"\n[dependencies]\nmore = { path = \"more\" }\n";
-        fs::write(shared.join("Cargo.toml"), manifest).unwrap();
-
         let guests = Guests::find(&pipeline, folder.path(), false).unwrap();
         let component = Component {
             name: "size".to_owned(),
