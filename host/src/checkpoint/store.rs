@@ -24,6 +24,7 @@ use super::manifest::Unreadable;
 use super::{CheckpointError, Checksum, FileName, FileRef, Manifest, columns, name};
 use crate::config::{CheckpointLocation, Secret};
 use crate::epoch::EpochId;
+use crate::guest::hex;
 
 /// A manifest beyond this is none: it would name a million files.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
@@ -462,8 +463,7 @@ impl Place {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// What `work` returns; on a thread for such work if it concerns many bytes, so that nobody waits for

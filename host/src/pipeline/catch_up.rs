@@ -83,7 +83,7 @@ impl CatchUp {
     async fn bring_up(self, order: Order) -> Result<(), PipelineError> {
         let name = order.name.clone();
         let bringing = async {
-            let Some(line) = self.line(order).await? else {
+            let Some(line) = Box::pin(self.line(order)).await? else {
                 return Ok(());
             };
             let mut parts = Parts::new();
@@ -98,7 +98,7 @@ impl CatchUp {
 
     /// A line that begins with what the sink has; `None` when told to stop before that.
     pub(super) async fn line(&self, order: Order) -> Result<Option<Line>, PipelineError> {
-        match self.begin(order).await {
+        match Box::pin(self.begin(order)).await {
             Ok(line) => Ok(line),
             Err(PipelineError::StoppedWhileStarting(_)) => Ok(None),
             Err(error) => Err(error),
@@ -120,7 +120,7 @@ impl CatchUp {
         };
         // What the running pipeline has published meanwhile is not lost.
         let epochs = (order.confirmed, None);
-        let recovered = restore(from, epochs).await?;
+        let recovered = Box::pin(restore(from, epochs)).await?;
         let checkpoint = recovered.as_ref().and_then(|r| r.checkpoint.as_ref());
         let known = checkpoint.map_or(EpochId(0), |restored| restored.epoch);
         let Some(More { entries, last }) = ask(&order, known).await else {

@@ -299,14 +299,10 @@ async fn run_once(
     let reloader = Reloader {
         reloading: options.reloading.clone().unwrap_or_else(Reloading::closed),
         standing: standing.clone(),
-        versions: Arc::clone(&topology.versions),
-        changes: topology.changes.clone(),
+        coming: topology.coming.clone(),
         looks: topology.line.merger.looks.clone(),
-        sample: topology.sample.clone(),
         store,
         connect: Arc::clone(connect),
-        conclude: topology.conclude.clone(),
-        has_changed: topology.has_changed,
         stop: reading.clone(),
         monitor: Arc::clone(monitor),
     };

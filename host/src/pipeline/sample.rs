@@ -24,7 +24,7 @@ impl Sample {
         let Ok(mut taken) = self.0.try_lock() else {
             return;
         };
-        if batch.len() > 0 && taken.at.is_none_or(|at| at.elapsed() >= EVERY) {
+        if !batch.is_empty() && taken.at.is_none_or(|at| at.elapsed() >= EVERY) {
             taken.batch = batch.clone();
             taken.at = Some(Instant::now());
         }

@@ -161,22 +161,9 @@ pub(super) async fn make_ready(
     let deployments = wait_for!(waiter, &name, ledger.deployments());
     took.ledger = laps.lap();
     let store = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
-    let blueprint = stages.blueprint();
+    let has_changed = wants(&deployments);
     let versions = Versions::new(deployments);
-    let in_force = versions.latest();
-    let has_changed = match &in_force {
-        Some(known) => {
-            if known.blueprint.logic == blueprint.logic {
-                versions.learn(known.version, Arc::clone(stages));
-            }
-            wants(&versions.all())
-        }
-        None => {
-            versions.learn(Version::FIRST, Arc::clone(stages));
-            keep_components(&**stages, &store, waiter).await?;
-            false
-        }
-    };
+    let first = meet(&versions, stages, &store, waiter).await?;
     let from = recover::Source {
         store: &store,
         versions: &versions,
@@ -184,23 +171,15 @@ pub(super) async fn make_ready(
         sink: None,
         waiter,
     };
-    for sink in &mut sinks {
-        let confirmed = claim.confirmed.get(sink.name()).copied();
-        aim(&mut **sink, confirmed.unwrap_or_default(), from).await?;
-        // Who may lag is not waited for: its task prepares it.
-        if !settings.may_lag.contains(sink.name()) {
-            prepare(&mut **sink, waiter).await?;
-        }
-    }
+    prepare_all(&mut sinks, (settings, &claim), from).await?;
     let committed = claim.dead_letter_bytes;
     let bytes = wait_for!(waiter, DEAD_LETTERS, dead_letters.recover(committed));
     took.sinks = laps.lap();
     let latest = latest_usable(&claim, &settings.may_lag);
     let epochs = (latest, Some(claim.epoch));
-    let recovered = restore(from, epochs).await?;
+    let recovered = Box::pin(restore(from, epochs)).await?;
     took.checkpoint = laps.lap();
     let checkpoint = recovered.as_ref().and_then(|r| r.checkpoint.as_ref());
-    let first = (in_force.is_none()).then(|| first_deployment(&**stages));
     let known = (&claim, checkpoint, first);
     let beginning = begin(&mut *source, settings, &mut *ledger, known, (bytes, from)).await?;
     took.source = laps.lap();
@@ -222,6 +201,42 @@ pub(super) async fn make_ready(
         has_changed,
         took,
     })
+}
+
+/// Makes the stages known if they are those in force. The deployment that is to be written down first, where
+/// there is none yet.
+async fn meet(
+    versions: &Versions,
+    stages: &Arc<dyn Stages>,
+    store: &CheckpointStore,
+    waiter: Waiter<'_>,
+) -> Result<Option<Deployed>, PipelineError> {
+    let Some(in_force) = versions.latest() else {
+        versions.learn(Version::FIRST, Arc::clone(stages));
+        keep_components(&**stages, store, waiter).await?;
+        return Ok(Some(first_deployment(&**stages)));
+    };
+    if in_force.blueprint.logic == stages.blueprint().logic {
+        versions.learn(in_force.version, Arc::clone(stages));
+    }
+    Ok(None)
+}
+
+/// Has each sink that is not the ledger go on where it stands. Who may lag is not waited for: its task
+/// prepares it.
+async fn prepare_all(
+    sinks: &mut [Box<dyn Sink>],
+    (settings, claim): (&Settings, &Claim),
+    from: recover::Source<'_>,
+) -> Result<(), PipelineError> {
+    for sink in sinks {
+        let confirmed = claim.confirmed.get(sink.name()).copied();
+        aim(&mut **sink, confirmed.unwrap_or_default(), from).await?;
+        if !settings.may_lag.contains(sink.name()) {
+            prepare(&mut **sink, from.waiter).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The deployment that a pipeline begins with; its epoch and positions are not known yet.
@@ -303,7 +318,7 @@ pub(super) async fn restore(
     let waiter = from.waiter;
     let mut patience = Patience::new(waiter.waits, CHECKPOINTS);
     loop {
-        let trying = patience.watch(recover(from, latest, committed));
+        let trying = Box::pin(patience.watch(recover(from, latest, committed)));
         let tried = waiter.unless_stopped(CHECKPOINTS, trying).await?;
         match tried {
             Ok(recovered) => {

@@ -147,15 +147,37 @@ pub(super) struct Topology {
     pub(super) catch_up: CatchUp,
     /// what it is told to do
     pub(super) orders: mpsc::Receiver<Order>,
-    /// where another version is put that is to come into force
-    pub(super) changes: Changes,
+    /// what comes into force on the way
+    pub(super) coming: Coming,
+}
+
+/// What other versions come into force by.
+#[derive(Clone)]
+pub(super) struct Coming {
     pub(super) versions: Arc<Versions>,
-    /// what is known of versions is written down through this
+    /// where a version is put that is to come into force
+    pub(super) changes: Changes,
+    /// what became of versions is written down through this
     pub(super) conclude: mpsc::Sender<Conclude>,
     /// some of the records
     pub(super) sample: Sample,
     /// whether nothing is read before another version is in force
     pub(super) has_changed: bool,
+}
+
+impl Coming {
+    /// Nothing yet; and the other end for what becomes of versions.
+    fn new(versions: Arc<Versions>, has_changed: bool) -> (Self, mpsc::Receiver<Conclude>) {
+        let (conclude, conclusions) = mpsc::channel(1);
+        let coming = Self {
+            versions,
+            changes: Changes::default(),
+            conclude,
+            sample: Sample::default(),
+            has_changed,
+        };
+        (coming, conclusions)
+    }
 }
 
 impl Topology {
@@ -170,8 +192,7 @@ impl Topology {
         let store = ready.checkpoints;
         let from = ready.recovered.checkpoint.as_ref();
         let from = from.map_or(EpochId(0), |restored| restored.epoch);
-        let (versions, has_changed) = (ready.versions, ready.has_changed);
-        let changes = Changes::default();
+        let (coming, conclusions) = Coming::new(ready.versions, ready.has_changed);
         let stopping = (reading, settings);
         let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), stopping, monitor);
         let Recovered {
@@ -186,16 +207,13 @@ impl Topology {
             seen_files,
             remembered: settings.remembered,
         };
-        let generation = ready.claim.generation;
-        let keep = settings.checkpoints_kept;
+        let kept = (store.clone(), settings.checkpoints_kept);
         let (checkpoints, to_checkpoints) =
-            checkpointing((store.clone(), keep), generation, stored, monitor);
+            checkpointing(kept, ready.claim.generation, stored, monitor);
         let (epochs, epoch_in) = mpsc::channel(settings.epochs_waiting());
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
         let (ask, asked) = mpsc::channel(sinks.len().max(1));
-        let (conclude, conclusions) = mpsc::channel(1);
-        let sample = Sample::default();
         let ledger = LedgerTask {
             ledger: ready.ledger,
             dead_letters: ready.dead_letters,
@@ -206,7 +224,7 @@ impl Topology {
             checkpoints: to_checkpoints,
             committed: ready.beginning.epoch,
             positions: ready.beginning.live.clone(),
-            versions: Arc::clone(&versions),
+            versions: Arc::clone(&coming.versions),
             conclusions,
             stop: reading.clone(),
             monitor: Arc::clone(monitor),
@@ -214,26 +232,21 @@ impl Topology {
         let catch_up = CatchUp {
             settings: settings.clone(),
             stages: Arc::clone(stages),
-            versions: Arc::clone(&versions),
+            versions: Arc::clone(&coming.versions),
             open_source: ready.open_source,
             store,
             monitor: Arc::clone(monitor),
             stop: reading.clone(),
         };
-        let first = versions.stages(ready.beginning.first)?;
-        let logic = Coming {
-            versions: Arc::clone(&versions),
-            changes: changes.clone(),
-            has_changed,
-        };
-        let beginning = (ready.beginning, newcomers, logic);
+        let first = coming.versions.stages(ready.beginning.first)?;
+        let beginning = (ready.beginning, newcomers, coming.clone());
         let (replay, live, turns) = begin(settings, beginning, &checkpoints, options.once);
         let making = Making {
             settings,
             stages: &*first,
             refused,
             monitor,
-            sample: &sample,
+            sample: &coming.sample,
             stop: reading,
         };
         let reading = (ready.source, replay, live, turns);
@@ -244,11 +257,7 @@ impl Topology {
             checkpoints,
             catch_up,
             orders,
-            changes,
-            versions,
-            conclude,
-            sample,
-            has_changed,
+            coming,
         })
     }
 
@@ -267,17 +276,10 @@ impl Topology {
     }
 }
 
-/// What comes into force on the way.
-struct Coming {
-    versions: Arc<Versions>,
-    changes: Changes,
-    has_changed: bool,
-}
-
 /// What is repeated first, and how reading goes on live then; with `once`, to the ends as they are now.
 fn begin(
     settings: &Settings,
-    (beginning, newcomers, logic): (Beginning, Newcomers, Coming),
+    (beginning, newcomers, coming): (Beginning, Newcomers, Coming),
     checkpoints: &CheckpointTask,
     once: bool,
 ) -> (Replay, Then, Turns) {
@@ -296,12 +298,12 @@ fn begin(
         until: once.then_some(beginning.ends),
         newcomers,
         version: beginning.version,
-        changes: logic.changes,
-        waits_for_change: logic.has_changed,
+        changes: coming.changes,
+        waits_for_change: coming.has_changed,
     };
     let in_force = InForce {
         version: beginning.first,
-        versions: logic.versions,
+        versions: coming.versions,
         sink: None,
     };
     let entries = beginning.replay;

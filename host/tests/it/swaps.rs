@@ -283,10 +283,10 @@ async fn a_version_that_does_not_fit_is_refused_and_the_running_one_goes_on() {
     );
     refused(&job.topic, "another_topic", "not_live", "topic");
     refused(
-        "key = [\"product_category\"]\nwindow",
-        "key = [\"product_brand\"]\nwindow",
+        "every = \"1 day\"",
+        "every = \"1 week\"",
         "states",
-        "sales_per_category",
+        "sales_per_day",
     );
     // Nothing but dollars can be used: the last records say so.
     refused(RATES, "rates = {}", "rehearsal", "rejects");

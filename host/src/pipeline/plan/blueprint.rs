@@ -15,6 +15,7 @@ use super::build::Builder;
 use super::{Plan, Stage};
 use crate::config::{self, ColumnFrom, Look, Projection, SinkKind, TableColumn};
 use crate::deployment::Blueprint;
+use crate::guest::hex;
 use crate::reload::Files;
 
 impl Plan {
@@ -134,10 +135,6 @@ pub(super) fn of(plan: &Plan) -> (Blueprint, Value) {
         logic: hex(&digest),
     };
     (blueprint, logic)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Everything that rows and states depend on, by names.

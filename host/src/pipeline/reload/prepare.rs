@@ -56,8 +56,8 @@ impl Reloader {
 
     /// Runs both versions on the last records, and compares what they leave out.
     pub(super) fn rehearse(&self, running: &Plan, plan: &Plan) -> Result<(), Obstacle> {
-        let batch = self.sample.last();
-        if batch.len() == 0 {
+        let batch = self.coming.sample.last();
+        if batch.is_empty() {
             return Ok(());
         }
         let rehearsed = |error| Refusal::Rehearsal(format!("on the last records {}", full(&error)));
@@ -112,8 +112,7 @@ impl Reloader {
 
     /// Asks the new logic whether it can migrate the states, and the old one whether there is a way
     /// back.
-    pub(super) async fn ask_to_migrate(
-        &self,
+    pub(super) fn ask_to_migrate(
         running: &Plan,
         plan: &Plan,
         takeovers: &[(Arc<str>, Takeover)],

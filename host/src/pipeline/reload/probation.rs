@@ -49,7 +49,7 @@ impl Probation {
         };
         loop {
             let tally = versions.tally(watched.version);
-            if let Some(reason) = watched.fault(tally) {
+            if let Some(reason) = watched.fault(&tally) {
                 return Err(reason);
             }
             let left = watched.until.saturating_duration_since(Instant::now());
@@ -62,7 +62,7 @@ impl Probation {
 }
 
 impl Watched {
-    fn fault(&self, tally: Tally) -> Option<String> {
+    fn fault(&self, tally: &Tally) -> Option<String> {
         if tally.failed > 0 && self.before.failed == 0 {
             let example = tally.example.as_deref().unwrap_or_default();
             return Some(format!(
@@ -110,10 +110,10 @@ mod tests {
     #[tokio::test]
     async fn a_share_of_rejected_records_counts_from_ten_thousand_on() {
         let watched = watched(tally(100_000, 2_000, 0));
-        assert_eq!(watched.fault(tally(9_999, 9_999, 0)), None);
-        assert_eq!(watched.fault(tally(10_000, 299, 0)), None);
+        assert_eq!(watched.fault(&tally(9_999, 9_999, 0)), None);
+        assert_eq!(watched.fault(&tally(10_000, 299, 0)), None);
         let fault = watched
-            .fault(tally(10_000, 400, 0))
+            .fault(&tally(10_000, 400, 0))
             .expect("it rejects too many");
         assert!(
             fault.starts_with("it rejects 4.00 % of the first 10000 records"),
@@ -123,7 +123,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_record_on_which_the_code_fails_is_enough_unless_it_did_before() {
-        assert!(watched(tally(100, 0, 0)).fault(tally(1, 1, 1)).is_some());
-        assert_eq!(watched(tally(100, 1, 1)).fault(tally(1, 1, 1)), None);
+        assert!(watched(tally(100, 0, 0)).fault(&tally(1, 1, 1)).is_some());
+        assert_eq!(watched(tally(100, 1, 1)).fault(&tally(1, 1, 1)), None);
     }
 }

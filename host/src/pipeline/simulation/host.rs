@@ -53,22 +53,16 @@ impl Host {
             mut checkpoints,
             catch_up,
             orders,
-            changes,
-            versions,
-            has_changed,
-            conclude,
-            sample: _,
+            coming,
         } = topology;
         let reloading = Reloading {
-            changes,
-            versions,
+            wanted: coming.has_changed.then_some(wanted),
+            coming,
             workers: line.workers.len(),
             remembered: wanted.remembered,
-            wanted: has_changed.then_some(wanted),
             rate,
             put: None,
             bug,
-            _conclude: conclude,
         };
         if bug == Some(Bug::CheckpointBeforeTheSinks) {
             let all = EpochId(u64::MAX);

@@ -216,9 +216,9 @@ impl Ledger for SimulatedLedger {
         if self.bug == Some(Bug::ReplayedByTheNewest)
             && let Some(newest) = self.store.deployments("simulated").last()
         {
-            entries
-                .iter_mut()
-                .for_each(|entry| entry.version = newest.version);
+            for entry in &mut entries {
+                entry.version = newest.version;
+            }
         }
         Ok(entries)
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use tokio::sync::mpsc;
 
 use super::bugs::Bug;
 use super::dice::Dice;
@@ -14,16 +13,13 @@ use crate::aggregate::StateTable;
 use crate::deployment::{Deployment, Outcome, Trigger, Version};
 use crate::epoch::{EpochId, Incoming};
 use crate::pipeline::PipelineError;
-use crate::pipeline::change::{Change, Changes};
-use crate::pipeline::commit::Conclude;
-use crate::pipeline::topology::Stages;
-use crate::pipeline::versions::Versions;
+use crate::pipeline::change::Change;
+use crate::pipeline::topology::{Coming, Stages};
 use crate::record::Positions;
 
 /// Of one host.
 pub(super) struct Reloading {
-    pub(super) changes: Changes,
-    pub(super) versions: Arc<Versions>,
+    pub(super) coming: Coming,
     pub(super) workers: usize,
     pub(super) remembered: usize,
     /// what has to come into force first
@@ -33,8 +29,6 @@ pub(super) struct Reloading {
     /// the version that was put last
     pub(super) put: Option<Version>,
     pub(super) bug: Option<Bug>,
-    /// kept open as long as the host lives
-    pub(super) _conclude: mpsc::Sender<Conclude>,
 }
 
 impl Reloading {
@@ -47,10 +41,14 @@ impl Reloading {
         if !line.is_live() || (self.wanted.is_none() && !dice.chance(self.rate)) {
             return Ok(());
         }
-        let latest = self.versions.latest().map_or(Version::FIRST, |d| d.version);
+        let latest = self
+            .coming
+            .versions
+            .latest()
+            .map_or(Version::FIRST, |d| d.version);
         let is_under_way = self.put.is_some_and(|put| put > latest);
         // A later one wins, unless the former was taken.
-        if is_under_way && self.changes.take().is_none() {
+        if is_under_way && self.coming.changes.take().is_none() {
             return Ok(());
         }
         let logic = self.wanted.take().unwrap_or_else(|| Logic {
@@ -75,8 +73,8 @@ impl Reloading {
             outcome: Outcome::Accepted,
         };
         let change = Change::with(deployment, None, &logic, self.workers, tables)?;
-        self.versions.learn(version, Arc::new(logic));
-        self.changes.put(change);
+        self.coming.versions.learn(version, Arc::new(logic));
+        self.coming.changes.put(change);
         self.put = Some(version);
         Ok(())
     }

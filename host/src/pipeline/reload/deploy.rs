@@ -1,0 +1,230 @@
+//! From a candidate to the version in force.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+
+use super::differences::Differences;
+use super::state::full;
+use super::{Obstacle, Reloader, list};
+use crate::aggregate::{Takeover, takeover};
+use crate::deployment::{Deployment, Outcome, Trigger, Version};
+use crate::epoch::EpochId;
+use crate::pipeline::change::{Change, Pace};
+use crate::pipeline::start::{Waiter, keep_components};
+use crate::pipeline::topology::Stages;
+use crate::pipeline::{PipelineError, Plan};
+use crate::record::Positions;
+use crate::reload::{Happening, Refusal, Report, Requests};
+use crate::telemetry;
+
+/// What is to come into force, and why.
+pub(super) struct Candidate {
+    pub(super) plan: Arc<Plan>,
+    pub(super) trigger: Trigger,
+    /// what is written down of the version before, in the same transaction
+    pub(super) concludes: Option<(Version, Outcome)>,
+}
+
+impl Reloader {
+    /// Has a candidate come into force, or says what that would do.
+    pub(super) async fn deploy(
+        &mut self,
+        candidate: Candidate,
+        dry_run: bool,
+        requests: &Requests,
+    ) -> Result<Report, Obstacle> {
+        let Candidate {
+            plan,
+            trigger,
+            concludes,
+        } = candidate;
+        let running = self.running()?;
+        let differences = Differences::between(&running, &plan);
+        if !differences.fixed.is_empty() {
+            return Err(Refusal::NotLive(format!(
+                "this cannot change while the pipeline runs:{}\n\
+                 Stop it and start it again, or take it back",
+                list(&differences.fixed)
+            ))
+            .into());
+        }
+        let mut report = Report {
+            changes: differences.live(),
+            ..Report::default()
+        };
+        let takeovers = takeovers(&running, &plan, &mut report)?;
+        if !differences.logic.is_empty() {
+            self.check_sinks(&plan).await?;
+            self.rehearse(&running, &plan)?;
+            Self::ask_to_migrate(&running, &plan, &takeovers, &mut report)?;
+        }
+        if dry_run || report.changes.is_empty() {
+            return Ok(report);
+        }
+        if differences.logic.is_empty() {
+            self.change_settings(&plan, &differences, trigger);
+            return Ok(report);
+        }
+        let candidate = Candidate {
+            plan,
+            trigger,
+            concludes,
+        };
+        let version = self.swap_to(candidate, &takeovers).await?;
+        let changes = list(&report.changes);
+        tracing::info!(%version, %trigger, changes, "another version of the logic is in force");
+        let deployed = Happening::Deployed { version, trigger };
+        let _ = requests.events.send(deployed.now());
+        report.version = Some(version);
+        Ok(report)
+    }
+
+    /// The logic stays, and the rest takes effect at once.
+    fn change_settings(&self, plan: &Arc<Plan>, differences: &Differences, trigger: Trigger) {
+        self.coming.changes.put(Change {
+            logic: None,
+            pace: Some(Pace::of(plan.pipeline())),
+        });
+        self.standing.done(plan, None);
+        self.reloading.files.send_replace(plan.files());
+        let is_level = |setting: &String| setting.starts_with("log.");
+        if differences.settings.iter().any(is_level) {
+            let level = plan.pipeline().log_level.as_deref();
+            if let Err(error) = telemetry::set_level(level) {
+                tracing::warn!(%error, "the level of the log stays");
+            }
+        }
+        let changes = list(&differences.settings);
+        tracing::info!(%trigger, changes, "settings are changed");
+    }
+
+    /// Has a candidate that was found good come into force; its version.
+    async fn swap_to(
+        &mut self,
+        candidate: Candidate,
+        takeovers: &[(Arc<str>, Takeover)],
+    ) -> Result<Version, Obstacle> {
+        let Candidate {
+            plan,
+            trigger,
+            concludes,
+        } = candidate;
+        keep_components(&*plan, &self.store, self.waiter())
+            .await
+            .map_err(|error| match error {
+                PipelineError::StoppedWhileStarting(_) => Obstacle::Ending,
+                error => Refusal::Invalid(full(&error)).into(),
+            })?;
+        let tables = self.migrated_tables(&plan, takeovers).await?;
+        let deployment = self.deployment(&plan, trigger);
+        let version = deployment.version;
+        let workers = plan.pipeline().workers;
+        let mut change = Change::with(deployment, concludes, &*plan, workers, tables)
+            .map_err(|error| Refusal::Invalid(full(&error)))?;
+        change.pace = Some(Pace::of(plan.pipeline()));
+        self.coming
+            .versions
+            .learn(version, Arc::clone(&plan) as Arc<_>);
+        self.standing.begin(&plan.blueprint().logic);
+        self.coming.changes.put(change);
+        self.in_force(version).await?;
+        self.standing.done(&plan, None);
+        if !matches!(trigger, Trigger::Rollback | Trigger::Probation) {
+            self.reloading.files.send_replace(plan.files());
+        }
+        self.monitor.reshape(plan.outline());
+        self.monitor.reloaded(version);
+        Ok(version)
+    }
+
+    /// What is written down of a candidate.
+    fn deployment(&self, plan: &Plan, trigger: Trigger) -> Deployment {
+        let latest = self.coming.versions.latest();
+        let watched = trigger != Trigger::Probation && !plan.pipeline().reload.probation.is_zero();
+        Deployment {
+            version: latest.map_or(Version::FIRST, |deployment| deployment.version.next()),
+            trigger,
+            deployed_at: Utc::now(),
+            epoch: EpochId::default(),
+            positions: Positions::default(),
+            blueprint: plan.blueprint().clone(),
+            outcome: if watched {
+                Outcome::Probation
+            } else {
+                Outcome::Accepted
+            },
+        }
+    }
+
+    /// Waits until the ledger has a version.
+    async fn in_force(&self, version: Version) -> Result<(), Obstacle> {
+        tokio::select! {
+            biased;
+            () = self.coming.versions.reached(version) => Ok(()),
+            () = self.coming.conclude.closed() => Err(Obstacle::Ending),
+        }
+    }
+
+    pub(super) fn running(&self) -> Result<Arc<Plan>, Obstacle> {
+        let latest = self.coming.versions.latest().ok_or(Obstacle::Ending)?;
+        let stages = self.coming.versions.stages(latest.version);
+        stages.ok().and_then(Stages::plan).ok_or(Obstacle::Ending)
+    }
+
+    pub(super) fn waiter(&self) -> Waiter<'_> {
+        Waiter {
+            stop: &self.stop,
+            waits: self.monitor.waits(),
+        }
+    }
+}
+
+/// What becomes of the states.
+fn takeovers(
+    running: &Plan,
+    plan: &Plan,
+    report: &mut Report,
+) -> Result<Vec<(Arc<str>, Takeover)>, Refusal> {
+    let (before, after) = (&running.blueprint().states, &plan.blueprint().states);
+    let empty = serde_json::Map::new();
+    let after = after.as_object().unwrap_or(&empty);
+    let mut takeovers = Vec::new();
+    let mut refused = Vec::new();
+    for (name, states) in after {
+        let takeover = takeover(before.get(name), states);
+        match &takeover {
+            Takeover::Unchanged => {}
+            Takeover::New => report
+                .states
+                .push(format!("aggregate `{name}` begins with nothing")),
+            Takeover::Migrated { from, to } => report.states.push(format!(
+                "the states of aggregate `{name}` are migrated from version {from} to {to}"
+            )),
+            Takeover::Refused(differences) => {
+                refused.extend(
+                    differences
+                        .iter()
+                        .map(|d| format!("aggregate `{name}`: {d}")),
+                );
+            }
+        }
+        takeovers.push((Arc::from(name.as_str()), takeover));
+    }
+    let gone = before.as_object().into_iter().flatten();
+    let gone = gone.filter(|(name, _)| !after.contains_key(*name));
+    for (name, _) in gone {
+        report
+            .states
+            .push(format!("the states of aggregate `{name}` are dropped"));
+    }
+    if refused.is_empty() {
+        return Ok(takeovers);
+    }
+    Err(Refusal::States(format!(
+        "what the aggregates have kept so far does not fit any more:{}\n\
+         Raise `state-version` in the component and write `migrate`, give the aggregate another name to \
+         begin with nothing, or take the change back",
+        list(&refused)
+    )))
+}
