@@ -118,7 +118,7 @@ impl World {
             standing: rate(&dice, 0.3),
             stopping: rate(&dice, 0.001),
             leaving: rate(&dice, 0.005),
-            reloading: rate(&dice, 0.3),
+            reloading: rate(&dice, 0.05),
             is_ending: false,
             dice,
             bug,
