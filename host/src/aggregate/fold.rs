@@ -10,6 +10,12 @@ use super::{AggregateLogic, Layout};
 use crate::guest::{CallError, Fault, Folded, call_ranges, isolate};
 use crate::record::{Cause, Rejection, Rows};
 
+/// So often in a row a guest may reject some rows and want the others again. A guest that can tell good
+/// rows from bad ones needs to once.
+const REJECTIONS_MAX: usize = 16;
+/// So often after that its rows are searched for those that it takes, before all of them are left out.
+const SEARCHES_MAX: usize = 2;
+
 /// What a part of a batch adds to an aggregate: one state a group.
 #[derive(Debug, Clone)]
 pub struct Partial {
@@ -33,6 +39,8 @@ pub struct AggregateStage {
     needs: Vec<usize>,
     grouping: Grouping,
     call_bytes_max: usize,
+    /// how many folds in a row ended with rejections
+    rejections: usize,
 }
 
 impl AggregateStage {
@@ -57,6 +65,7 @@ impl AggregateStage {
                 key_indices: layout.key_indices.clone(),
             },
             call_bytes_max,
+            rejections: 0,
         }
     }
 
@@ -77,6 +86,19 @@ impl AggregateStage {
     ///
     /// When `rows` has other columns than the guest was configured for.
     pub fn fold(&mut self, rows: &Rows) -> Result<FoldedRows, CallError> {
+        let folded = if self.rejections < REJECTIONS_MAX + SEARCHES_MAX {
+            self.fold_once(rows)?
+        } else {
+            give_up_on(rows)
+        };
+        match folded {
+            FoldedRows::Rejected(_) => self.rejections += 1,
+            FoldedRows::Partials(_) => self.rejections = 0,
+        }
+        Ok(folded)
+    }
+
+    fn fold_once(&mut self, rows: &Rows) -> Result<FoldedRows, CallError> {
         let input = rows
             .columns
             .project(&self.needs)
@@ -133,6 +155,9 @@ impl AggregateStage {
                 keys: grouped.keys,
                 states,
             }]),
+            Folded::Rejected(_) if self.rejections >= REJECTIONS_MAX => {
+                return Err(Fault::Rows(CallError::Invalid(endless())));
+            }
             Folded::Rejected(rejections) => {
                 let rejections = rejections.into_iter().map(|rejection| Rejection {
                     record: part.records[rejection.row as usize],
@@ -143,5 +168,28 @@ impl AggregateStage {
                 FoldedRows::Rejected(rejections.collect())
             }
         })
+    }
+}
+
+fn endless() -> String {
+    format!("it rejected some rows and wanted the others again {REJECTIONS_MAX} times in a row")
+}
+
+/// Leaves out what is left of a batch.
+fn give_up_on(rows: &Rows) -> FoldedRows {
+    let reason = CallError::Invalid(endless()).to_string();
+    let mut rejected: Vec<Rejection> = Vec::new();
+    for &record in &rows.records {
+        rejected.push(Rejection {
+            record,
+            cause: Cause::Failed,
+            reason: reason.clone(),
+            column: None,
+        });
+    }
+    if rejected.is_empty() {
+        FoldedRows::Partials(Vec::new())
+    } else {
+        FoldedRows::Rejected(rejected)
     }
 }

@@ -10,6 +10,7 @@ mod support;
 mod source_contract;
 
 mod guests;
+mod hostile;
 mod sandbox;
 
 mod checkpoint_contract;
