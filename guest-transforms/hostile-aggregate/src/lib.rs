@@ -157,7 +157,7 @@ fn misbehave(mode: &str, mut states: Batch) -> Result<Batch, String> {
         "allocate" => {
             let mut hoard = Vec::new();
             loop {
-                hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+                hoard.push(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
             }
         }
         "refuse" => Err(format!("poison in {} states", states.rows)),

@@ -31,11 +31,9 @@ pub(crate) fn misbehave(settings: &Settings, values: &[i64]) -> Result<Changes, 
         Mode::Unasked => changes.selection = Some((0..rows).collect()),
         Mode::Stranger => changes.rejections = vec![rejection(rows)],
         Mode::Twice => changes.rejections = vec![rejection(0), rejection(0)],
-        Mode::Offsets
-        | Mode::OffsetsFall
-        | Mode::OffsetsStart
-        | Mode::Mojibake
-        | Mode::Halves => return Ok(no_text(settings.mode, rows)),
+        Mode::Offsets | Mode::OffsetsFall | Mode::OffsetsStart | Mode::Mojibake | Mode::Halves => {
+            return Ok(no_text(settings.mode, rows));
+        }
         Mode::Validity => changes.columns[0].validity = Some(vec![]),
         Mode::Garbage => changes.columns[0].validity = Some(vec![7; values.len()]),
         Mode::Null => changes.columns[0].validity = Some(vec![0; values.len()]),
@@ -83,7 +81,7 @@ fn recurse(depth: u64) -> u64 {
 fn allocate() {
     let mut hoard = Vec::new();
     loop {
-        hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+        hoard.push(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
     }
 }
 

@@ -155,8 +155,9 @@ impl AggregateStage {
                 keys: grouped.keys,
                 states,
             }]),
-            Folded::Rejected(_) if self.rejections >= REJECTIONS_MAX => {
-                return Err(Fault::Rows(CallError::Invalid(endless())));
+            Folded::Rejected(rejections) if self.rejections >= REJECTIONS_MAX => {
+                let words = rejections.first().map_or("", |first| &first.reason);
+                return Err(Fault::Rows(CallError::Invalid(endless(words))));
             }
             Folded::Rejected(rejections) => {
                 let rejections = rejections.into_iter().map(|rejection| Rejection {
@@ -171,25 +172,25 @@ impl AggregateStage {
     }
 }
 
-fn endless() -> String {
-    format!("it rejected some rows and wanted the others again {REJECTIONS_MAX} times in a row")
+/// What a guest did that always wants the others again, and its last words.
+fn endless(words: &str) -> String {
+    let more = if words.is_empty() { "" } else { ", at last: " };
+    format!(
+        "it rejected some rows and wanted the others again {REJECTIONS_MAX} times in a row{more}{words}"
+    )
 }
 
 /// Leaves out what is left of a batch.
 fn give_up_on(rows: &Rows) -> FoldedRows {
-    let reason = CallError::Invalid(endless()).to_string();
-    let mut rejected: Vec<Rejection> = Vec::new();
-    for &record in &rows.records {
-        rejected.push(Rejection {
-            record,
-            cause: Cause::Failed,
-            reason: reason.clone(),
-            column: None,
-        });
+    if rows.records.is_empty() {
+        return FoldedRows::Partials(Vec::new());
     }
-    if rejected.is_empty() {
-        FoldedRows::Partials(Vec::new())
-    } else {
-        FoldedRows::Rejected(rejected)
-    }
+    let reason = CallError::Invalid(endless("")).to_string();
+    let rejection = |&record: &u32| Rejection {
+        record,
+        cause: Cause::Failed,
+        reason: reason.clone(),
+        column: None,
+    };
+    FoldedRows::Rejected(rows.records.iter().map(rejection).collect())
 }

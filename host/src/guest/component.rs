@@ -242,7 +242,7 @@ impl Component {
         }
     }
 
-    fn instantiate<G>(
+    pub(super) fn instantiate<G>(
         &self,
         stage: &str,
         limits: Limits,

@@ -332,7 +332,11 @@ mod tests {
              and may have 255"
         );
         assert_eq!(
-            refusal(contract(&[], vec![returned("a\u{1b}[2J", WitType::Date)], &[])),
+            refusal(contract(
+                &[],
+                vec![returned("a\u{1b}[2J", WitType::Date)],
+                &[]
+            )),
             "the guest's contract is wrong: in `returns`, the name of column `a\u{fffd}[2J` has \
              a control character"
         );

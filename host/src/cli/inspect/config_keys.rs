@@ -143,7 +143,10 @@ fn object_type(fields: &Map<String, Value>, inner: impl Fn(&Value) -> String) ->
         Some(values @ Value::Object(_)) => format!("table of {}", inner(values)),
         _ => match fields.get("properties").and_then(Value::as_object) {
             Some(properties) => {
-                format!("{{ {} }}", some(properties.keys().map(|name| clip(name))).join(", "))
+                format!(
+                    "{{ {} }}",
+                    some(properties.keys().map(|name| clip(name))).join(", ")
+                )
             }
             None => "table".to_owned(),
         },
@@ -275,10 +278,15 @@ mod tests {
         });
         let many_types = json!({ "properties": { "a": { "type": vec!["array"; 100_000] } } });
         let names: Map<String, Value> = (0..50_000).map(|i| (i.to_string(), json!({}))).collect();
-        let many_fields = json!({ "properties": { "a": { "type": "object", "properties": names } } });
+        let many_fields =
+            json!({ "properties": { "a": { "type": "object", "properties": names } } });
         for schema in [nested, long_values, many_types, many_fields] {
             for line in shown(&schema) {
-                assert!(line.len() < 4 * (TEXT_BYTES_MAX + 4), "{} bytes", line.len());
+                assert!(
+                    line.len() < 4 * (TEXT_BYTES_MAX + 4),
+                    "{} bytes",
+                    line.len()
+                );
             }
         }
     }

@@ -36,7 +36,9 @@ fn input() -> Schema {
 }
 
 fn configured(component: &Component, stage: &str, config: &Value) -> TransformGuest {
-    component.transform(stage, &input(), config, &LIMITS).unwrap()
+    component
+        .transform(stage, &input(), config, &LIMITS)
+        .unwrap()
 }
 
 /// Rows with their numbers, but for those that are poisoned.
@@ -70,7 +72,10 @@ fn a_call_has_time_for_its_rows() {
             panic!("{error}");
         };
         let due = Duration::from_millis(due);
-        assert!(allowed.abs_diff(due) < Duration::from_millis(1), "{allowed:?}");
+        assert!(
+            allowed.abs_diff(due) < Duration::from_millis(1),
+            "{allowed:?}"
+        );
     }
 }
 
@@ -171,7 +176,10 @@ fn memory_does_not_grow_with_the_number_of_traps() {
     // An instance has more than a megabyte: if one in a hundred stayed, it would show.
     let grown = after.saturating_sub(before);
     eprintln!("{TRAPS} failures: {} KiB more", grown >> 10);
-    assert!(grown < 24 << 20, "{grown} bytes more after {TRAPS} failures");
+    assert!(
+        grown < 24 << 20,
+        "{grown} bytes more after {TRAPS} failures"
+    );
 }
 
 /// What the process has in memory.
@@ -188,8 +196,9 @@ async fn a_fold_that_rejects_row_after_row_costs_a_bounded_number_of_calls() {
     let config = json!({ "mode": "rejects-the-first", "in": "fold" });
     let job = Job::new(Role::Aggregate, &guest, &config);
     let run = job.run().await;
-    run.ended.expect("it ends");
-    let calls = run.number("wasmill_guest_calls_total{stage=\"guilty_totals\",component=\"guilty\"} ");
+    assert!(run.ended.is_ok(), "{:?}", run.ended);
+    let calls =
+        run.number("wasmill_guest_calls_total{stage=\"guilty_totals\",component=\"guilty\"} ");
     // For 1,200 records, in a handful of batches.
     assert!(calls < 900, "{calls} calls");
 }

@@ -17,9 +17,9 @@ const VAULT: (&str, &str) = (
     "package acme:secrets@1.0.0; interface vault { open: func(); }",
 );
 
-/// A contract that returns so many columns, all of which are one and the same.
+/// A contract that returns so many columns, which have no names.
 const MANY_COLUMNS: &str = "(i32.store (i32.const 528) (i32.const 5000))
-    (i32.store (i32.const 524) (i32.const 4096)) (i32.const 512)";
+    (i32.store (i32.const 524) (i32.const 131072)) (i32.const 512)";
 /// A column whose name has as many bytes as its memory.
 const LONG_NAME: &str = "(i32.store (i32.const 608) (i32.const 16384))
     (i32.store (i32.const 612) (i32.const 100000)) (i32.const 512)";
@@ -45,9 +45,6 @@ fn refused() -> Vec<(&'static str, Raw, &'static str)> {
         ("a file that wants something of its own is refused by its name",
             Raw { imports: &[VAULT], fields: r#"(import "acme:secrets/vault@1.0.0" "open" (func))"#, ..HONEST },
             "imports `acme:secrets/vault@1.0.0`, which no guest gets"),
-        ("a file with memory that several threads could share is refused",
-            Raw { memory: "1 1 shared", ..HONEST },
-            "is not a valid component"),
         ("a configuration without an end is refused",
             Raw { configure: "(loop $ever (br $ever)) unreachable", ..HONEST },
             "used up its time"),
@@ -87,27 +84,34 @@ fn files_that_cannot_work_are_refused_by_name_before_the_first_record() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Forty lines that stand for a type of 2^40 parts.
 #[test]
-fn a_type_that_stands_for_more_than_there_is_memory_for_is_refused() {
-    let mut text = "(component (type $t0 (tuple u8 u8))\n".to_owned();
+fn files_that_are_no_components_of_this_host_are_refused() {
+    // Forty lines that stand for a type of 2^40 parts.
+    let mut bomb = "(component (type $t0 (tuple u8 u8))\n".to_owned();
     for level in 1..40 {
         let below = level - 1;
-        text.push_str(&format!("(type $t{level} (tuple $t{below} $t{below}))\n"));
+        bomb.push_str(&format!("(type $t{level} (tuple $t{below} $t{below}))\n"));
     }
-    text.push(')');
-    let component = built(&wat::parse_str(text).unwrap());
-    let job = Job::new(Role::Transform, &component.path(), &json!({}));
-    let told = job.plan().err().expect("it cannot be loaded");
-    assert!(told.contains("effective type size exceeds"), "{told}");
+    bomb.push(')');
+    // To wait for another thread would be to sleep where no time limit reaches.
+    let waiting = "(component (core module
+        (memory 1 1 shared)
+        (func (drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))))";
+    for (text, says) in [
+        (bomb.as_str(), "effective type size exceeds"),
+        (waiting, "threads must be enabled"),
+    ] {
+        let component = built(&wat::parse_str(text).unwrap());
+        let job = Job::new(Role::Transform, &component.path(), &json!({}));
+        let told = job.plan().err().expect("it cannot be loaded");
+        let is_named = told.contains("guilty") && told.contains("is not a valid component");
+        assert!(is_named && told.contains(says), "{told}");
+    }
 }
 
 /// A guest whose `describe` says that this is the schema of its config.
 fn described(schema: &str) -> Built {
-    let escaped: String = schema
-        .bytes()
-        .map(|byte| format!("\\{byte:02x}"))
-        .collect();
+    let escaped: String = schema.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     let pages = 8 + schema.len().div_ceil(65536);
     // It lives as long as the tests.
     let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
@@ -142,7 +146,11 @@ fn a_schema_that_is_a_bomb_does_not_go_off_where_people_read_it() {
         ("half a megabyte of prose", long.to_string(), "long long"),
         ("twenty thousand levels", nested, "is no JSON"),
         ("no JSON at all", "\u{1b}[2J{".to_owned(), "is no JSON"),
-        ("a schema that refers to itself", json!({ "$ref": "#" }).to_string(), "no config"),
+        (
+            "a schema that refers to itself",
+            json!({ "$ref": "#" }).to_string(),
+            "no config",
+        ),
     ];
     for (name, schema, says) in bombs {
         let component = described(&schema);
@@ -188,6 +196,9 @@ fn a_description_without_an_end_is_told_of_and_holds_nobody_up() {
         let inspected = output(&["inspect", path.to_str().unwrap()]);
         assert_eq!(inspected.status.code(), Some(1));
         let told = stderr(&inspected);
-        assert!(told.contains("raw") && told.contains(says), "{told}");
+        assert!(
+            told.contains("component `guest`") && told.contains(says),
+            "{told}"
+        );
     }
 }

@@ -185,10 +185,12 @@ impl Job {
         let text = fs::read_to_string(self.path("dead.ndjson")).unwrap_or_default();
         let letter = |line: &str| {
             let line: Value = serde_json::from_str(line).unwrap();
-            let number = |key: &str| u32::try_from(line[key].as_u64().unwrap()).unwrap();
+            // Offsets of a file are bytes; which record it was says the record.
+            let record: Value = serde_json::from_str(line["value"].as_str().unwrap()).unwrap();
+            let (partition, offset) = record["id"].as_str().unwrap().split_once('-').unwrap();
             let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
             Letter {
-                place: (number("partition"), number("offset")),
+                place: (partition.parse().unwrap(), offset.parse().unwrap()),
                 stage: text("stage"),
                 component: text("component"),
                 reason: text("reason"),
@@ -201,12 +203,15 @@ impl Job {
         Connection::open(self.path("hostile.sqlite3")).unwrap()
     }
 
-    /// How many rows a table has that stands in the database.
-    pub(super) fn rows(&self, table: &str) -> i64 {
-        let sql = format!("SELECT count(*) FROM {table}");
-        self.database()
-            .query_row(&sql, [], |row| row.get(0))
-            .unwrap_or(0)
+    /// How many records of each partition are in the table `behind`, where these are its first ones.
+    pub(super) fn beginnings(&self) -> BTreeMap<u32, u32> {
+        let ids = self.texts("SELECT id, id FROM behind");
+        let of = |partition: u32| {
+            let start = format!("{partition}-");
+            let count = ids.keys().filter(|id| id.starts_with(&start)).count();
+            (partition, u32::try_from(count).unwrap())
+        };
+        (0..PARTITIONS).map(of).collect()
     }
 
     fn texts(&self, sql: &str) -> BTreeMap<String, String> {
@@ -227,7 +232,9 @@ impl Job {
             if found == due {
                 return Ok(());
             }
-            let differing = due.iter().find(|(key, value)| found.get(*key) != Some(value));
+            let differing = due
+                .iter()
+                .find(|(key, value)| found.get(*key) != Some(value));
             let surplus = found.iter().find(|(key, _)| !due.contains_key(*key));
             Err(format!(
                 "table `{what}` has {} rows where {} were due; missing or other: {differing:?}, too many: {surplus:?}",
@@ -256,14 +263,17 @@ impl Job {
         }
         let sql = "SELECT shop, printf('%.2f', total) || ' of ' || count FROM totals";
         let due = totals.iter().map(|(shop, (cents, _, count))| {
-            (shop.clone(), format!("{}.{:02} of {count}", cents / 100, cents % 100))
+            (
+                shop.clone(),
+                format!("{}.{:02} of {count}", cents / 100, cents % 100),
+            )
         });
         same("totals", self.texts(sql), due.collect())?;
         if self.role == Role::Aggregate {
             let sql = "SELECT shop, sum || ' of ' || count FROM guilty_totals";
-            let due = totals.iter().map(|(shop, (_, values, count))| {
-                (shop.clone(), format!("{values} of {count}"))
-            });
+            let due = totals
+                .iter()
+                .map(|(shop, (_, values, count))| (shop.clone(), format!("{values} of {count}")));
             same("guilty_totals", self.texts(sql), due.collect())?;
         }
         Ok(())
@@ -324,7 +334,9 @@ window = {{ kind = "none" }}
     };
     let aggregate_table = match role {
         Role::Transform => "",
-        Role::Aggregate => r#", { from = "guilty_totals", table = "guilty_totals", key = ["shop"] }"#,
+        Role::Aggregate => {
+            r#", { from = "guilty_totals", table = "guilty_totals", key = ["shop"] }"#
+        }
     };
     format!(
         r#"
@@ -350,7 +362,7 @@ store = "file:checkpoints"
 
 [components.guilty]
 path = "{guest}"
-limits = {{ memory = "64MiB", time = "400ms", output = "8MiB" }}
+limits = {{ memory = "64MiB", time = "200ms", output = "8MiB" }}
 
 [components.doubling]
 path = "{doubling}"
@@ -411,6 +423,8 @@ path = "dead.ndjson"
 /// A JSON object as an inline table.
 fn toml_of(value: &Value) -> String {
     let entries = value.as_object().unwrap().iter();
-    let entries: Vec<String> = entries.map(|(key, value)| format!("{key} = {value}")).collect();
+    let entries: Vec<String> = entries
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
     format!("{{ {} }}", entries.join(", "))
 }

@@ -112,7 +112,7 @@ fn code() -> Vec<Row> {
     let table = Raw {
         fields: "(table $table 1 funcref)",
         ..deed("(loop $more
-                  (br_if $more (i32.ne (table.grow $table (ref.null func) (i32.const 1000000)) (i32.const -1))))
+                  (br_if $more (i32.ne (table.grow $table (ref.null func) (i32.const 10000000)) (i32.const -1))))
                 unreachable")
     };
     let chance = Raw { imports: &[RANDOM], ..HONEST };
@@ -189,7 +189,14 @@ async fn hold_all(rows: Vec<Row>) {
     let built: Vec<(Built, Row)> = rows.into_iter().map(|row| (row.1.built(), row)).collect();
     let case = |(built, row): &(Built, Row)| {
         let &(name, _, guilty, failure, says) = row;
-        Case { name, guest: built.path(), config: json!({}), guilty, failure, says }
+        Case {
+            name,
+            guest: built.path(),
+            config: json!({}),
+            guilty,
+            failure,
+            says,
+        }
     };
     hold(Role::Transform, built.iter().map(case)).await;
 }
