@@ -13,7 +13,7 @@ WORKDIR /src
 ENV RUSTUP_TOOLCHAIN=1.95.0
 RUN rustup target add wasm32-wasip2
 COPY . .
-# The guest `hostile` is for tests of the sandbox.
+# The guests `hostile` and `hostile_aggregate` are for tests of the sandbox.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     rm -rf target/guests \
@@ -23,7 +23,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && strip --strip-debug -o image/wasmill target/release/wasmill \
     && cp target/guests/*.wasm image/guests/ \
     && cp /etc/ssl/certs/ca-certificates.crt image/ \
-    && rm image/guests/hostile.wasm
+    && rm image/guests/hostile*.wasm
 
 FROM debian:bookworm-slim
 # The only folders that it writes to, each kept by a volume: compiled guests, and checkpoints.

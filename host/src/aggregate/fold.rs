@@ -10,6 +10,12 @@ use super::{AggregateLogic, Layout};
 use crate::guest::{CallError, Fault, Folded, call_ranges, isolate};
 use crate::record::{Cause, Rejection, Rows};
 
+/// So often in a row a guest may reject some rows and want the others again. A guest that can tell good
+/// rows from bad ones needs to once.
+const REJECTIONS_MAX: usize = 16;
+/// So often after that its rows are searched for those that it takes, before all of them are left out.
+const SEARCHES_MAX: usize = 2;
+
 /// What a part of a batch adds to an aggregate: one state a group.
 #[derive(Debug, Clone)]
 pub struct Partial {
@@ -33,6 +39,8 @@ pub struct AggregateStage {
     needs: Vec<usize>,
     grouping: Grouping,
     call_bytes_max: usize,
+    /// how many folds in a row ended with rejections
+    rejections: usize,
 }
 
 impl AggregateStage {
@@ -57,6 +65,7 @@ impl AggregateStage {
                 key_indices: layout.key_indices.clone(),
             },
             call_bytes_max,
+            rejections: 0,
         }
     }
 
@@ -77,6 +86,19 @@ impl AggregateStage {
     ///
     /// When `rows` has other columns than the guest was configured for.
     pub fn fold(&mut self, rows: &Rows) -> Result<FoldedRows, CallError> {
+        let folded = if self.rejections < REJECTIONS_MAX + SEARCHES_MAX {
+            self.fold_once(rows)?
+        } else {
+            give_up_on(rows)
+        };
+        match folded {
+            FoldedRows::Rejected(_) => self.rejections += 1,
+            FoldedRows::Partials(_) => self.rejections = 0,
+        }
+        Ok(folded)
+    }
+
+    fn fold_once(&mut self, rows: &Rows) -> Result<FoldedRows, CallError> {
         let input = rows
             .columns
             .project(&self.needs)
@@ -133,6 +155,10 @@ impl AggregateStage {
                 keys: grouped.keys,
                 states,
             }]),
+            Folded::Rejected(rejections) if self.rejections >= REJECTIONS_MAX => {
+                let words = rejections.first().map_or("", |first| &first.reason);
+                return Err(Fault::Rows(CallError::Invalid(endless(words))));
+            }
             Folded::Rejected(rejections) => {
                 let rejections = rejections.into_iter().map(|rejection| Rejection {
                     record: part.records[rejection.row as usize],
@@ -144,4 +170,27 @@ impl AggregateStage {
             }
         })
     }
+}
+
+/// What a guest did that always wants the others again, and its last words.
+fn endless(words: &str) -> String {
+    let more = if words.is_empty() { "" } else { ", at last: " };
+    format!(
+        "it rejected some rows and wanted the others again {REJECTIONS_MAX} times in a row{more}{words}"
+    )
+}
+
+/// Leaves out what is left of a batch.
+fn give_up_on(rows: &Rows) -> FoldedRows {
+    if rows.records.is_empty() {
+        return FoldedRows::Partials(Vec::new());
+    }
+    let reason = CallError::Invalid(endless("")).to_string();
+    let rejection = |&record: &u32| Rejection {
+        record,
+        cause: Cause::Failed,
+        reason: reason.clone(),
+        column: None,
+    };
+    FoldedRows::Rejected(rows.records.iter().map(rejection).collect())
 }

@@ -19,8 +19,8 @@ use crate::schema::Schema;
 
 /// What `describe` may use. It runs once, when somebody asks.
 const DESCRIBE_LIMITS: Limits = Limits {
-    memory: 1 << 30,
-    time: Duration::from_secs(10),
+    memory: 256 << 20,
+    time: Duration::from_secs(2),
     output: 1 << 20,
 };
 
@@ -242,7 +242,7 @@ impl Component {
         }
     }
 
-    fn instantiate<G>(
+    pub(super) fn instantiate<G>(
         &self,
         stage: &str,
         limits: Limits,

@@ -151,3 +151,84 @@ fn configured<I: Interface>(
     let contract = I::configure(&mut instance, input, config)?;
     Ok((instance, contract))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+    use wit_parser::{ManglingAndAbi, Resolve};
+
+    use super::*;
+    use crate::guest::GuestEngine;
+
+    /// A guest whose contract is how many instances there were before it. No component can do that:
+    /// it has nothing to tell its instances apart by.
+    struct Fickle;
+
+    static INSTANCES: AtomicU32 = AtomicU32::new(0);
+
+    impl Interface for Fickle {
+        type Contract = u32;
+
+        fn instantiate(
+            component: &Component,
+            stage: &str,
+            limits: Limits,
+        ) -> Result<Instance<Self>, ConfigureError> {
+            let instance = component.instantiate(stage, limits, |_, _| Ok(Self));
+            instance.map_err(ConfigureError::Failed)
+        }
+
+        fn configure(
+            _instance: &mut Instance<Self>,
+            _input: &Schema,
+            _config: &str,
+        ) -> Result<u32, ConfigureError> {
+            Ok(INSTANCES.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    /// A transform whose functions trap.
+    fn dummy() -> Component {
+        let mut resolve = Resolve::default();
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+        let (package, _) = resolve.push_dir(wit).unwrap();
+        let world = resolve.select_world(&[package], Some("transform-guest"));
+        let world = world.unwrap();
+        let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        let mut encoder = ComponentEncoder::default();
+        let binary = encoder.module(&module).unwrap().encode().unwrap();
+        let engine = GuestEngine::new(None).unwrap();
+        let path = Path::new("dummy.wasm");
+        engine.load_binary("dummy", path, binary).unwrap()
+    }
+
+    #[test]
+    fn an_instance_with_another_contract_than_the_one_before_is_refused_by_name() {
+        let limits = Limits {
+            memory: 1 << 20,
+            time: Duration::from_secs(10),
+            output: 1 << 20,
+        };
+        let component = dummy();
+        let input = Schema::new(vec![]).unwrap();
+        let config = serde_json::json!({});
+        let mut guest =
+            Configured::<Fickle>::new(&component, "stage", &input, &config, limits).unwrap();
+        let batch = RecordBatch::new_empty(input.arrow().clone());
+        let failed = guest.call(&batch, |_, _, _| -> Result<(), _> {
+            Err(CallError::Refused("no".to_owned()))
+        });
+        assert!(matches!(failed, Err(CallError::Refused(_))));
+        let error = guest.call(&batch, |_, _, _| Ok(())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no fresh instance of the guest could be made: the guest's contract changed between \
+             two instances: guests must be pure functions"
+        );
+    }
+}

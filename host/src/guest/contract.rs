@@ -8,6 +8,9 @@ use crate::schema::{DECIMAL_DIGITS, DataType, Field, Schema};
 /// Columns that a guest's contract may list at most, to bound what a wrong one costs.
 const COLUMNS_MAX: usize = 4096;
 
+/// Bytes of a column's name. No table takes longer ones, and every message about the column has it.
+const NAME_BYTES_MAX: usize = 255;
+
 /// A transform's contract, resolved for its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransformContract {
@@ -142,6 +145,18 @@ fn fields(list: &str, fields: Vec<FieldResult>) -> Result<Schema, ConfigureError
     let fields = fields.into_iter().map(|field| {
         if field.name.is_empty() {
             return Err(wrong("a column has no name".to_owned()));
+        }
+        if field.name.len() > NAME_BYTES_MAX {
+            return Err(wrong(format!(
+                "the name of a column has {} bytes, and may have {NAME_BYTES_MAX}",
+                field.name.len()
+            )));
+        }
+        if field.name.contains(char::is_control) {
+            return Err(wrong(format!(
+                "the name of column `{}` has a control character",
+                clip(&field.name)
+            )));
         }
         let ty = from_wit(field.ty).map_err(|scale| {
             wrong(format!(
@@ -309,6 +324,21 @@ mod tests {
         assert_eq!(
             refusal(contract(&[], vec![returned("", WitType::Date)], &[])),
             "the guest's contract is wrong: in `returns`, a column has no name"
+        );
+        let long = "é".repeat(NAME_BYTES_MAX);
+        assert_eq!(
+            refusal(contract(&[], vec![returned(&long, WitType::Date)], &[])),
+            "the guest's contract is wrong: in `returns`, the name of a column has 510 bytes, \
+             and may have 255"
+        );
+        assert_eq!(
+            refusal(contract(
+                &[],
+                vec![returned("a\u{1b}[2J", WitType::Date)],
+                &[]
+            )),
+            "the guest's contract is wrong: in `returns`, the name of column `a\u{fffd}[2J` has \
+             a control character"
         );
     }
 

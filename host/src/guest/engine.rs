@@ -114,6 +114,8 @@ fn settings() -> Config {
     config
         .concurrency_support(false)
         .cranelift_nan_canonicalization(true)
+        // Like the bits of a NaN, these would differ between machines, and a replay with them.
+        .relaxed_simd_deterministic(true)
         .epoch_interruption(true)
         .memory_reservation(MEMORY_RESERVATION)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX));

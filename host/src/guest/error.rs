@@ -13,6 +13,8 @@ use super::meter::Failure;
 const WORDS_MAX: usize = 1000;
 /// Functions that a message names, innermost first.
 const FRAMES_MAX: usize = 4;
+/// Characters of a function's name; a guest's file may say that it is called anything.
+const FRAME_CHARS_MAX: usize = 200;
 /// Part of the message of the private error that wasmtime gives when `set_hostcall_fuel` runs out.
 const OUT_OF_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
 
@@ -187,6 +189,7 @@ fn innermost_functions(backtrace: &WasmBacktrace) -> String {
     let own: Vec<String> = names
         .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
         .filter(|name| !is_panic_machinery(name))
+        .map(|name| in_one_line(&name, FRAME_CHARS_MAX))
         .take(FRAMES_MAX)
         .collect();
     own.join(" < ")
@@ -198,12 +201,23 @@ fn is_panic_machinery(name: &str) -> bool {
         .any(|prefix| name.starts_with(prefix))
 }
 
-/// The beginning of a guest's words, bounded for messages and dead letters.
+/// The beginning of a guest's words, for messages and dead letters: bounded, and in one line without
+/// control characters, so that they neither steer a terminal nor forge a line of the log.
 pub(super) fn clip(words: &str) -> String {
-    match words.char_indices().nth(WORDS_MAX) {
-        None => words.to_owned(),
-        Some((end, _)) => format!("{}…", &words[..end]),
-    }
+    in_one_line(words, WORDS_MAX)
+}
+
+fn in_one_line(words: &str, chars_max: usize) -> String {
+    let (words, more) = match words.char_indices().nth(chars_max) {
+        None => (words, ""),
+        Some((end, _)) => (&words[..end], "…"),
+    };
+    let shown = |c: char| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    words.chars().map(shown).chain(more.chars()).collect()
 }
 
 #[cfg(test)]
@@ -215,6 +229,14 @@ mod tests {
         assert_eq!(clip("short"), "short");
         let clipped = clip(&"é".repeat(WORDS_MAX + 1));
         assert_eq!(clipped, format!("{}…", "é".repeat(WORDS_MAX)));
+    }
+
+    #[test]
+    fn a_guests_words_are_one_line_that_steers_no_terminal() {
+        assert_eq!(
+            clip("\u{1b}[2Jgone\0\n2026-01-01 ERROR forged\u{9b}1A"),
+            "\u{fffd}[2Jgone\u{fffd} 2026-01-01 ERROR forged\u{fffd}1A"
+        );
     }
 
     #[test]

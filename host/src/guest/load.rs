@@ -1,6 +1,7 @@
 //! From a file to a component that may be run: what it is, what it exports, what it imports.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -10,12 +11,16 @@ use wasmtime::component::{Component as Compiled, Linker};
 use super::bindings::{AGGREGATE, TRANSFORM, VERSION, aggregate, transform};
 use super::component::{Component, Exports};
 use super::engine::GuestEngine;
+use super::error::clip;
 use super::wasi;
 
 /// How a Wasm binary begins.
 const MAGIC: &[u8] = b"\0asm";
 /// How it goes on if it is a component. A core module has version 1 here.
 const COMPONENT_LAYER: &[u8] = &[0x0d, 0, 1, 0];
+/// A file beyond this is a mistake, such as the name of a device without an end. A guest that brings
+/// an interpreter along has some tens of MiB.
+const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Names that a message lists at most.
 const NAMES_MAX: usize = 8;
 
@@ -35,6 +40,12 @@ pub enum LoadError {
         path: PathBuf,
         /// why
         error: io::Error,
+    },
+    /// The file is larger than any guest.
+    #[error("{} is larger than {} MiB, which no guest is", path.display(), FILE_BYTES_MAX >> 20)]
+    TooLarge {
+        /// the file
+        path: PathBuf,
     },
     /// The file holds something else than WebAssembly.
     #[error("{} is not a WebAssembly binary", path.display())]
@@ -112,7 +123,7 @@ pub(super) fn load_binary(
     let compiled = compile(engine, path, &binary, &digest)?;
     let wrong_type = |error: wasmtime::Error| LoadError::WrongType {
         path: path.to_owned(),
-        reason: format!("{error:#}"),
+        reason: clip(&format!("{error:#}")),
     };
 
     check_exports(engine, path, &compiled)?;
@@ -137,7 +148,10 @@ pub(super) fn load_binary(
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let path = path.to_owned();
-    let binary = match std::fs::read(&path) {
+    let binary = match read_bounded(&path) {
+        Ok(binary) if binary.len() as u64 > FILE_BYTES_MAX => {
+            return Err(LoadError::TooLarge { path });
+        }
         Ok(binary) => binary,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(LoadError::Missing { path });
@@ -151,6 +165,15 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     }
 }
 
+/// Reading stops past the bound.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let expected = file.metadata()?.len().min(FILE_BYTES_MAX);
+    let mut binary = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut binary)?;
+    Ok(binary)
+}
+
 fn compile(
     engine: &GuestEngine,
     path: &Path,
@@ -159,7 +182,7 @@ fn compile(
 ) -> Result<Compiled, LoadError> {
     let invalid = |error: wasmtime::Error| LoadError::Invalid {
         path: path.to_owned(),
-        reason: format!("{error:#}"),
+        reason: clip(&format!("{error:#}")),
     };
     let Some(cache) = engine.cache() else {
         return Compiled::from_binary(engine.wasm(), binary).map_err(invalid);
@@ -201,7 +224,10 @@ fn check_exports(engine: &GuestEngine, path: &Path, compiled: &Compiled) -> Resu
                     .is_some_and(|base| base == TRANSFORM || base == AGGREGATE)
             });
             Err(match other {
-                Some(found) => LoadError::OtherVersion { path, found },
+                Some(found) => LoadError::OtherVersion {
+                    path,
+                    found: clip(&found),
+                },
                 None => LoadError::WrongWorld {
                     path,
                     exports: list(&exports(engine, compiled).collect::<Vec<_>>()),
@@ -223,7 +249,7 @@ fn list(names: &[String]) -> String {
     let mut list: Vec<String> = names
         .iter()
         .take(NAMES_MAX)
-        .map(|name| format!("`{name}`"))
+        .map(|name| format!("`{}`", clip(name)))
         .collect();
     if names.len() > NAMES_MAX {
         list.push(format!("{} more", names.len() - NAMES_MAX));

@@ -11,6 +11,7 @@ mod swaps;
 mod source_contract;
 
 mod guests;
+mod hostile;
 mod sandbox;
 
 mod checkpoint_contract;

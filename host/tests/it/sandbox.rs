@@ -137,7 +137,7 @@ fn a_trap_costs_only_the_row_that_causes_it() {
     let rejected = assert_innocents_survive("trap", 20_000, &[12_345]);
     let reason = &rejected[0].reason;
     assert!(reason.contains("poison in a batch of 1"), "{reason}");
-    assert!(reason.contains("hostile::misbehave"), "{reason}");
+    assert!(reason.contains("hostile::deeds::misbehave"), "{reason}");
     assert_innocents_survive("trap", 3000, &[0, 1, 700, 2999]);
 }
 
@@ -223,10 +223,12 @@ fn a_guest_cannot_sleep_or_exit() {
 #[test]
 fn nonsense_is_not_believed() {
     assert!(invalid("short").contains("there are 99 values where 100 were due"));
-    assert_eq!(invalid("fall"), "its selection falls from 99 to 98");
+    assert_eq!(invalid("fall"), "its selection falls from 100 to 99");
     assert_eq!(invalid("both"), "it both selected and rejected row 0");
     assert_eq!(invalid("stranger"), "it rejected row 100 of 100");
-    assert!(invalid("offsets").contains("the last offset is 100000 and there are 10 bytes"));
+    assert!(invalid("offsets").contains("the last offset is 1000 and there are 10 bytes"));
+    assert!(invalid("offsets-fall").contains("offsets fall from 10 to 3 at row 99"));
+    assert!(invalid("halves").contains("row 0 is not UTF-8"));
 }
 
 #[test]

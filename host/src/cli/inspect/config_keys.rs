@@ -1,7 +1,10 @@
 //! The keys of a config, from its JSON Schema: enough of that for a table that people read.
 //!
 //! The schema comes from the component, so it may be anything: what is not understood is shown as
-//! it is or left out, and depth is bounded.
+//! it is or left out, and depth, references and texts are bounded. A few lines of references to
+//! references would otherwise stand for more types than there is memory for.
+
+use std::cell::Cell;
 
 use serde_json::{Map, Value};
 
@@ -13,6 +16,15 @@ const REFERENCES_MAX: usize = 8;
 
 /// Keys that are listed at most.
 const KEYS_MAX: usize = 200;
+
+/// Schemas within the type of one key that are looked at.
+const SCHEMAS_MAX: usize = 100;
+
+/// Choices, types and fields that one schema lists at most.
+const CHOICES_MAX: usize = 20;
+
+/// Bytes of each text.
+const TEXT_BYTES_MAX: usize = 2000;
 
 /// A key of the config.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,19 +57,19 @@ fn list(root: &Value, object: &Value, prefix: &str, depth: usize, keys: &mut Vec
         let resolved = resolve(root, declared);
         // What stands beside a reference says more than what it refers to.
         let either = |key: &str| match &declared[key] {
-            Value::Null => resolved[key].clone(),
-            said => said.clone(),
+            Value::Null => &resolved[key],
+            said => said,
         };
         let path = format!("{prefix}{name}");
         keys.push(Key {
-            ty: type_of(root, declared, 0),
+            ty: clip(&type_of(root, declared, 0, &Cell::new(SCHEMAS_MAX))),
             default: match either("default") {
                 Value::Null => None,
-                default => Some(default.to_string()),
+                default => Some(value_text(default)),
             },
             required: required.contains(&name.as_str()),
-            about: one_line(either("description").as_str().unwrap_or_default()),
-            name: path.clone(),
+            about: one_line(&clip(either("description").as_str().unwrap_or_default())),
+            name: clip(&path),
         });
         if depth + 1 < DEPTH_MAX {
             list(root, declared, &format!("{path}."), depth + 1, keys);
@@ -83,26 +95,26 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     resolved
 }
 
-fn type_of(root: &Value, schema: &Value, depth: usize) -> String {
+/// `left` counts down the schemas that are looked at.
+fn type_of(root: &Value, schema: &Value, depth: usize, left: &Cell<usize>) -> String {
     let schema = resolve(root, schema);
     let Some(fields) = schema.as_object() else {
         return "anything".to_owned();
     };
-    if depth > DEPTH_MAX {
+    if depth > DEPTH_MAX || left.get() == 0 {
         return "...".to_owned();
     }
-    let inner = |schema: &Value| type_of(root, schema, depth + 1);
+    left.set(left.get() - 1);
+    let inner = |schema: &Value| type_of(root, schema, depth + 1, left);
     if let Some(value) = fields.get("const") {
-        return value.to_string();
+        return value_text(value);
     }
     if let Some(values) = fields.get("enum").and_then(Value::as_array) {
-        let values: Vec<String> = values.iter().map(Value::to_string).collect();
-        return values.join(" | ");
+        return some(values.iter().map(value_text)).join(" | ");
     }
     for key in ["anyOf", "oneOf"] {
         if let Some(choices) = fields.get(key).and_then(Value::as_array) {
-            let choices: Vec<String> = choices.iter().map(inner).collect();
-            return choices.join(" | ");
+            return some(choices.iter().map(inner)).join(" | ");
         }
     }
     let allowed = match &fields.get("type") {
@@ -118,7 +130,7 @@ fn type_of(root: &Value, schema: &Value, depth: usize) -> String {
         "object" => object_type(fields, inner),
         name => name.to_owned(),
     };
-    let types: Vec<String> = allowed.iter().map(shown).collect();
+    let types = some(allowed.iter().map(shown));
     if types.is_empty() {
         "anything".to_owned()
     } else {
@@ -131,8 +143,10 @@ fn object_type(fields: &Map<String, Value>, inner: impl Fn(&Value) -> String) ->
         Some(values @ Value::Object(_)) => format!("table of {}", inner(values)),
         _ => match fields.get("properties").and_then(Value::as_object) {
             Some(properties) => {
-                let names: Vec<&str> = properties.keys().map(String::as_str).collect();
-                format!("{{ {} }}", names.join(", "))
+                format!(
+                    "{{ {} }}",
+                    some(properties.keys().map(|name| clip(name))).join(", ")
+                )
             }
             None => "table".to_owned(),
         },
@@ -142,6 +156,32 @@ fn object_type(fields: &Map<String, Value>, inner: impl Fn(&Value) -> String) ->
 fn texts(list: &Value) -> Vec<&str> {
     let values = list.as_array().into_iter().flatten();
     values.filter_map(Value::as_str).collect()
+}
+
+/// The first of many.
+fn some(mut texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut some: Vec<String> = texts.by_ref().take(CHOICES_MAX).collect();
+    if texts.next().is_some() {
+        some.push("...".to_owned());
+    }
+    some
+}
+
+/// The beginning of a text that may be anything.
+fn clip(text: &str) -> String {
+    let end = text.floor_char_boundary(TEXT_BYTES_MAX);
+    let more = if end < text.len() { "…" } else { "" };
+    format!("{}{more}", &text[..end])
+}
+
+/// The beginning of a value as JSON. What does not fit is not written in the first place.
+fn value_text(value: &Value) -> String {
+    let mut room = [0; TEXT_BYTES_MAX];
+    let mut left = &mut room[..];
+    let is_cut = serde_json::to_writer(&mut left, value).is_err();
+    let written = TEXT_BYTES_MAX - left.len();
+    let text = String::from_utf8_lossy(&room[..written]);
+    format!("{text}{}", if is_cut { "…" } else { "" })
 }
 
 fn one_line(text: &str) -> String {
@@ -218,6 +258,37 @@ mod tests {
         assert_eq!(of(&nested).len(), DEPTH_MAX);
         let wide = json!({ "properties": { "a": { "type": "array", "items": { "$ref": "#/properties/a" } } } });
         assert!(shown(&wide)[0].ends_with("... =  ()"), "{:?}", shown(&wide));
+    }
+
+    /// Each of them is a few kilobytes that stand for more types than any machine has memory for, or a
+    /// megabyte that many keys refer to.
+    #[test]
+    fn bombs_stay_small() {
+        let choices = |to: &str| json!({ "anyOf": vec![json!({ "$ref": to }); 2000] });
+        let nested = json!({
+            "properties": { "a": choices("#/$defs/b") },
+            "$defs": { "b": choices("#/$defs/c"), "c": choices("#/$defs/d"), "d": choices("#/$defs/b") }
+        });
+        let long = "x".repeat(1 << 20);
+        let key = json!({ "anyOf": vec![json!({ "$ref": "#/$defs/long" }); 100], "$ref": "#/$defs/long" });
+        let keys: Map<String, Value> = (0..300).map(|i| (i.to_string(), key.clone())).collect();
+        let long_values = json!({
+            "properties": keys,
+            "$defs": { "long": { "const": [long], "default": long, "description": long } }
+        });
+        let many_types = json!({ "properties": { "a": { "type": vec!["array"; 100_000] } } });
+        let names: Map<String, Value> = (0..50_000).map(|i| (i.to_string(), json!({}))).collect();
+        let many_fields =
+            json!({ "properties": { "a": { "type": "object", "properties": names } } });
+        for schema in [nested, long_values, many_types, many_fields] {
+            for line in shown(&schema) {
+                assert!(
+                    line.len() < 4 * (TEXT_BYTES_MAX + 4),
+                    "{} bytes",
+                    line.len()
+                );
+            }
+        }
     }
 
     proptest! {

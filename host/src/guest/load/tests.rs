@@ -67,6 +67,16 @@ fn a_directory_is_unreadable() {
 }
 
 #[test]
+fn a_file_without_an_end_is_not_read_to_it() {
+    let engine = GuestEngine::new(None).unwrap();
+    let error = engine.load("guest", &PathBuf::from("/dev/zero"));
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "/dev/zero is larger than 256 MiB, which no guest is"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_component_is_told_from_one_that_is_a_core_module() {
     assert!(matches!(refusal(b""), LoadError::NotWasm { .. }));
     assert!(matches!(refusal(b"(component)"), LoadError::NotWasm { .. }));

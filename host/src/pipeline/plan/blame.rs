@@ -28,7 +28,9 @@ pub(super) fn component(
         LoadError::Missing { .. } => {
             report.help("build it, or correct the path, which begins at the folder of this file")
         }
-        LoadError::NotWasm { .. } => report.help("name the `.wasm` file that its build makes"),
+        LoadError::NotWasm { .. } | LoadError::TooLarge { .. } => {
+            report.help("name the `.wasm` file that its build makes")
+        }
         LoadError::OtherVersion { .. } => {
             report.help("build it again, with the contract that belongs to this host")
         }
