@@ -42,6 +42,7 @@ mod faults;
 mod lagging;
 mod log_level;
 mod observability;
+mod provenance;
 mod queries;
 mod recovery;
 mod restart;

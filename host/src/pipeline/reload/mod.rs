@@ -20,7 +20,7 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,6 @@ use crate::description::Description;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 use crate::reload::{Files, Happening, Refusal, Report, Request, Requests, Wanted};
-use crate::status::DeploymentStatus;
 use crate::telemetry;
 
 /// How a run may be changed while it runs.
@@ -313,7 +312,8 @@ impl Reloader {
         };
         let takeovers = self.takeovers(&running, &plan, &mut report)?;
         if !differences.logic.is_empty() {
-            self.check_sinks(&plan).await?;
+            let additions = self.check_sinks(&plan).await?;
+            report.changes.extend(additions);
             self.rehearse(&running, &plan)?;
             self.ask_to_migrate(&running, &plan, &takeovers, &mut report)
                 .await?;
@@ -528,7 +528,7 @@ impl Reloader {
 
     /// Tells everybody who asks about deployments.
     fn publish(&self, requests: &Requests) {
-        let statuses = self.versions.all().iter().map(status).collect();
+        let statuses = self.versions.all().iter().map(Into::into).collect();
         requests.deployments.send_replace(Arc::new(statuses));
         let plan = self.standing.wanted();
         let description = Description::of(plan.pipeline(), &plan);
@@ -552,20 +552,6 @@ fn last_of(first: Request, waiting: &mut mpsc::Receiver<Request>) -> Request {
         let _ = superseded.answer.send(Err(Refusal::Superseded));
     }
     last
-}
-
-fn status(deployment: &Deployment) -> DeploymentStatus {
-    let at = deployment.deployed_at;
-    let positions = deployment.positions.iter();
-    DeploymentStatus {
-        version: deployment.version,
-        trigger: deployment.trigger,
-        deployed_at: at.to_rfc3339_opts(SecondsFormat::Millis, true),
-        epoch: deployment.epoch.0,
-        positions: positions.map(|(p, next)| (p.0 as i32, next)).collect(),
-        components: deployment.blueprint.components.clone(),
-        outcome: deployment.outcome.clone(),
-    }
 }
 
 fn list(lines: &[String]) -> String {
