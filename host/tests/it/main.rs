@@ -41,6 +41,7 @@ mod end_to_end;
 mod faults;
 mod lagging;
 mod log_level;
+mod new_columns;
 mod observability;
 mod provenance;
 mod queries;
