@@ -345,7 +345,7 @@ mod tests {
     fn the_shipped_pipeline_needs_nothing_but_its_components() {
         let before = shipped();
         let Embedded { pipeline, replaced } = embedded(before.clone(), &embedding());
-        let SinkKind::Sqlite { path, tables } = &pipeline.sinks[0].kind else {
+        let SinkKind::Sqlite { path, tables, .. } = &pipeline.sinks[0].kind else {
             panic!("{:?}", pipeline.sinks);
         };
         assert_eq!(pipeline.sinks.len(), 1);

@@ -152,7 +152,7 @@ fn a_sqlite_sink_may_keep_the_journal() {
         "type = \"postgres\"\nurl = \"postgres://me:hunter2@db/shop\"",
         "type = \"sqlite\"\npath = \"data/shop.sqlite3\"",
     )]));
-    let SinkKind::Sqlite { path, tables } = &pipeline.sinks[0].kind else {
+    let SinkKind::Sqlite { path, tables, .. } = &pipeline.sinks[0].kind else {
         panic!("{:?}", pipeline.sinks[0]);
     };
     assert_eq!(path, &PathBuf::from("folder/data/shop.sqlite3"));
