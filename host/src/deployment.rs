@@ -202,16 +202,16 @@ impl Blueprint {
         let gone = before.components.keys();
         let gone = gone.filter(|name| !self.components.contains_key(*name));
         changes.extend(gone.map(|name| format!("component `{name}` is gone")));
-        for (stages, theirs, what) in [
+        for (ours, theirs, what) in [
             (&self.configs, &before.configs, "config"),
             (&self.states, &before.states, "state"),
         ] {
-            let stages = stages.as_object().into_iter().flatten();
-            let changed = stages.filter(|(name, value)| {
-                let before = theirs.get(name.as_str());
-                before.is_some_and(|before| before != *value)
+            let stages = ours.as_object().into_iter().flatten();
+            let others = stages.filter(|(name, value)| {
+                let old = theirs.get(name.as_str());
+                old.is_some_and(|old| old != *value)
             });
-            changes.extend(changed.map(|(name, _)| format!("{what} of stage `{name}`")));
+            changes.extend(others.map(|(name, _)| format!("{what} of stage `{name}`")));
         }
         if changes.is_empty() && self.logic != before.logic {
             changes.push("stages, columns, tables or limits in pipeline.toml".to_owned());
