@@ -26,8 +26,8 @@ impl Sink for Discard {
         Ok(())
     }
 
-    async fn check(&mut self) -> Result<(), SinkError> {
-        Ok(())
+    async fn check(&mut self) -> Result<Vec<String>, SinkError> {
+        Ok(Vec::new())
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {

@@ -18,6 +18,9 @@ use serde_json::Value;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 
+/// Digits of a component's digest that a person needs to tell it from others.
+pub(crate) const DIGEST_DIGITS: usize = 12;
+
 /// The number of a deployment; the first is 1, and 0 is "none yet".
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -178,6 +181,45 @@ impl Outcome {
     }
 }
 
+impl Blueprint {
+    /// What is not as it was before: components by name and digest, stages by name, or only that there is
+    /// something else. Configurations are not quoted: there may be secrets in them.
+    #[must_use]
+    pub fn changes_since(&self, before: &Self) -> Vec<String> {
+        let short = |digest: &str| digest.chars().take(DIGEST_DIGITS).collect::<String>();
+        let mut changes = Vec::new();
+        for (name, digest) in &self.components {
+            match before.components.get(name) {
+                None => changes.push(format!("component `{name}` is new")),
+                Some(old) if old != digest => changes.push(format!(
+                    "component `{name}` was {}, is {}",
+                    short(old),
+                    short(digest)
+                )),
+                Some(_) => {}
+            }
+        }
+        let gone = before.components.keys();
+        let gone = gone.filter(|name| !self.components.contains_key(*name));
+        changes.extend(gone.map(|name| format!("component `{name}` is gone")));
+        for (ours, theirs, what) in [
+            (&self.configs, &before.configs, "config"),
+            (&self.states, &before.states, "state"),
+        ] {
+            let stages = ours.as_object().into_iter().flatten();
+            let others = stages.filter(|(name, value)| {
+                let old = theirs.get(name.as_str());
+                old.is_some_and(|old| old != *value)
+            });
+            changes.extend(others.map(|(name, _)| format!("{what} of stage `{name}`")));
+        }
+        if changes.is_empty() && self.logic != before.logic {
+            changes.push("stages, columns, tables or limits in pipeline.toml".to_owned());
+        }
+        changes
+    }
+}
+
 impl Deployment {
     /// The one that was in force at an epoch, of those in order.
     #[must_use]
@@ -185,5 +227,47 @@ impl Deployment {
         deployments
             .iter()
             .rfind(|deployment| deployment.epoch <= epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn blueprint(component: (&str, &str), rate: u32) -> Blueprint {
+        Blueprint {
+            components: [(component.0.to_owned(), component.1.to_owned())].into(),
+            configs: json!({ "sales": { "rate": rate } }),
+            ..Blueprint::default()
+        }
+    }
+
+    #[test]
+    fn what_changed_is_named_without_the_values_of_configurations() {
+        let before = blueprint(("currency", "0123456789abcdef"), 777);
+        assert!(before.changes_since(&before).is_empty());
+        let other = blueprint(("currency", "fedcba9876543210"), 778);
+        assert_eq!(
+            other.changes_since(&before),
+            [
+                "component `currency` was 0123456789ab, is fedcba987654",
+                "config of stage `sales`"
+            ]
+        );
+        let renamed = blueprint(("money", "00"), 777);
+        let expected = ["component `money` is new", "component `currency` is gone"];
+        assert_eq!(renamed.changes_since(&before), expected);
+    }
+
+    #[test]
+    fn where_nothing_simple_changed_the_rest_did() {
+        let before = blueprint(("currency", "00"), 1);
+        let other = Blueprint {
+            logic: "another".to_owned(),
+            ..before.clone()
+        };
+        assert_eq!(other.changes_since(&before).len(), 1);
     }
 }

@@ -10,9 +10,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::{Outcome, Trigger, Version};
+use crate::deployment::{Deployment, Outcome, Trigger, Version};
 
 /// A pipeline at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -195,6 +196,23 @@ pub struct DeploymentStatus {
     /// what became of it
     #[serde(flatten)]
     pub outcome: Outcome,
+}
+
+impl From<&Deployment> for DeploymentStatus {
+    fn from(deployment: &Deployment) -> Self {
+        let positions = deployment.positions.iter();
+        Self {
+            version: deployment.version,
+            trigger: deployment.trigger,
+            deployed_at: deployment
+                .deployed_at
+                .to_rfc3339_opts(SecondsFormat::Millis, true),
+            epoch: deployment.epoch.0,
+            positions: positions.map(|(p, next)| (p.0 as i32, next)).collect(),
+            components: deployment.blueprint.components.clone(),
+            outcome: deployment.outcome.clone(),
+        }
+    }
 }
 
 /// An epoch that was committed.

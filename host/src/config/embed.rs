@@ -183,7 +183,11 @@ fn extent(generator: &GeneratorSource) -> String {
 /// The sink that takes this one's place, if any does.
 fn sink(sink: Sink, database: &std::path::Path, replaced: &mut Vec<String>) -> Option<Sink> {
     match sink.kind {
-        SinkKind::Postgres { tables, .. } => {
+        SinkKind::Postgres {
+            tables,
+            on_new_column,
+            ..
+        } => {
             replaced.push(format!(
                 "sink `{}`: SQLite at {} in place of PostgreSQL",
                 sink.name,
@@ -191,6 +195,7 @@ fn sink(sink: Sink, database: &std::path::Path, replaced: &mut Vec<String>) -> O
             ));
             let kind = SinkKind::Sqlite {
                 path: database.to_owned(),
+                on_new_column,
                 tables: without_schemas(tables, replaced),
             };
             Some(Sink { kind, ..sink })
@@ -340,7 +345,7 @@ mod tests {
     fn the_shipped_pipeline_needs_nothing_but_its_components() {
         let before = shipped();
         let Embedded { pipeline, replaced } = embedded(before.clone(), &embedding());
-        let SinkKind::Sqlite { path, tables } = &pipeline.sinks[0].kind else {
+        let SinkKind::Sqlite { path, tables, .. } = &pipeline.sinks[0].kind else {
             panic!("{:?}", pipeline.sinks);
         };
         assert_eq!(pipeline.sinks.len(), 1);

@@ -54,7 +54,7 @@ pub use self::pipeline::{
 pub use self::places::Places;
 use self::reader::Reader;
 pub use self::sink::{
-    Index, OnConflict, OnUnavailable, Projection, Sink, SinkKind, Table, TableColumn,
+    Index, OnConflict, OnNewColumn, OnUnavailable, Projection, Sink, SinkKind, Table, TableColumn,
 };
 pub(crate) use self::suggest::{did_you_mean, list};
 pub(crate) use self::validate::admin::is_token;

@@ -25,6 +25,8 @@ pub enum SinkKind {
         url: Secret,
         /// an epoch that is not written after so long is given up with its connection, and tried again
         timeout: Duration,
+        /// what happens to a table that lacks a column
+        on_new_column: OnNewColumn,
         /// the tables it fills
         tables: Vec<Table>,
     },
@@ -32,6 +34,8 @@ pub enum SinkKind {
     Sqlite {
         /// the file, created when it is missing
         path: PathBuf,
+        /// what happens to a table that lacks a column
+        on_new_column: OnNewColumn,
         /// the tables it fills
         tables: Vec<Table>,
     },
@@ -46,6 +50,16 @@ pub enum SinkKind {
         /// what the stream does while it does not answer
         on_unavailable: OnUnavailable,
     },
+}
+
+/// `sink.on_new_column`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnNewColumn {
+    /// the table gets it, null in the rows that are there
+    #[default]
+    Add,
+    /// the table does not fit
+    Refuse,
 }
 
 /// `sink.on_unavailable`
@@ -74,6 +88,17 @@ impl SinkKind {
                 ..
             }
         )
+    }
+
+    /// What happens to a table of it that lacks a column.
+    #[must_use]
+    pub fn on_new_column(&self) -> OnNewColumn {
+        match self {
+            Self::Postgres { on_new_column, .. } | Self::Sqlite { on_new_column, .. } => {
+                *on_new_column
+            }
+            Self::Elasticsearch { .. } => OnNewColumn::Add,
+        }
     }
 
     /// Whether it keeps the journal.

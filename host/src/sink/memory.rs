@@ -262,8 +262,9 @@ impl Sink for MemorySink {
         Ok(())
     }
 
-    async fn check(&mut self) -> Result<(), SinkError> {
-        self.compare_tables(&self.store.lock().tables)
+    async fn check(&mut self) -> Result<Vec<String>, SinkError> {
+        self.compare_tables(&self.store.lock().tables)?;
+        Ok(Vec::new())
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {

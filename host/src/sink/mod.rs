@@ -12,6 +12,7 @@ pub mod screen;
 pub mod table;
 
 pub mod latest;
+pub mod provenance;
 
 mod definition;
 mod deployments;
@@ -147,13 +148,14 @@ pub trait Sink: Send {
     fn aim(&mut self, targets: &Targets) -> Result<(), SinkError>;
 
     /// Connects and compares what is there with what is needed, and changes nothing: what
-    /// [`prepare`](Self::prepare) would create may be missing.
+    /// [`prepare`](Self::prepare) would create may be missing. What it would add to a table or an index that
+    /// is there is returned, a sentence each.
     ///
     /// # Errors
     ///
     /// Those of [`prepare`](Self::prepare). [`SinkError::Unavailable`] after [`CHECK_TIME_MAX`] at
     /// the latest.
-    async fn check(&mut self) -> Result<(), SinkError>;
+    async fn check(&mut self) -> Result<Vec<String>, SinkError>;
 
     /// Writes one epoch and returns once it is durable.
     ///

@@ -8,8 +8,8 @@
 use thiserror::Error;
 
 use super::projection::{ProjectionError, Projector};
-use crate::config::{OnConflict, Table};
-use crate::schema::Schema;
+use crate::config::{OnConflict, OnNewColumn, Table};
+use crate::schema::{Field, Schema};
 
 /// Bytes of an identifier: PostgreSQL cuts longer ones off without an error.
 const IDENTIFIER_BYTES_MAX: usize = 63;
@@ -64,6 +64,7 @@ pub struct TableTarget {
     projector: Projector,
     key: Vec<usize>,
     on_conflict: OnConflict,
+    on_new_column: OnNewColumn,
 }
 
 impl TableTarget {
@@ -115,8 +116,25 @@ impl TableTarget {
             quoted: quote_table(&config.table)?,
             key,
             on_conflict: config.on_conflict,
+            on_new_column: OnNewColumn::Refuse,
             projector,
         })
+    }
+
+    /// The same doing this where the table that exists lacks a column; unless it is said, such a table is
+    /// refused.
+    #[must_use]
+    pub fn on_new_column(mut self, on_new_column: OnNewColumn) -> Self {
+        self.on_new_column = on_new_column;
+        self
+    }
+
+    /// Whether a column that the table lacks is added to it. One of the key is not: rows that are there
+    /// have no value of it.
+    pub(super) fn adds(&self, field: &Field) -> bool {
+        let fields = self.schema().fields();
+        let mut key = self.key.iter().map(|&index| &fields[index].name);
+        self.on_new_column == OnNewColumn::Add && key.all(|name| *name != field.name)
     }
 
     /// The stream that fills it.
@@ -147,6 +165,11 @@ impl TableTarget {
     #[must_use]
     pub fn on_conflict(&self) -> OnConflict {
         self.on_conflict
+    }
+
+    /// For a person: that it gets this column.
+    pub(super) fn addition(&self, column: &str) -> String {
+        format!("table `{}` gets column `{column}`", self.name)
     }
 
     pub(super) fn projector(&self) -> &Projector {
@@ -214,7 +237,8 @@ fn is_identifier(name: &str) -> bool {
     (1..=IDENTIFIER_BYTES_MAX).contains(&name.len()) && !name.contains('\0')
 }
 
-fn quote_table(name: &str) -> Result<String, TableError> {
+/// The name of a table, perhaps after a schema, as SQL.
+pub(super) fn quote_table(name: &str) -> Result<String, TableError> {
     let parts: Vec<&str> = name.split('.').collect();
     if parts.len() > 2 || !parts.iter().all(|part| is_identifier(part)) {
         return Err(TableError::Name(name.to_owned()));

@@ -278,6 +278,40 @@ async fn any_name_of_an_aggregate_will_do(place: &Place) {
     assert_eq!(store.sweep(2).await.unwrap(), names.len());
 }
 
+/// SHA-256 of `\0asm`.
+const DIGEST: &str = "cd5d4935a48c0672cb06407bb443bc0087aff947c6b864bac886982c73b3027f";
+
+async fn a_component_is_kept_under_its_digest(place: &Place) {
+    let store = place.store();
+    is_damaged(store.component(DIGEST).await);
+    store.keep_component(DIGEST, b"\0asm").await.unwrap();
+    // The same again is fine: several versions have it.
+    store.keep_component(DIGEST, b"\0asm").await.unwrap();
+    assert_eq!(&store.component(DIGEST).await.unwrap()[..], b"\0asm");
+    // It belongs to the life of the pipeline, and to no checkpoint: nothing sweeps it away.
+    store.publish(&manifest(1, 1, &[])).await.unwrap();
+    store.publish(&manifest(2, 1, &[])).await.unwrap();
+    store.prune(1, EpochId(u64::MAX)).await.unwrap();
+    assert_eq!(store.sweep(9).await.unwrap(), 0);
+    assert_eq!(&store.component(DIGEST).await.unwrap()[..], b"\0asm");
+    is_damaged((place.open)("2a").component(DIGEST).await);
+}
+
+async fn a_component_that_is_damaged_is_reported(place: &Place) {
+    let store = place.store();
+    store.keep_component(DIGEST, b"\0asm").await.unwrap();
+    let path = place.path(&format!("components/{DIGEST}.wasm"));
+    for damaged in [&b"\0as"[..], b"\0asm ", b"\0asn", b""] {
+        let damaged = damaged.to_vec();
+        place.raw.put(&path, damaged.into()).await.unwrap();
+        is_damaged(store.component(DIGEST).await);
+    }
+    place.raw.delete(&path).await.unwrap();
+    is_damaged(store.component(DIGEST).await);
+    store.keep_component(DIGEST, b"\0asm").await.unwrap();
+    store.component(DIGEST).await.unwrap();
+}
+
 macro_rules! checkpoint_contract {
     ($module:ident, [$($fact:ident,)*]) => {
         mod $module {
@@ -304,6 +338,8 @@ macro_rules! checkpoint_contract {
             sweeping_deletes_what_older_hosts_left,
             a_checkpoint_that_is_set_aside_gives_way,
             any_name_of_an_aggregate_will_do,
+            a_component_is_kept_under_its_digest,
+            a_component_that_is_damaged_is_reported,
         ]);)*
     };
 }

@@ -1,14 +1,28 @@
 //! What every sink has to keep, run on every sink, and what every ledger has to keep.
 //!
-//! A new sink joins by a [`SinkHarness`] (and, where it is a ledger, a [`LedgerHarness`]) in
-//! `harness.rs` and one line at the end of this file.
+//! A new sink joins by a [`SinkHarness`] (and, where it is a ledger, a [`LedgerHarness`], and where its
+//! tables are its users', a [`TableHarness`](harness::TableHarness)) in `harness.rs` and a line for each
+//! at the end of this file.
 
+mod columns;
+mod deployments;
 mod harness;
 
 use serde_json::json;
 use wasmill::epoch::{EpochId, EpochOutput};
 use wasmill::sink::{Claim, Durable, Ledger, Sink, SinkError};
 
+use self::columns::{
+    a_column_of_the_key_is_never_added, a_ledger_that_is_aimed_at_more_columns_adds_them,
+    a_missing_column_is_refused_where_that_is_wanted, a_table_gets_the_columns_that_it_lacks,
+};
+use self::deployments::{
+    a_deployment_whose_answer_was_lost_is_there_once,
+    a_host_that_was_overtaken_deploys_and_concludes_nothing,
+    a_version_that_takes_anothers_place_says_what_became_of_it, deployments_come_back_in_order,
+    rows_go_to_the_tables_that_a_ledger_is_aimed_at, the_journal_says_which_version_made_an_epoch,
+    what_became_of_a_deployment_is_kept,
+};
 use self::harness::{LedgerHarness, SinkHarness};
 use crate::support::rows::{Row, batch, batch_from, epoch, origin, row, stored};
 
@@ -429,6 +443,28 @@ macro_rules! ledger_contract {
                 the_journal_forgets_what_checkpoints_and_sinks_no_longer_need,
                 a_host_that_was_overtaken_forgets_nothing,
                 an_epoch_whose_answer_was_lost_is_not_doubled,
+                deployments_come_back_in_order,
+                a_deployment_whose_answer_was_lost_is_there_once,
+                the_journal_says_which_version_made_an_epoch,
+                what_became_of_a_deployment_is_kept,
+                a_version_that_takes_anothers_place_says_what_became_of_it,
+                a_host_that_was_overtaken_deploys_and_concludes_nothing,
+                rows_go_to_the_tables_that_a_ledger_is_aimed_at,
+            ]
+        );
+    };
+}
+
+macro_rules! table_contract {
+    ($module:ident, $harness:ident) => {
+        facts!(
+            $module,
+            $harness,
+            [
+                a_table_gets_the_columns_that_it_lacks,
+                a_ledger_that_is_aimed_at_more_columns_adds_them,
+                a_missing_column_is_refused_where_that_is_wanted,
+                a_column_of_the_key_is_never_added,
             ]
         );
     };
@@ -439,5 +475,7 @@ ledger_contract!(memory_ledger, Memory);
 sink_contract!(elasticsearch, Elasticsearch);
 sink_contract!(postgres, Postgres);
 ledger_contract!(postgres_ledger, Postgres);
+table_contract!(postgres_tables, Postgres);
 sink_contract!(sqlite, Sqlite);
 ledger_contract!(sqlite_ledger, Sqlite);
+table_contract!(sqlite_tables, Sqlite);

@@ -19,12 +19,19 @@ use crate::sink::{CHECK_TIME_MAX, Ledger, Remedy, Sink, SinkError};
 use crate::source::SourceError;
 use crate::waiting::Waits;
 
+/// What a sink says.
+struct Answer {
+    faults: Vec<SinkError>,
+    /// what a start adds to what is there
+    additions: Vec<String>,
+}
+
 /// What the servers say of a pipeline.
 struct Answers {
     checkpoints: Result<(), CheckpointError>,
     source: Result<usize, PipelineError>,
     /// by name of the sink
-    sinks: Vec<(String, Vec<SinkError>)>,
+    sinks: Vec<(String, Answer)>,
 }
 
 /// Asks all servers: a line for each that is fine, and in `diagnostics` what is wrong with the
@@ -55,18 +62,21 @@ pub(super) async fn check(
             SinkKind::Postgres { .. } | SinkKind::Sqlite { .. } => "tables",
             SinkKind::Elasticsearch { .. } => "indices",
         };
-        let faults = answers.sinks.iter().filter(|(name, _)| *name == sink.name);
-        let mut faults = faults.flat_map(|(_, faults)| faults).peekable();
-        if faults.peek().is_none() {
-            let name = &sink.name;
+        let mut answers = answers.sinks.iter().filter(|(name, _)| *name == sink.name);
+        let Some((name, answer)) = answers.next() else {
+            continue;
+        };
+        if answer.faults.is_empty() {
             fine.push(format!("{name}: reached, {what} fit or will be created"));
+            let additions = answer.additions.iter();
+            fine.extend(additions.map(|addition| format!("{name}: with the start, {addition}")));
         }
         let place = match sink.kind {
             SinkKind::Sqlite { .. } => "path",
             SinkKind::Postgres { .. } | SinkKind::Elasticsearch { .. } => "url",
         };
         let place = pipeline.places.find(&sink.span, place);
-        for fault in faults {
+        for fault in &answer.faults {
             let message = format!("sink `{}`: {fault}", sink.name);
             let diagnostic = Diagnostic::error(message).at(&place);
             diagnostics.push(match fault.remedy() {
@@ -138,22 +148,40 @@ async fn ask_store(location: &CheckpointLocation) -> Result<(), CheckpointError>
     })
 }
 
-async fn ask_sink(mut sink: Box<dyn Sink>) -> (String, Vec<SinkError>) {
-    let answer = sink.check().await;
-    (sink.name().to_owned(), answer.err().into_iter().collect())
+async fn ask_sink(mut sink: Box<dyn Sink>) -> (String, Answer) {
+    let answer = Answer::from(sink.check().await);
+    (sink.name().to_owned(), answer)
+}
+
+impl From<Result<Vec<String>, SinkError>> for Answer {
+    fn from(checked: Result<Vec<String>, SinkError>) -> Self {
+        match checked {
+            Ok(additions) => Self {
+                faults: Vec::new(),
+                additions,
+            },
+            Err(fault) => Self {
+                faults: vec![fault],
+                additions: Vec::new(),
+            },
+        }
+    }
 }
 
 async fn ask_ledger(
     mut ledger: Box<dyn Ledger>,
     definition: &Value,
     others: &[String],
-) -> (String, Vec<SinkError>) {
-    let mut faults: Vec<SinkError> = ledger.check().await.err().into_iter().collect();
+) -> (String, Answer) {
+    let mut answer = Answer::from(ledger.check().await);
     // Who cannot be reached needs not be asked twice.
-    if faults.iter().all(|fault| fault.remedy() == Remedy::Stop) {
-        faults.extend(ledger.check_claim(definition, others).await.err());
+    let mut faults = answer.faults.iter();
+    if faults.all(|fault| fault.remedy() == Remedy::Stop) {
+        answer
+            .faults
+            .extend(ledger.check_claim(definition, others).await.err());
     }
-    (ledger.name().to_owned(), faults)
+    (ledger.name().to_owned(), answer)
 }
 
 fn faulty_store(pipeline: &Pipeline, error: &CheckpointError) -> Diagnostic {

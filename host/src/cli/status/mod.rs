@@ -1,5 +1,7 @@
-//! `wasmill status`: asks a running pipeline how it is. The health check of a container, too.
+//! `wasmill status`: asks a running pipeline how it is. The health check of a container, too. With
+//! `--row` it asks the databases instead, which version made a row.
 
+mod row;
 mod show;
 
 use std::net::SocketAddr;
@@ -19,8 +21,10 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// What `wasmill status` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  wasmill status pipeline.toml --wait 60\n  \
-                  wasmill status --admin 127.0.0.1:8080 --json\n\n\
-                  Exit codes: 0 ready, 1 not ready or not reachable, 2 wrong command line")]
+                  wasmill status --admin 127.0.0.1:8080 --json\n  \
+                  wasmill status pipeline.toml --row sales_per_day 2024-05-01\n\n\
+                  Exit codes: 0 ready (or the row is there), 1 not ready or not reachable (or no such row), \
+                  2 wrong command line")]
 pub(super) struct Args {
     /// The pipeline that runs; its `[admin]` says where to ask
     #[arg(default_value = "pipeline.toml")]
@@ -37,14 +41,38 @@ pub(super) struct Args {
     /// Ask again for so long, until it is ready
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u32,
+
+    /// Ask the databases which version made a row: a table and the values of its key in order, or an index
+    /// and an `_id`. Put it last; the pipeline need not run
+    #[arg(
+        long,
+        num_args = 2..,
+        value_names = ["TABLE", "KEY"],
+        allow_negative_numbers = true,
+        conflicts_with_all = ["admin", "wait"]
+    )]
+    row: Vec<String>,
+
+    /// Of this sink, where several have a table or an index of the name
+    #[arg(long, requires = "row")]
+    sink: Option<String>,
 }
 
 /// Prints the status to stdout.
 ///
 /// # Errors
 ///
-/// When it is not ready, or nobody answers; the message names the address and what to do.
+/// When it is not ready, or nobody answers; the message names the address and what to do. Where a row is
+/// asked for: when there is none.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    if let [name, key @ ..] = &args.row[..] {
+        let wanted = row::Wanted {
+            sink: args.sink.as_deref(),
+            name,
+            key,
+        };
+        return row::run(&args.pipeline, &wanted, args.json);
+    }
     let target = Target::find(&args.pipeline, args.admin)?;
     let deadline = Instant::now() + Duration::from_secs(args.wait.into());
     loop {

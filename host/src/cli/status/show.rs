@@ -3,15 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::deployment::Outcome;
+use crate::deployment::{DIGEST_DIGITS, Outcome};
 use crate::status::{
     DeadLetterStatus, DeploymentStatus, PartitionStatus, Phase, RefusalStatus, Status,
 };
 
 /// Dead letters that are shown.
 const LETTERS_MAX: usize = 5;
-/// Digits of a component's digest that are shown.
-const DIGEST_DIGITS: usize = 12;
 
 /// The whole status.
 pub(super) fn text(status: &Status) -> String {
@@ -96,11 +94,12 @@ fn versions(out: &mut Page, status: &Status) {
     }
 }
 
-struct Page(String);
+/// Lines with headings.
+pub(super) struct Page(pub(super) String);
 
 impl Page {
     /// One line; the same heading is written once.
-    fn line(&mut self, heading: &str, text: &str) {
+    pub(super) fn line(&mut self, heading: &str, text: &str) {
         let same = self.0.lines().rev().find(|line| !line.starts_with(' '));
         let same = same.is_some_and(|line| line.starts_with(&format!("{heading}  ")));
         let heading = if same { "" } else { heading };
@@ -151,7 +150,7 @@ fn partition(partition: &PartitionStatus) -> String {
     )
 }
 
-fn deployment(deployment: &DeploymentStatus) -> String {
+pub(super) fn deployment(deployment: &DeploymentStatus) -> String {
     let DeploymentStatus {
         version,
         trigger,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{RIGHT, accepted, parsed, with};
 use crate::config::{
-    ColumnFrom, Deduplicate, Every, GeneratorSource, Limits, OnConflict, Pipeline, Projection,
-    SinkKind, SourceKind, Start, Table, Window, load,
+    ColumnFrom, Deduplicate, Every, GeneratorSource, Limits, OnConflict, OnNewColumn, Pipeline,
+    Projection, SinkKind, SourceKind, Start, Table, Window, load,
 };
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline.toml");
@@ -152,7 +152,7 @@ fn a_sqlite_sink_may_keep_the_journal() {
         "type = \"postgres\"\nurl = \"postgres://me:hunter2@db/shop\"",
         "type = \"sqlite\"\npath = \"data/shop.sqlite3\"",
     )]));
-    let SinkKind::Sqlite { path, tables } = &pipeline.sinks[0].kind else {
+    let SinkKind::Sqlite { path, tables, .. } = &pipeline.sinks[0].kind else {
         panic!("{:?}", pipeline.sinks[0]);
     };
     assert_eq!(path, &PathBuf::from("folder/data/shop.sqlite3"));
@@ -199,6 +199,10 @@ fn what_is_not_said_has_a_default() {
     assert!(pipeline.aggregates[0].key.is_empty());
     assert_eq!(tables(&pipeline)[0].columns, None);
     assert_eq!(tables(&pipeline)[0].on_conflict, OnConflict::Update);
+    assert_eq!(pipeline.sinks[0].kind.on_new_column(), OnNewColumn::Add);
+    let refusing = "type = \"postgres\"\non_new_column = \"refuse\"";
+    let pipeline = accepted(&with(&[("type = \"postgres\"", refusing)]));
+    assert_eq!(pipeline.sinks[0].kind.on_new_column(), OnNewColumn::Refuse);
 }
 
 #[test]

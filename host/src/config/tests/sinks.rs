@@ -125,6 +125,22 @@ fn a_conflict_is_solved_in_one_of_two_ways() {
 }
 
 #[test]
+fn a_column_that_a_table_lacks_is_added_or_refused() {
+    assert_snapshot!(refused(&[(
+        "type = \"postgres\"",
+        "type = \"postgres\"\non_new_column = \"ignore\""
+    )]));
+}
+
+#[test]
+fn an_index_always_gets_the_fields_that_it_lacks() {
+    assert_snapshot!(refused(&[(
+        "indices = [",
+        "on_new_column = \"refuse\"\nindices = ["
+    )]));
+}
+
+#[test]
 fn a_stream_waits_for_a_sink_or_goes_on() {
     assert_snapshot!(refused(&[(
         "indices = [",

@@ -10,7 +10,8 @@ use super::{names, projection, twice};
 use crate::config::reader::{Reader, Section, Text};
 use crate::config::suggest::list;
 use crate::config::{
-    Diagnostic, Index, OnConflict, OnUnavailable, Secret, Sink, SinkKind, Span, Table, TableColumn,
+    Diagnostic, Index, OnConflict, OnNewColumn, OnUnavailable, Secret, Sink, SinkKind, Span, Table,
+    TableColumn,
 };
 
 /// What `timeout` of a server may be.
@@ -135,6 +136,7 @@ fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     section.replaced_when_embedded(&[("url", "postgres://replaced")]);
     let url = url(&mut section, &["postgres://", "postgresql://"]);
     let timeout = section.duration("timeout", TIMEOUTS);
+    let on_new_column = on_new_column(&mut section);
     let tables = section.tables("tables", "an entry of `tables`");
     let reader = section.reader;
     section.finish_knowing(&[
@@ -147,12 +149,14 @@ fn postgres(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind> {
     Some(SinkKind::Postgres {
         url: url?,
         timeout: timeout.unwrap_or(SinkKind::POSTGRES_TIMEOUT),
+        on_new_column,
         tables,
     })
 }
 
 fn sqlite(mut section: Section<'_>, streams: &Streams, base: &Path) -> Option<SinkKind> {
     let path = section.required_text("path");
+    let on_new_column = on_new_column(&mut section);
     let tables = section.tables("tables", "an entry of `tables`");
     let reader = section.reader;
     if let Some(empty) = path.as_ref().filter(|path| path.value.is_empty()) {
@@ -175,7 +179,11 @@ fn sqlite(mut section: Section<'_>, streams: &Streams, base: &Path) -> Option<Si
         reader.push(Diagnostic::error(message).at(&name.span).help(help));
     }
     let path = base.join(path?.value);
-    Some(SinkKind::Sqlite { path, tables })
+    Some(SinkKind::Sqlite {
+        path,
+        on_new_column,
+        tables,
+    })
 }
 
 /// The tables without fault, and the names of all.
@@ -204,6 +212,7 @@ fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind
     }
     section.finish_knowing(&[
         ("tables", "type = \"postgres\" or \"sqlite\""),
+        ("on_new_column", "type = \"postgres\" or \"sqlite\""),
         ("path", "type = \"sqlite\""),
     ]);
     let mut names: Vec<Text> = Vec::new();
@@ -218,6 +227,15 @@ fn elasticsearch(mut section: Section<'_>, streams: &Streams) -> Option<SinkKind
         indices,
         on_unavailable: on_unavailable.unwrap_or_default(),
     })
+}
+
+fn on_new_column(section: &mut Section<'_>) -> OnNewColumn {
+    let choices = [
+        ("add", Some(OnNewColumn::Add)),
+        ("refuse", Some(OnNewColumn::Refuse)),
+    ];
+    let choice = section.choice("on_new_column", &choices);
+    choice.unwrap_or_default()
 }
 
 /// The address of a server, which is never shown: it may have a password in it.

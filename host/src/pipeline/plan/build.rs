@@ -215,7 +215,10 @@ impl<'a> Builder<'a> {
                         continue;
                     };
                     match TableTarget::new(table, &stream.schema) {
-                        Ok(target) => self.targets.tables.push(target),
+                        Ok(target) => {
+                            let target = target.on_new_column(sink.kind.on_new_column());
+                            self.targets.tables.push(target);
+                        }
                         Err(error) => self.diagnostics.push(blame::table(places, table, &error)),
                     }
                 }

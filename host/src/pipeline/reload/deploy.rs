@@ -55,7 +55,8 @@ impl Reloader {
         };
         let takeovers = takeovers(&running, &plan, &mut report)?;
         if !differences.logic.is_empty() {
-            self.check_sinks(&plan).await?;
+            let additions = self.check_sinks(&plan).await?;
+            report.changes.extend(additions);
             self.rehearse(&running, &plan)?;
             Self::ask_to_migrate(&running, &plan, &takeovers, &mut report)?;
         }

@@ -22,7 +22,6 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::SecondsFormat;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,10 +35,9 @@ use super::monitor::Monitor;
 use super::topology::Coming;
 use super::{Connect, PipelineError};
 use crate::checkpoint::CheckpointStore;
-use crate::deployment::{Deployment, Outcome, Trigger, Version};
+use crate::deployment::{Outcome, Trigger, Version};
 use crate::description::Description;
 use crate::reload::{Files, Happening, Refusal, Request, Requests};
-use crate::status::DeploymentStatus;
 
 /// How a run may be changed while it runs.
 #[derive(Clone)]
@@ -264,7 +262,7 @@ impl Reloader {
 
     /// Tells everybody who asks about deployments.
     fn publish(&self, requests: &Requests) {
-        let statuses = self.coming.versions.all().iter().map(status).collect();
+        let statuses = self.coming.versions.all().iter().map(Into::into).collect();
         requests.deployments.send_replace(Arc::new(statuses));
         let plan = self.standing.wanted();
         let description = Description::of(plan.pipeline(), &plan);
@@ -288,20 +286,6 @@ fn last_of(first: Request, waiting: &mut mpsc::Receiver<Request>) -> Request {
         let _ = superseded.answer.send(Err(Refusal::Superseded));
     }
     last
-}
-
-fn status(deployment: &Deployment) -> DeploymentStatus {
-    let at = deployment.deployed_at;
-    let positions = deployment.positions.iter();
-    DeploymentStatus {
-        version: deployment.version,
-        trigger: deployment.trigger,
-        deployed_at: at.to_rfc3339_opts(SecondsFormat::Millis, true),
-        epoch: deployment.epoch.0,
-        positions: positions.map(|(p, next)| (p.0 as i32, next)).collect(),
-        components: deployment.blueprint.components.clone(),
-        outcome: deployment.outcome.clone(),
-    }
 }
 
 fn list(lines: &[String]) -> String {

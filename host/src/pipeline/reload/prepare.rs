@@ -23,13 +23,14 @@ const ROUNDS_MAX: usize = 20;
 const REHEARSED_MIN: usize = 100;
 
 impl Reloader {
-    /// Asks the servers whether the tables and indices fit that are there, and changes nothing.
-    pub(super) async fn check_sinks(&self, plan: &Plan) -> Result<(), Obstacle> {
+    /// Asks the servers whether the tables and indices fit that are there, and changes nothing. What these
+    /// will get, a sentence each.
+    pub(super) async fn check_sinks(&self, plan: &Plan) -> Result<Vec<String>, Obstacle> {
         let waits = self.monitor.unseen();
         let endpoints = (self.connect)(waits.waits());
         let mut endpoints = endpoints.map_err(|error| Refusal::Invalid(full(&error)))?;
         let targets = plan.targets();
-        let mut faults = Vec::new();
+        let (mut faults, mut additions) = (Vec::new(), Vec::new());
         let ledger: &mut dyn Sink = &mut *endpoints.ledger;
         let others = endpoints
             .sinks
@@ -41,15 +42,16 @@ impl Reloader {
                 Err(error) => Err(error),
             };
             match checked {
+                Ok(gets) => additions.extend(gets),
                 // Whoever is away is met again by its task, which waits.
                 Err(error) if error.remedy() == crate::sink::Remedy::Stop => {
                     faults.push(full(&error));
                 }
-                _ => {}
+                Err(_) => {}
             }
         }
         if faults.is_empty() {
-            return Ok(());
+            return Ok(additions);
         }
         Err(Refusal::Invalid(format!("the sinks do not fit:{}", list(&faults))).into())
     }

@@ -175,7 +175,7 @@ impl Sink for SimulatedLedger {
         self.ledger.aim(targets)
     }
 
-    async fn check(&mut self) -> Result<(), SinkError> {
+    async fn check(&mut self) -> Result<Vec<String>, SinkError> {
         self.ledger.check().await
     }
 
@@ -359,8 +359,8 @@ impl Sink for SimulatedSearch {
         Ok(())
     }
 
-    async fn check(&mut self) -> Result<(), SinkError> {
-        Ok(())
+    async fn check(&mut self) -> Result<Vec<String>, SinkError> {
+        Ok(Vec::new())
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {

@@ -19,6 +19,7 @@ mod bulk;
 mod client;
 mod delivery;
 mod outcome;
+mod provenance;
 mod render;
 mod target;
 mod template;
@@ -33,16 +34,18 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::bulk::{ID_BYTES_MAX, RequestLimit, Requests, Unusable};
 use self::client::{Client, NoAnswer, Reply};
+use self::template::Comparison;
 use self::waiting::Waiting;
 use super::latest::{self, Winner};
 use super::{CHECK_TIME_MAX, Durable, Sink, SinkError, Targets};
 use crate::config::{Secret, SinkKind};
 use crate::epoch::{EpochId, EpochOutput, OutputBatch};
 use crate::record::{Cause, DeadLetter, Origin};
+use crate::schema::Field;
 use crate::waiting::Waits;
 
 pub(crate) use self::render::Documents;
@@ -125,8 +128,11 @@ impl ElasticsearchSink {
         self
     }
 
-    /// Every difference between the index and what is needed; `None` when there is no such index.
-    async fn differences(&self, target: &IndexTarget) -> Result<Option<Vec<String>>, SinkError> {
+    /// How the index differs from what is needed; `None` when there is no such index.
+    async fn compare<'a>(
+        &self,
+        target: &'a IndexTarget,
+    ) -> Result<Option<Comparison<'a>>, SinkError> {
         let reply = self
             .client
             .get(&format!("{}/_mapping", encoded(&target.index)))
@@ -140,7 +146,7 @@ impl ElasticsearchSink {
             }
             reply => self.accepted(reply, &format!("read the mapping of `{}`", target.index))?,
         };
-        template::differences(target.schema(), &reply)
+        template::compare(target.schema(), &reply)
             .map(Some)
             .map_err(|error| {
                 self.client
@@ -183,6 +189,25 @@ impl ElasticsearchSink {
         let path = format!("_index_template/{}", encoded(&name));
         let reply = self.client.put(&path, Some(body.into())).await;
         self.accepted(reply, &format!("put index template `{name}`"))?;
+        Ok(())
+    }
+
+    /// Has the index know these fields, too.
+    async fn add(&self, target: &IndexTarget, missing: &[&Field]) -> Result<(), SinkError> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let path = format!("{}/_mapping", encoded(&target.index));
+        let body = template::additions_body(missing).to_string();
+        let reply = self.client.put(&path, Some(body.into())).await;
+        let index = &target.index;
+        self.accepted(reply, &format!("add fields to index `{index}`"))?;
+        let fields: Vec<&str> = missing.iter().map(|field| field.name.as_str()).collect();
+        let fields = fields.join(", ");
+        info!(
+            index,
+            fields, "added fields, which the documents that are there do not have"
+        );
         Ok(())
     }
 
@@ -246,7 +271,10 @@ impl ElasticsearchSink {
         refused.extend(unusable.map(|unusable| self.dead_letter(to.index, unusable)));
         if !refused.is_empty() {
             // Where the index is another one by now, it is not the documents that are at fault.
-            self.refuse(&self.differences(target).await?.unwrap_or_default())?;
+            let comparison = self.compare(target).await?.unwrap_or_default();
+            let lacking = comparison.missing.iter();
+            let lacking = lacking.map(|field| target.lacks(&field.name));
+            self.refuse(&lacking.chain(comparison.differences).collect::<Vec<_>>())?;
         }
         Ok(refused)
     }
@@ -299,15 +327,20 @@ impl Sink for ElasticsearchSink {
         let mut differences = Vec::new();
         let mut created = Vec::new();
         for target in &self.indices {
-            match self.differences(target).await? {
-                Some(found) if found.is_empty() => self.put_template(target).await?,
-                Some(found) => differences.extend(found),
+            match self.compare(target).await? {
+                Some(found) if found.differences.is_empty() => {
+                    self.put_template(target).await?;
+                    self.add(target, &found.missing).await?;
+                }
+                Some(found) => differences.extend(found.differences),
                 None => {
                     self.put_template(target).await?;
                     self.create(target).await?;
                     created.push(target.index.clone());
                     // Somebody's template of a higher priority may have made another mapping of it.
-                    differences.extend(self.differences(target).await?.unwrap_or_default());
+                    let found = self.compare(target).await?.unwrap_or_default();
+                    self.add(target, &found.missing).await?;
+                    differences.extend(found.differences);
                 }
             }
         }
@@ -320,14 +353,18 @@ impl Sink for ElasticsearchSink {
         Ok(())
     }
 
-    async fn check(&mut self) -> Result<(), SinkError> {
+    async fn check(&mut self) -> Result<Vec<String>, SinkError> {
         let this = &*self;
         let comparing = async {
-            let mut differences = Vec::new();
+            let (mut differences, mut additions) = (Vec::new(), Vec::new());
             for target in &this.indices {
-                differences.extend(this.differences(target).await?.unwrap_or_default());
+                let found = this.compare(target).await?.unwrap_or_default();
+                differences.extend(found.differences);
+                let missing = found.missing.iter();
+                additions.extend(missing.map(|field| target.addition(&field.name)));
             }
-            this.refuse(&differences)
+            this.refuse(&differences)?;
+            Ok(additions)
         };
         timeout(CHECK_TIME_MAX, comparing)
             .await

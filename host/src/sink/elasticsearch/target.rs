@@ -119,6 +119,16 @@ impl IndexTarget {
         })
     }
 
+    /// For a person: that it gets this field.
+    pub(super) fn addition(&self, field: &str) -> String {
+        format!("index `{}` gets field `{field}`", self.index)
+    }
+
+    /// For a person: that this field was taken from it.
+    pub(super) fn lacks(&self, field: &str) -> String {
+        format!("index `{}` has no field `{field}`", self.index)
+    }
+
     /// The fields of its documents.
     pub(super) fn schema(&self) -> &Schema {
         self.projector.schema()

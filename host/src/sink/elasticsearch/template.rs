@@ -10,7 +10,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::schema::{DataType, Schema};
+use crate::schema::{DataType, Field, Schema};
 
 /// Lucene takes no longer term, in characters of at most four bytes. A longer text stays in its
 /// document and cannot be searched for; without this bound the document would be refused.
@@ -38,18 +38,21 @@ pub(super) fn body(index: &str, schema: &Schema) -> Value {
     })
 }
 
+/// What adds these fields to the mapping of an index.
+pub(super) fn additions_body(fields: &[&Field]) -> Value {
+    json!({ "properties": fields.iter().map(|field| property(field)).collect::<Map<_, _>>() })
+}
+
 fn properties(schema: &Schema) -> Map<String, Value> {
-    schema
-        .fields()
-        .iter()
-        .map(|field| {
-            let mut mapping = json!({ "type": field_type(field.ty) });
-            if field.ty == DataType::Utf8 {
-                mapping["ignore_above"] = KEYWORD_CHARACTERS_MAX.into();
-            }
-            (field.name.clone(), mapping)
-        })
-        .collect()
+    schema.fields().iter().map(property).collect()
+}
+
+fn property(field: &Field) -> (String, Value) {
+    let mut mapping = json!({ "type": field_type(field.ty) });
+    if field.ty == DataType::Utf8 {
+        mapping["ignore_above"] = KEYWORD_CHARACTERS_MAX.into();
+    }
+    (field.name.clone(), mapping)
 }
 
 /// Elasticsearch's type for a column.
@@ -75,21 +78,34 @@ struct Mappings {
     properties: Map<String, Value>,
 }
 
-/// Every field that the index does not have as it is needed, a sentence each. `answer` is that of
-/// `GET <index>/_mapping`.
+/// How an index that is there differs from what is needed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Comparison<'a> {
+    /// fields that it has otherwise, a sentence each: nothing changes the type of a field
+    pub(super) differences: Vec<String>,
+    /// fields that it lacks, and can get
+    pub(super) missing: Vec<&'a Field>,
+}
+
+/// Compares an index with what is needed. `answer` is that of `GET <index>/_mapping`, which may be of
+/// several indices behind an alias.
 ///
 /// # Errors
 ///
 /// When it is no such answer.
-pub(super) fn differences(
-    schema: &Schema,
+pub(super) fn compare<'a>(
+    schema: &'a Schema,
     answer: &[u8],
-) -> Result<Vec<String>, serde_json::Error> {
+) -> Result<Comparison<'a>, serde_json::Error> {
     let indices: std::collections::BTreeMap<String, IndexMapping> = serde_json::from_slice(answer)?;
-    Ok(indices
-        .iter()
-        .flat_map(|(index, mapping)| differences_of(schema, index, &mapping.mappings.properties))
-        .collect())
+    let all = || indices.iter().map(|(i, m)| (i, &m.mappings.properties));
+    let lacks = |field: &&Field| all().any(|(_, there)| !there.contains_key(&field.name));
+    Ok(Comparison {
+        differences: all()
+            .flat_map(|(index, there)| differences_of(schema, index, there))
+            .collect(),
+        missing: schema.fields().iter().filter(lacks).collect(),
+    })
 }
 
 fn differences_of(schema: &Schema, index: &str, there: &Map<String, Value>) -> Vec<String> {
@@ -99,11 +115,7 @@ fn differences_of(schema: &Schema, index: &str, there: &Map<String, Value>) -> V
         .filter_map(|field| {
             let needed = field_type(field.ty);
             let name = &field.name;
-            let Some(mapping) = there.get(name) else {
-                return Some(format!(
-                    "index `{index}` has no field `{name}`, and {needed} is needed"
-                ));
-            };
+            let mapping = there.get(name)?;
             // An object has properties and no type.
             let actual = mapping
                 .get("type")
@@ -119,7 +131,6 @@ fn differences_of(schema: &Schema, index: &str, there: &Map<String, Value>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::Field;
 
     fn schema() -> Schema {
         let field = |name: &str, ty| Field::new(name, ty, true);
@@ -143,8 +154,9 @@ mod tests {
         let body = body("sales", &schema());
         let properties = &body["template"]["mappings"]["properties"];
         assert_eq!(properties["price"]["type"], "double");
-        let differences = differences(&schema(), &answer(properties)).unwrap();
-        assert_eq!(differences, Vec::<String>::new());
+        let schema = schema();
+        let comparison = compare(&schema, &answer(properties)).unwrap();
+        assert_eq!(comparison, Comparison::default());
     }
 
     #[test]
@@ -155,19 +167,26 @@ mod tests {
             "raw": { "type": "binary" },
             "more": { "type": "long" },
         });
+        let schema = schema();
+        let comparison = compare(&schema, &answer(&there)).unwrap();
         assert_eq!(
-            differences(&schema(), &answer(&there)).unwrap(),
+            comparison.differences,
             [
                 "index `sales-1` has field `id` as text, and keyword is needed",
-                "index `sales-1` has no field `price`, and double is needed",
                 "index `sales-1` has field `at` as object, and date is needed",
             ]
+        );
+        assert_eq!(comparison.missing, [&schema.fields()[1]]);
+        assert_eq!(
+            additions_body(&comparison.missing),
+            json!({ "properties": { "price": { "type": "double" } } })
         );
     }
 
     #[test]
     fn an_index_without_any_mapping_lacks_every_field() {
         let answer = br#"{"sales":{"mappings":{}}}"#;
-        assert_eq!(differences(&schema(), answer).unwrap().len(), 4);
+        let schema = schema();
+        assert_eq!(compare(&schema, answer).unwrap().missing.len(), 4);
     }
 }

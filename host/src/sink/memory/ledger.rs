@@ -142,7 +142,7 @@ impl Sink for MemoryLedger {
         self.sink.aim(targets)
     }
 
-    async fn check(&mut self) -> Result<(), SinkError> {
+    async fn check(&mut self) -> Result<Vec<String>, SinkError> {
         self.sink.check().await
     }
 

@@ -90,7 +90,36 @@ impl Existing {
     /// Which of these columns it does not have.
     pub(super) fn lacks<'a>(&self, columns: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
         let columns = columns.iter().copied();
-        columns.filter(|column| self.columns.iter().all(|c| c.name != *column))
+        columns.filter(|column| !self.has(column))
+    }
+
+    /// The type of a column, as SQL.
+    pub(super) fn type_of(&self, column: &str) -> Option<&str> {
+        let mut columns = self.columns.iter();
+        let found = columns.find(|existing| existing.name == column)?;
+        Some(&found.ty)
+    }
+
+    /// The columns that this has to get before `target` is written to it: a name and the SQL that adds it
+    /// each. They may be null, since the rows that are there have no value.
+    pub(super) fn additions(&self, target: &TableTarget) -> Vec<(String, String)> {
+        if !self.is_table {
+            return Vec::new();
+        }
+        let fields = target.schema().fields().iter();
+        let missing = fields.filter(|field| target.adds(field) && !self.has(&field.name));
+        missing
+            .map(|field| {
+                let (column, ty) = (quote(&field.name), type_name(field.ty));
+                let table = target.quoted();
+                let sql = format!("ALTER TABLE {table} ADD COLUMN {column} {ty}");
+                (field.name.clone(), sql)
+            })
+            .collect()
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|existing| existing.name == column)
     }
 
     /// Every reason why `target` cannot be written to this table, each with the SQL that mends it.
@@ -104,6 +133,9 @@ impl Existing {
             let (column, ty) = (quote(&field.name), type_name(field.ty));
             let not_null = if field.nullable { "" } else { " NOT NULL" };
             let Some(existing) = self.columns.iter().find(|c| c.name == field.name) else {
+                if target.adds(field) {
+                    continue;
+                }
                 found.push(format!(
                     "column `{}` is missing: {alter} ADD COLUMN {column} {ty}{not_null}",
                     field.name

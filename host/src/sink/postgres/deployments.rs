@@ -9,12 +9,16 @@ use crate::deployment::{Deployment, Outcome, Version};
 use crate::epoch::Deployed;
 use crate::sink::deployments::Stored;
 
+/// `xid` is the transaction that it came into force with, and `written` the last one that changed its
+/// row: what [`super::provenance`] tells rows by.
 pub(super) const CREATE: &str = "\
     CREATE TABLE wasmill_deployments (
         pipeline text, version bigint, trigger text NOT NULL, deployed_at timestamptz NOT NULL,
         epoch bigint NOT NULL, offsets jsonb NOT NULL, pipeline_toml text NOT NULL,
         components jsonb NOT NULL, configs jsonb NOT NULL, states jsonb NOT NULL,
         logic text NOT NULL, outcome text NOT NULL, reason text,
+        xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+        written xid8 NOT NULL DEFAULT pg_current_xact_id(),
         PRIMARY KEY (pipeline, version))";
 
 const RECORD: &str = "\
@@ -30,8 +34,12 @@ const ALL: &str = "\
         reason
     FROM wasmill_deployments WHERE pipeline = $1 ORDER BY version";
 
+/// What a dump has brought is never as if it had been written here.
 const CONCLUDE: &str = "\
-    UPDATE wasmill_deployments SET outcome = $3, reason = $4 WHERE pipeline = $1 AND version = $2";
+    UPDATE wasmill_deployments SET outcome = $3, reason = $4,
+        written = CASE WHEN xmin::text::bigint = written::text::bigint % 4294967296
+                       THEN pg_current_xact_id() ELSE written END
+    WHERE pipeline = $1 AND version = $2";
 
 /// Writes a deployment down, in the transaction of the epoch that it begins with.
 pub(super) async fn record(

@@ -26,6 +26,7 @@ mod numeric;
 mod obstacle;
 mod presence;
 mod progress;
+mod provenance;
 mod refused;
 mod session;
 mod setup;
@@ -55,6 +56,7 @@ use crate::epoch::{EpochId, EpochOutput, JournalEntry, OutputBatch};
 use crate::record::DeadLetter;
 
 pub use self::letters::PostgresLetters;
+pub use self::provenance::PostgresRows;
 
 /// What its tables hold: from 4714-11-24 BC on; its last timestamp, in the year 294276, is later than
 /// all of ours. A row of an index takes 2,704 bytes.
@@ -186,26 +188,26 @@ impl PostgresLedger {
     }
 
     /// Ends what [`look`](Self::look) began.
-    async fn looked(
+    async fn looked<T>(
         &self,
         session: Session,
-        outcome: Result<(), Failure>,
-    ) -> Result<(), SinkError> {
+        outcome: Result<T, Failure>,
+    ) -> Result<T, SinkError> {
         match outcome {
-            Ok(()) => {
+            Ok(found) => {
                 session.close().await;
-                Ok(())
+                Ok(found)
             }
             Err(failure) => Err(self.give_up(session, failure).await),
         }
     }
 
     /// Ends a check that takes too long.
-    async fn in_time(
+    async fn in_time<T>(
         &self,
         doing: &str,
-        checking: impl Future<Output = Result<(), SinkError>>,
-    ) -> Result<(), SinkError> {
+        checking: impl Future<Output = Result<T, SinkError>>,
+    ) -> Result<T, SinkError> {
         let limit = CHECK_TIME_MAX;
         let checked = timeout(limit, checking).await;
         checked.unwrap_or_else(|_| Err(self.server.silent(doing, limit)))
@@ -353,7 +355,7 @@ impl Sink for PostgresLedger {
         Ok(())
     }
 
-    async fn check(&mut self) -> Result<(), SinkError> {
+    async fn check(&mut self) -> Result<Vec<String>, SinkError> {
         let this = &*self;
         let checking = async {
             let session = this.look().await?;

@@ -35,7 +35,8 @@ pub(super) const TABLES: [(&str, &str); 4] = [
         "wasmill_epochs",
         "CREATE TABLE wasmill_epochs (
             pipeline text, epoch bigint, deployment bigint NOT NULL, offsets jsonb NOT NULL,
-            excluded jsonb NOT NULL, dead_letter_bytes bigint, PRIMARY KEY (pipeline, epoch))",
+            excluded jsonb NOT NULL, dead_letter_bytes bigint,
+            xid xid8 NOT NULL DEFAULT pg_current_xact_id(), PRIMARY KEY (pipeline, epoch))",
     ),
     ("wasmill_deployments", deployments::CREATE),
 ];

@@ -22,6 +22,12 @@ const MAY_CREATE: &str = "\
     SELECT s, has_schema_privilege(to_regnamespace(s)::oid, 'CREATE'), quote_ident(current_user)
     FROM coalesce($1::text, quote_ident(current_schema())) s";
 
+/// What our tables have in this database alone.
+const TRANSACTIONS: [(&str, &[&str]); 2] = [
+    ("wasmill_epochs", &["xid"]),
+    ("wasmill_deployments", &["xid", "written"]),
+];
+
 /// Creates wasmill's own tables and those of `targets` where they are missing, and compares those
 /// that are there. All of it happens or nothing. The tables of `targets` that were created.
 pub(super) async fn set_up(
@@ -48,6 +54,10 @@ pub(super) async fn set_up(
     for target in targets {
         if let Some(existing) = Existing::find(client, target.quoted()).await? {
             misfits.extend(misfit(target, &existing));
+            // If anything does not fit, this is undone with everything else.
+            for (column, sql) in existing.additions(target) {
+                add(session, target, &column, &sql).await?;
+            }
         } else {
             create(session, target.quoted(), &target.create_sql()).await?;
             created.push(target.name().to_owned());
@@ -61,14 +71,15 @@ pub(super) async fn set_up(
     Ok(created)
 }
 
-/// Compares the tables that are there, and asks whether those that are missing could be created.
+/// Compares the tables that are there, and asks whether those that are missing could be created. What
+/// would be added to those that are there.
 pub(super) async fn check(
     session: &Session,
     what: &str,
     targets: &[TableTarget],
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
     let client = session.client();
-    let mut misfits = Vec::new();
+    let (mut misfits, mut additions) = (Vec::new(), Vec::new());
     // By schema, `None` for where names without a schema lead.
     let mut missing: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
     let own = refuse_others(client).await?;
@@ -77,7 +88,11 @@ pub(super) async fn check(
     }
     for target in targets {
         match Existing::find(client, target.quoted()).await? {
-            Some(existing) => misfits.extend(misfit(target, &existing)),
+            Some(existing) => {
+                misfits.extend(misfit(target, &existing));
+                let columns = existing.additions(target).into_iter();
+                additions.extend(columns.map(|(column, _)| target.addition(&column)));
+            }
             None => missing
                 .entry(target.quoted_schema())
                 .or_default()
@@ -88,7 +103,8 @@ pub(super) async fn check(
     for (schema, tables) in missing {
         obstacles.extend(obstacle(client, schema, &tables).await?);
     }
-    refuse(what, &misfits, &obstacles)
+    refuse(what, &misfits, &obstacles)?;
+    Ok(additions)
 }
 
 /// Which of wasmill's own tables are missing. Those that are there are ours.
@@ -96,7 +112,12 @@ async fn refuse_others(client: &Client) -> Result<Vec<&'static str>, Failure> {
     let (mut missing, mut lacking) = (Vec::new(), Vec::new());
     for (table, columns) in journal::TABLES {
         match Existing::find(client, table).await? {
-            Some(found) => lacking.extend(found.lacks(columns).map(|column| (table, column))),
+            Some(found) => {
+                let more = TRANSACTIONS.iter().filter(|(name, _)| *name == table);
+                let columns = more.map(|(_, columns)| *columns).chain([columns]);
+                let lacks = columns.flat_map(|columns| found.lacks(columns));
+                lacking.extend(lacks.map(|column| (table, column)));
+            }
             None => missing.push(table),
         }
     }
@@ -166,5 +187,26 @@ async fn create(session: &Session, table: &str, sql: &str) -> Result<(), Failure
         .await
         .map_err(Failure::to(format!("create table {table}")))?;
     info!(table, "created table");
+    Ok(())
+}
+
+async fn add(
+    session: &Session,
+    target: &TableTarget,
+    column: &str,
+    sql: &str,
+) -> Result<(), Failure> {
+    let table = target.name();
+    session
+        .client()
+        .batch_execute(sql)
+        .await
+        .map_err(Failure::to(format!(
+            "add column `{column}` to table `{table}`"
+        )))?;
+    info!(
+        table,
+        column, "added a column, null in the rows that are there"
+    );
     Ok(())
 }

@@ -96,6 +96,26 @@ impl Existing {
         }
     }
 
+    /// The columns that this has to get before `table` is written to it: a name and the SQL that adds it
+    /// each. They may be null, since the rows that are there have no value.
+    pub(super) fn additions(&self, table: &FileTable) -> Vec<(String, String)> {
+        let Self::Table(shape) = self else {
+            return Vec::new();
+        };
+        let target = table.target();
+        let fields = target.schema().fields().iter();
+        let missing =
+            fields.filter(|field| target.adds(field) && shape.find(&field.name).is_none());
+        missing
+            .map(|field| {
+                let (column, ty) = (quote(&field.name), type_name(field.ty));
+                let table = quote(table.base());
+                let sql = format!("ALTER TABLE {table} ADD COLUMN {column} {ty}");
+                (field.name.clone(), sql)
+            })
+            .collect()
+    }
+
     /// Every reason why this cannot be the base of `table`.
     pub(super) fn base_differences(&self, table: &FileTable) -> Vec<String> {
         match self {
@@ -156,14 +176,21 @@ impl Shape {
         })
     }
 
+    fn find(&self, name: &str) -> Option<&Column> {
+        let mut columns = self.columns.iter();
+        columns.find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
     /// Every reason why `table` cannot be written here. SQLite cannot change a column's type.
     fn differences(&self, table: &FileTable) -> Vec<String> {
         let base = quote(table.base());
         let mut found = Vec::new();
         for field in table.target().schema().fields() {
             let (name, ty) = (&field.name, type_name(field.ty));
-            let same = |column: &&Column| column.name.eq_ignore_ascii_case(name);
-            let Some(existing) = self.columns.iter().find(same) else {
+            let Some(existing) = self.find(name) else {
+                if table.target().adds(field) {
+                    continue;
+                }
                 let mend = if field.nullable {
                     format!(": ALTER TABLE {base} ADD COLUMN {} {ty}", quote(name))
                 } else {

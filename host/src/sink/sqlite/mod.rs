@@ -23,6 +23,7 @@ mod file;
 mod letters;
 mod presence;
 mod progress;
+mod provenance;
 mod setup;
 mod table;
 mod write;
@@ -51,6 +52,7 @@ use crate::epoch::{EpochId, EpochOutput, JournalEntry, OutputBatch};
 use crate::record::DeadLetter;
 
 pub use self::letters::SqliteLetters;
+pub use self::provenance::history;
 
 /// What its tables hold: the times that its own functions read, and that sort as text. It would store
 /// NaN as null.
@@ -178,10 +180,13 @@ impl SqliteLedger {
     }
 
     /// Does work on a connection that changes nothing, unless the file is still to be created.
-    fn look(&self, work: impl FnOnce(&Connection) -> Result<(), Failure>) -> Result<(), SinkError> {
+    fn look<T: Default>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, SinkError> {
         let look = || match self.file.look()? {
             Some(connection) => work(&connection),
-            None => Ok(()),
+            None => Ok(T::default()),
         };
         off_the_runtime(look).map_err(|failure| failure.into_sink_error(self.file.what()))
     }
@@ -221,7 +226,7 @@ impl Sink for SqliteLedger {
         Ok(())
     }
 
-    async fn check(&mut self) -> Result<(), SinkError> {
+    async fn check(&mut self) -> Result<Vec<String>, SinkError> {
         self.look(|connection| setup::check(connection, self.file.what(), &self.tables))
     }
 

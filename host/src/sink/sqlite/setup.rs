@@ -52,18 +52,23 @@ pub(super) fn set_up(
         .map_err(Failure::to("create the tables"))
 }
 
-/// Compares the tables that are there.
+/// Compares the tables that are there. What would be added to them.
 pub(super) fn check(
     connection: &Connection,
     what: &str,
     tables: &[FileTable],
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
     refuse_others(connection)?;
-    let mut misfits = Vec::new();
+    let (mut misfits, mut additions) = (Vec::new(), Vec::new());
     for table in tables {
         misfits.extend(misfit(connection, table)?);
+        if let Some(existing) = Existing::find(connection, table.base())? {
+            let columns = existing.additions(table).into_iter();
+            additions.extend(columns.map(|(column, _)| table.target().addition(&column)));
+        }
     }
-    refuse(what, &misfits)
+    refuse(what, &misfits)?;
+    Ok(additions)
 }
 
 /// Refuses tables of wasmill's own that are not ours.
@@ -130,10 +135,12 @@ fn refuse(what: &str, misfits: &[String]) -> Result<(), Failure> {
     )))
 }
 
-/// Creates what is missing of a table that fits.
+/// Creates what is missing of a table that fits, and adds what it lacks.
 fn create(transaction: &Transaction<'_>, table: &FileTable) -> Result<(), Failure> {
     let failed = || Failure::to(format!("create table {}", table.base()));
-    if Existing::find(transaction, table.base())?.is_none() {
+    if let Some(existing) = Existing::find(transaction, table.base())? {
+        add(transaction, table, &existing)?;
+    } else {
         transaction
             .execute_batch(&table.create_sql())
             .map_err(failed())?;
@@ -157,4 +164,21 @@ fn create(transaction: &Transaction<'_>, table: &FileTable) -> Result<(), Failur
         None => {}
     }
     transaction.execute_batch(&sql).map_err(failed())
+}
+
+/// Adds what a table that fits lacks.
+fn add(transaction: &Transaction<'_>, table: &FileTable, to: &Existing) -> Result<(), Failure> {
+    let name = table.base();
+    for (column, sql) in to.additions(table) {
+        transaction
+            .execute_batch(&sql)
+            .map_err(Failure::to(format!(
+                "add column `{column}` to table {name}"
+            )))?;
+        info!(
+            table = name,
+            column, "added a column, null in the rows that are there"
+        );
+    }
+    Ok(())
 }

@@ -40,6 +40,12 @@ pub(super) trait LedgerHarness: SinkHarness {
     async fn open_ledger(&self) -> Box<dyn Ledger>;
 }
 
+/// The same for a ledger whose tables others may have made.
+pub(super) trait TableHarness: LedgerHarness {
+    /// A ledger of this table in the store, not prepared.
+    fn ledger(&self, target: TableTarget) -> Box<dyn Ledger>;
+}
+
 pub(super) struct Memory(MemoryStore);
 
 impl Memory {
@@ -167,11 +173,17 @@ impl SinkHarness for Postgres {
 #[async_trait]
 impl LedgerHarness for Postgres {
     async fn open_ledger(&self) -> Box<dyn Ledger> {
-        let table = TableTarget::new(&rows::table("sales"), &rows::schema()).unwrap();
-        let url = self.0.secret();
-        let mut ledger = PostgresLedger::new("postgres", "pipeline", &url, vec![table]).unwrap();
+        let mut ledger = self.ledger(sales());
         ledger.prepare().await.unwrap();
-        Box::new(ledger)
+        ledger
+    }
+}
+
+impl TableHarness for Postgres {
+    fn ledger(&self, target: TableTarget) -> Box<dyn Ledger> {
+        let url = self.0.secret();
+        let ledger = PostgresLedger::new("postgres", "pipeline", &url, vec![target]);
+        Box::new(ledger.unwrap())
     }
 }
 
@@ -224,6 +236,10 @@ impl SinkHarness for Sqlite {
     async fn remove(&self) {}
 }
 
+fn sales() -> TableTarget {
+    TableTarget::new(&rows::table("sales"), &rows::schema()).unwrap()
+}
+
 /// A value in the form of the contract; `None` when it is null.
 fn sqlite_text(column: &str, value: rusqlite::types::ValueRef<'_>) -> Option<String> {
     use chrono::{DateTime, NaiveDate};
@@ -252,9 +268,15 @@ fn sqlite_text(column: &str, value: rusqlite::types::ValueRef<'_>) -> Option<Str
 #[async_trait]
 impl LedgerHarness for Sqlite {
     async fn open_ledger(&self) -> Box<dyn Ledger> {
-        let table = TableTarget::new(&rows::table("sales"), &rows::schema()).unwrap();
-        let mut ledger = SqliteLedger::new("file", "pipeline", &self.path(), vec![table]).unwrap();
+        let mut ledger = self.ledger(sales());
         ledger.prepare().await.unwrap();
-        Box::new(ledger)
+        ledger
+    }
+}
+
+impl TableHarness for Sqlite {
+    fn ledger(&self, target: TableTarget) -> Box<dyn Ledger> {
+        let ledger = SqliteLedger::new("file", "pipeline", &self.path(), vec![target]);
+        Box::new(ledger.unwrap())
     }
 }
