@@ -55,6 +55,7 @@ fn folds() -> Vec<Case> {
 #[rustfmt::skip]
 fn folds_that_never_work() -> Vec<Case> {
     use Failure::{Contract, Refused, Trap};
+    use Guilty::Everybody;
     let always = |name, mode: &str, failure, guilty, says| Case {
         config: json!({ "mode": mode, "in": "fold" }),
         guilty,
@@ -65,7 +66,6 @@ fn folds_that_never_work() -> Vec<Case> {
         guilty: Guilty::Nobody,
         ..poisoned(name, mode, Some(failure), "")
     };
-    use Guilty::Everybody;
     vec![
         always("a fold that always traps costs its records and not the run", "trap", Some(Trap), Everybody, "poison in"),
         always("a fold that always refuses costs its records and not the run", "refuse", Some(Refused), Everybody, "poison in"),

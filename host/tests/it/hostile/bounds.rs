@@ -88,7 +88,7 @@ fn many_slow_rows_in_a_batch_cost_a_bounded_number_of_calls() {
     assert!(meter.failures(Failure::Time) < 2 + 8 * 14 + 14);
     assert!(meter.calls() < 500, "{} calls", meter.calls());
     // A full call has 200 ms, and of the ranges that are searched few are long.
-    assert!(meter.time() < Duration::from_secs(60), "{:?}", meter.time());
+    assert!(meter.time() < Duration::from_mins(1), "{:?}", meter.time());
 }
 
 #[test]
@@ -142,6 +142,7 @@ fn a_trap_in_one_worker_does_not_touch_the_instance_of_another() {
 
 #[test]
 fn memory_does_not_grow_with_the_number_of_traps() {
+    const TRAPS: usize = 4000;
     // Other tests have memory of their own, so this one is measured in another process.
     if std::env::var_os(ALONE).is_none() {
         let name = "hostile::bounds::memory_does_not_grow_with_the_number_of_traps";
@@ -156,7 +157,6 @@ fn memory_does_not_grow_with_the_number_of_traps() {
         assert!(ran.contains("1 passed"), "{ran}");
         return;
     }
-    const TRAPS: usize = 4000;
     let component = hostile();
     let batch = values(100, |_| false);
     let trap = |mode: &str, times: usize| {

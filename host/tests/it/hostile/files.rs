@@ -90,7 +90,8 @@ fn files_that_are_no_components_of_this_host_are_refused() {
     let mut bomb = "(component (type $t0 (tuple u8 u8))\n".to_owned();
     for level in 1..40 {
         let below = level - 1;
-        bomb.push_str(&format!("(type $t{level} (tuple $t{below} $t{below}))\n"));
+        let twice = format!("(type $t{level} (tuple $t{below} $t{below}))\n");
+        bomb.push_str(&twice);
     }
     bomb.push(')');
     // To wait for another thread would be to sleep where no time limit reaches.
@@ -111,7 +112,8 @@ fn files_that_are_no_components_of_this_host_are_refused() {
 
 /// A guest whose `describe` says that this is the schema of its config.
 fn described(schema: &str) -> Built {
-    let escaped: String = schema.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let escaped: Vec<String> = schema.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let escaped = escaped.concat();
     let pages = 8 + schema.len().div_ceil(65536);
     // It lives as long as the tests.
     let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };

@@ -153,7 +153,8 @@ impl Job {
         let path = self.path("pipeline.toml");
         let told = |diagnostics: &config::Diagnostics| {
             let entries = diagnostics.entries().iter();
-            entries.map(|entry| format!("{entry:?}\n")).collect()
+            let entries: Vec<String> = entries.map(|entry| format!("{entry:?}\n")).collect();
+            entries.concat()
         };
         let (pipeline, mut diagnostics) =
             config::load(&path, &|_| None).map_err(|diagnostics| told(&diagnostics))?;
@@ -172,9 +173,9 @@ impl Job {
             once: true,
             stop: CancellationToken::new(),
             monitor: Arc::clone(&monitor),
+            reloading: None,
         };
-        let connect = |waits: &_| Endpoints::open(&pipeline, &plan, waits);
-        let ended = pipeline::run(&pipeline, &plan, &connect, &options).await;
+        let ended = pipeline::run(&plan, &Endpoints::of(&plan), &options).await;
         Run {
             ended,
             metrics: monitor.metrics(),
@@ -247,9 +248,12 @@ impl Job {
         same("beside", beside, ids.collect())?;
         let behind = self.texts("SELECT id, cast(doubled AS TEXT) FROM behind");
         let is_text = behind.values().any(|doubled| doubled == "fine");
-        let doubled = |place: Place| match is_text {
-            true => "fine".to_owned(),
-            false => (2 * value(place)).to_string(),
+        let doubled = |place: Place| {
+            if is_text {
+                "fine".to_owned()
+            } else {
+                (2 * value(place)).to_string()
+            }
         };
         let doubled = innocent().map(|place| (id(place), doubled(place)));
         same("behind", behind, doubled.collect())?;
@@ -310,6 +314,7 @@ pub(super) struct Letter {
 }
 
 /// The pipeline. With an honest transform in place of the guilty one where that is an aggregate.
+#[expect(clippy::too_many_lines, reason = "it is one text")]
 fn text(role: Role, guest: &Path, config: &Value) -> String {
     let toml = |value: &Value| toml_of(value);
     let doubling = support::guest("hostile");

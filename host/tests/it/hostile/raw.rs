@@ -56,7 +56,8 @@ impl Raw {
         let mut imports = String::new();
         for (name, package) in self.imports {
             resolve.push_str("imports.wit", package).unwrap();
-            imports.push_str(&format!("import {name};\n"));
+            let import = format!("import {name};\n");
+            imports.push_str(&import);
         }
         let world = format!(
             "package test:raw;\nworld raw {{ {imports} export wasmill:guest/transform@0.1.0; }}"
@@ -69,6 +70,7 @@ impl Raw {
         built(&encoder.validate(true).encode().unwrap())
     }
 
+    #[expect(clippy::too_many_lines, reason = "it is one text")]
     fn text(&self) -> String {
         let Self {
             fields,
