@@ -160,6 +160,7 @@ async fn rows_and_documents_are_told_the_version_that_made_them() {
     rows_are_told(&job, &database).await;
     groups_are_told(&job, &database).await;
     running.stop(&job);
+    the_epoch_of_a_late_row_is_that_of_its_document(&job, &database).await;
     documents_are_told(&job, &database).await;
     what_is_not_there_is_refused(&job);
     what_others_write_is_not_taken_for_ours(&job, &database).await;
@@ -234,6 +235,18 @@ async fn groups_are_told(job: &Job, database: &Client) {
         let made_by = row.get::<_, i64>(2).unsigned_abs();
         assert_eq!(version(&answer), made_by, "{answer:#}");
     }
+}
+
+/// The journal still has the last epochs.
+async fn the_epoch_of_a_late_row_is_that_of_its_document(job: &Job, database: &Client) {
+    let sql = "SELECT transaction_id FROM transactions ORDER BY xmin::text::bigint DESC LIMIT 1";
+    let last = database.query_one(sql, &[]).await.expect("the last row");
+    let id: String = last.get(0);
+    let row = answer(job, "transactions", &[&id]);
+    assert_eq!(row["made_by"], "epoch", "{row:#}");
+    assert!(row["epoch"].is_u64(), "{row:#}");
+    let documents = answers(job, &["--row", &job.index, &id]);
+    assert_eq!(documents[0]["epoch"], row["epoch"], "{documents:?}");
 }
 
 /// The version of a document is its epoch.
