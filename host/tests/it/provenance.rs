@@ -29,6 +29,8 @@ async fn job(prefix: &str) -> Job {
             ("max_rows = 10_000", "max_rows = 200"),
             ("max_wait = \"1s\"", "max_wait = \"100ms\""),
             ("interval = \"30s\"", "interval = \"1s\""),
+            // So the journal soon forgets.
+            ("keep = 3 ", "keep = 2 "),
             ("watch = true", "watch = false"),
         ]
         .into_iter()
