@@ -16,7 +16,7 @@
 //!
 //! 1. It answers from before the first server is connected until the run has ended.
 //! 2. Connections are bounded in number and time, and requests in size (`listener`). Whoever may stay
-//!    for longer leaves [`PLACES_FOR_QUESTIONS`] of them to others.
+//!    for longer leaves `PLACES_FOR_QUESTIONS` of them to others.
 //! 3. What it tells is taken from the [`Monitor`] and from the [`Control`], which know no address, URL or
 //!    password but those that a server's own error message names.
 //! 4. Nothing but the probes and the metrics is answered before `guard` has agreed.
