@@ -91,6 +91,7 @@ fn help_names_the_subcommands_that_there_are() {
         "dead-letters",
         "new",
         "build",
+        "dev",
         "test",
         "inspect",
         "bench",
