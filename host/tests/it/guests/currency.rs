@@ -14,6 +14,7 @@ use wasmill::guest::{Changes, Component, TransformGuest};
 use wasmill::schema::{DataType, Schema};
 use wasmill_guest::{ColumnTransform, TransformRows};
 
+use super::alike::as_told;
 use super::{LIMITS, MOST, in_the_middle, load, natively, schema};
 
 pub(super) type Row = (Option<i64>, Option<String>);
@@ -64,7 +65,7 @@ fn convert_natively(guest: &TransformRows<Currency>, batch: &RecordBatch) -> Con
     let rejections = changes.rejections.into_iter();
     Converted {
         cents: natively::i64s(cents),
-        rejections: rejections.map(|r| (r.row, r.reason)).collect(),
+        rejections: rejections.map(|r| (r.row, as_told(&r.reason))).collect(),
     }
 }
 
