@@ -20,6 +20,7 @@ use super::monitor::Monitor;
 use super::outlet::{News, Outlet};
 use super::patience::{DEAD_LETTERS, Patience, until_done};
 use super::reader::{JournalRequest, More};
+use super::start::aim;
 use super::versions::Versions;
 use crate::checkpoint::Snapshot;
 use crate::dead_letter::DeadLetterSink;
@@ -205,11 +206,7 @@ impl LedgerTask {
 
     /// Has the rows of another version go to its tables.
     async fn aim(&mut self, targets: &Targets) -> Result<(), PipelineError> {
-        let aimed = self.ledger.aim(targets);
-        aimed.map_err(|source| PipelineError::Sink {
-            sink: self.ledger.name().to_owned(),
-            source,
-        })?;
+        aim(&mut *self.ledger, targets)?;
         until_done!(
             self.patience(),
             self.monitor.sink_retried(0),

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::PipelineError;
 use super::monitor::{Monitor, Queue};
 use super::patience::{Patience, until_done};
+use super::start::aim;
 use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
 use crate::record::DeadLetter;
 use crate::sink::Sink;
@@ -323,11 +324,7 @@ impl SinkTask {
         let meter = self.index + 1;
         let patience = Patience::new(self.monitor.waits(), self.sink.name()).on_epoch(output.epoch);
         if let Some(deployed) = &output.deployed {
-            let aimed = self.sink.aim(&deployed.targets);
-            aimed.map_err(|source| PipelineError::Sink {
-                sink: self.sink.name().to_owned(),
-                source,
-            })?;
+            aim(&mut *self.sink, &deployed.targets)?;
             self.prepare().await?;
         }
         let retried = || self.monitor.sink_retried(meter);

@@ -23,7 +23,7 @@ use crate::dead_letter::DeadLetterSink;
 use crate::deployment::{Deployment, Outcome, Trigger, Version};
 use crate::epoch::{Deployed, EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
-use crate::sink::{Claim, Ledger, Remedy, Sink};
+use crate::sink::{Claim, Ledger, Remedy, Sink, Targets};
 use crate::source::{PartitionRange, Source, SourceError, check_positions};
 use crate::waiting::Waits;
 
@@ -150,11 +150,7 @@ pub(super) async fn make_ready(
     } = endpoints;
     let mut source = open_source().map_err(PipelineError::Source)?;
     let (mut laps, mut took) = (Laps::begin(), StartTimes::default());
-    let aimed = ledger.aim(&stages.targets());
-    aimed.map_err(|source| PipelineError::Sink {
-        sink: ledger.name().to_owned(),
-        source,
-    })?;
+    aim(&mut *ledger, &stages.targets())?;
     let others: Vec<String> = sinks.iter().map(|sink| sink.name().to_owned()).collect();
     let claim = claim(&mut *ledger, &stages.definition(), &others, waiter).await?;
     let name = ledger.name().to_owned();
@@ -231,7 +227,7 @@ async fn prepare_all(
 ) -> Result<(), PipelineError> {
     for sink in sinks {
         let confirmed = claim.confirmed.get(sink.name()).copied();
-        aim(&mut **sink, confirmed.unwrap_or_default(), from).await?;
+        aim_where_it_stands(&mut **sink, confirmed.unwrap_or_default(), from).await?;
         if !settings.may_lag.contains(sink.name()) {
             prepare(&mut **sink, from.waiter).await?;
         }
@@ -281,8 +277,17 @@ pub(super) async fn keep_components(
     Ok(())
 }
 
+/// Has the rows of a sink's next epochs go to these tables or indices.
+pub(super) fn aim(sink: &mut dyn Sink, targets: &Targets) -> Result<(), PipelineError> {
+    let aimed = sink.aim(targets);
+    aimed.map_err(|source| PipelineError::Sink {
+        sink: sink.name().to_owned(),
+        source,
+    })
+}
+
 /// Has the rows of the epochs that a sink lacks go where those go that made them.
-async fn aim(
+async fn aim_where_it_stands(
     sink: &mut dyn Sink,
     confirmed: EpochId,
     from: recover::Source<'_>,
@@ -292,11 +297,7 @@ async fn aim(
     }
     from.load_since(confirmed.next()).await?;
     if let Some(targets) = from.versions.targets_after(confirmed) {
-        let aimed = sink.aim(&targets);
-        aimed.map_err(|source| PipelineError::Sink {
-            sink: sink.name().to_owned(),
-            source,
-        })?;
+        aim(sink, &targets)?;
     }
     Ok(())
 }

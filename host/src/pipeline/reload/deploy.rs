@@ -34,13 +34,9 @@ impl Reloader {
         dry_run: bool,
         requests: &Requests,
     ) -> Result<Report, Obstacle> {
-        let Candidate {
-            plan,
-            trigger,
-            concludes,
-        } = candidate;
-        let running = self.running()?;
-        let differences = Differences::between(&running, &plan);
+        let Candidate { plan, trigger, .. } = &candidate;
+        let (trigger, running) = (*trigger, self.running()?);
+        let differences = Differences::between(&running, plan);
         if !differences.fixed.is_empty() {
             return Err(Refusal::NotLive(format!(
                 "this cannot change while the pipeline runs:{}\n\
@@ -53,25 +49,20 @@ impl Reloader {
             changes: differences.live(),
             ..Report::default()
         };
-        let takeovers = takeovers(&running, &plan, &mut report)?;
+        let takeovers = takeovers(&running, plan, &mut report)?;
         if !differences.logic.is_empty() {
-            let additions = self.check_sinks(&plan).await?;
+            let additions = self.check_sinks(plan).await?;
             report.changes.extend(additions);
-            self.rehearse(&running, &plan)?;
-            Self::ask_to_migrate(&running, &plan, &takeovers, &mut report)?;
+            self.rehearse(&running, plan)?;
+            Self::ask_to_migrate(&running, plan, &takeovers, &mut report)?;
         }
         if dry_run || report.changes.is_empty() {
             return Ok(report);
         }
         if differences.logic.is_empty() {
-            self.change_settings(&plan, &differences, trigger);
+            self.change_settings(plan, &differences, trigger);
             return Ok(report);
         }
-        let candidate = Candidate {
-            plan,
-            trigger,
-            concludes,
-        };
         let version = self.swap_to(candidate, &takeovers).await?;
         let changes = list(&report.changes);
         tracing::info!(%version, %trigger, changes, "another version of the logic is in force");

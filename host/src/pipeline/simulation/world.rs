@@ -23,6 +23,7 @@ use crate::config::OnLost;
 use crate::deployment::Deployment;
 use crate::epoch::EpochId;
 use crate::pipeline::monitor::Monitor;
+use crate::pipeline::reload::full;
 use crate::pipeline::start::{Waiter, make_ready};
 use crate::pipeline::topology::{Settings, Stages, Topology};
 use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
@@ -178,7 +179,7 @@ impl World {
                         source: SinkError::Refused(records),
                         ..
                     } => Ok(End::Refused(records)),
-                    other => Err(describe(&other)),
+                    other => Err(full(&other)),
                 };
             }
             self.wake_somebody().await?;
@@ -286,7 +287,7 @@ impl World {
         loop {
             self.count_step()?;
             if let Poll::Ready(started) = poll!(&mut starting) {
-                return started.map(Some).map_err(|error| describe(&error));
+                return started.map(Some).map_err(|error| full(&error));
             }
             self.wake_somebody().await?;
             self.let_search_come_and_go();
@@ -359,7 +360,7 @@ impl World {
                 drop(self.asleep.swap_remove(index));
                 Ok(())
             }
-            Err(other) => Err(format!("a host that woke up: {}", describe(&other))),
+            Err(other) => Err(format!("a host that woke up: {}", full(&other))),
         }
     }
 
@@ -573,14 +574,4 @@ fn same<T: PartialEq + std::fmt::Debug>(
             expected.get(key)
         )),
     }
-}
-
-fn describe(error: &PipelineError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
