@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::checkpoint::FileRef;
 use crate::epoch::EpochId;
 use crate::record::Positions;
 
@@ -61,6 +62,8 @@ pub enum Trigger {
     Rollback,
     /// the version before it failed in its probation
     Probation,
+    /// an aggregate has all that came before it
+    Backfill,
 }
 
 impl Trigger {
@@ -74,6 +77,7 @@ impl Trigger {
             Self::Api => "api",
             Self::Rollback => "rollback",
             Self::Probation => "probation",
+            Self::Backfill => "backfill",
         }
     }
 
@@ -87,6 +91,7 @@ impl Trigger {
             Self::Api,
             Self::Rollback,
             Self::Probation,
+            Self::Backfill,
         ];
         all.into_iter().find(|trigger| trigger.name() == name)
     }
@@ -128,6 +133,16 @@ pub struct Blueprint {
     pub logic: String,
 }
 
+/// Aggregates that are given what came before them, from the start of the topic on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backfills {
+    /// Those that lack it in this version, and the first offset of each partition that they have
+    /// themselves: no sink is shown their rows.
+    pub under_way: BTreeMap<String, Positions>,
+    /// those that get it with the epoch that this version begins with, and the files that it is in
+    pub joined: BTreeMap<String, Vec<FileRef>>,
+}
+
 /// A version of the pipeline's logic, and since when it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
@@ -143,6 +158,8 @@ pub struct Deployment {
     pub positions: Positions,
     /// what it consists of
     pub blueprint: Blueprint,
+    /// what is made of records that came before it
+    pub backfills: Backfills,
     /// what became of it
     pub outcome: Outcome,
 }
@@ -217,6 +234,21 @@ impl Blueprint {
             changes.push("stages, columns, tables or limits in pipeline.toml".to_owned());
         }
         changes
+    }
+}
+
+impl Backfills {
+    /// Whether the rows of an aggregate are not to be shown yet.
+    #[must_use]
+    pub fn hides(&self, aggregate: &str) -> bool {
+        self.under_way.contains_key(aggregate)
+    }
+
+    /// Aggregates that are new have themselves what comes from these positions on.
+    pub fn begin_at(&mut self, positions: &Positions) {
+        let begins = self.under_way.values_mut();
+        let new = begins.filter(|begin| **begin == Positions::default());
+        new.for_each(|begin| begin.clone_from(positions));
     }
 }
 

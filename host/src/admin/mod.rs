@@ -194,9 +194,10 @@ impl App {
                 reason,
             }),
             Happening::Deployed { .. } => None,
-            Happening::Requested { .. } | Happening::Accepted { .. } | Happening::Failed { .. } => {
-                return;
-            }
+            Happening::Requested { .. }
+            | Happening::Accepted { .. }
+            | Happening::Failed { .. }
+            | Happening::BackfillFailed { .. } => return,
         };
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }

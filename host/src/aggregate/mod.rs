@@ -20,6 +20,7 @@
 
 mod fold;
 mod group;
+mod join;
 mod log;
 mod snapshot;
 mod state;

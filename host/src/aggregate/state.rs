@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::fold::Partial;
 use super::group::{GroupKeys, Numbering};
+use super::join::Joining;
 use super::log::{StateLog, next_number};
 use super::snapshot::{StateColumns, TableSnapshot};
 use super::takeover::BroughtIn;
@@ -83,6 +84,8 @@ pub struct StateTable {
     pub(super) lineage: u64,
     /// what it has brought in of the table before it
     pub(super) brought_in: Option<BroughtIn>,
+    /// what it had itself, where the table before it is its other half
+    pub(super) joining: Option<Joining>,
     /// for a simulated mistake
     #[cfg(test)]
     pub(super) is_closed: bool,
@@ -106,6 +109,7 @@ impl StateTable {
             states: StateLog::default(),
             lineage: next_number(),
             brought_in: None,
+            joining: None,
             #[cfg(test)]
             is_closed: false,
         }
@@ -318,7 +322,7 @@ impl StateTable {
         read_rows(&self.layout.group, groups).map_err(|source| self.corrupt(source))
     }
 
-    fn read_states<'a>(
+    pub(super) fn read_states<'a>(
         &self,
         states: impl Iterator<Item = &'a [u8]>,
     ) -> Result<RecordBatch, AggregateError> {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::log::{Segment, StateLog};
 use super::state::{AggregateError, StateTable, guest_error};
 use super::{Layout, TableSnapshot};
-use crate::row_codec::{RowWriter, read_rows};
+use crate::row_codec::read_rows;
 use crate::schema::Schema;
 
 /// What states are, and in which version of their meaning.
@@ -102,8 +102,8 @@ impl StateTable {
         self.rewrite(kind, &none).map(drop)
     }
 
-    /// Brings in the segments of a snapshot of the table before it that it does not have yet, rewritten.
-    /// How many states these were.
+    /// Brings in the segments of a snapshot of the table before it that it does not have yet: rewritten,
+    /// or merged where that is its other half. How many states these were.
     ///
     /// # Errors
     ///
@@ -117,8 +117,10 @@ impl StateTable {
         let mut brought_in = self.brought_in.take();
         brought_in.take_if(|brought_in| brought_in.lineage != before.lineage);
         let mut brought_in = brought_in.unwrap_or_else(|| {
-            // What came from elsewhere does not count.
-            self.states = StateLog::default();
+            // What came from elsewhere does not count, but for what is its own.
+            if self.joining.is_none() {
+                self.states = StateLog::default();
+            }
             BroughtIn {
                 lineage: before.lineage,
                 segments: BTreeSet::new(),
@@ -146,6 +148,9 @@ impl StateTable {
                 expected: self.layout.definition().to_string(),
             });
         }
+        if self.is_a_half() {
+            return self.take_the_rest(before);
+        }
         if self.migrates(&before.layout.state) {
             self.bring_in(&before.snapshot())?;
         } else {
@@ -158,7 +163,8 @@ impl StateTable {
 
     /// Begins with nothing: there is no table before it, whatever was brought in.
     pub fn begin_anew(&mut self) {
-        if self.brought_in.take().is_some() {
+        let has_own = self.joining.take().is_some();
+        if self.brought_in.take().is_some() && !has_own {
             self.states = StateLog::default();
         }
     }
@@ -179,8 +185,14 @@ impl StateTable {
         for to in 0..entries.len() {
             bytes += entries[to].1.len();
             let is_last = to + 1 == entries.len();
-            if bytes >= self.call_bytes_max / 2 || is_last {
-                self.bring_in_some(kind, &entries[from..=to])?;
+            // Where they are merged, as much again comes beside them.
+            let bytes_max = self.call_bytes_max / if self.is_a_half() { 4 } else { 2 };
+            if bytes >= bytes_max || is_last {
+                let some = &entries[from..=to];
+                match self.joining.take() {
+                    Some(joining) => self.joining = Some(self.join_some(joining, some)?),
+                    None => self.bring_in_some(kind, some)?,
+                }
                 (from, bytes) = (to + 1, 0);
             }
         }
@@ -203,13 +215,7 @@ impl StateTable {
         let before = RecordBatch::try_new_with_options(schema, columns, &options)
             .expect("the codec builds what the schema says");
         let after = self.rewrite(kind, &before)?;
-        let writer = RowWriter::new(self.layout.state.columns.fields(), after.columns());
-        let mut bytes = Vec::new();
-        for (row, (key, _)) in entries.iter().enumerate() {
-            bytes.clear();
-            writer.write(row, &mut bytes);
-            self.states.put(key, &bytes);
-        }
+        self.put_all(entries, &after);
         Ok(())
     }
 

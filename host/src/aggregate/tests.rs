@@ -1,5 +1,7 @@
 //! Both phases together, over native logic in place of a guest.
 
+mod takeover;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -408,121 +410,4 @@ fn a_row_that_makes_calls_fail_is_found_among_its_neighbours() {
     let rejected = rejections(&many);
     assert_eq!(rejected.len(), 1);
     assert_eq!(rejected[0].record, 123);
-}
-
-/// The totals of all groups, by product.
-fn totals(table: &mut StateTable) -> BTreeMap<String, i64> {
-    let mut totals = BTreeMap::new();
-    for batch in table.all_rows().expect("no guest fails") {
-        let products = batch
-            .column_by_name("product")
-            .expect("the key")
-            .as_string::<i32>();
-        let sums = batch.column_by_name("total").expect("the output");
-        let sums = sums.as_primitive::<Int64Type>().values();
-        for (product, sum) in products.iter().zip(sums) {
-            totals.insert(product.unwrap_or_default().to_owned(), *sum);
-        }
-    }
-    totals
-}
-
-fn sums(pairs: &[(&str, i64)]) -> BTreeMap<String, i64> {
-    pairs
-        .iter()
-        .map(|(product, sum)| ((*product).to_owned(), *sum))
-        .collect()
-}
-
-#[test]
-fn states_of_the_same_kind_change_hands_as_they_are() {
-    let mut before = table();
-    before
-        .merge(&fold(&[(0, Some("a"), 1), (0, Some("b"), 2)]))
-        .expect("it merges");
-    let stored: Vec<u64> = before
-        .snapshot()
-        .segments
-        .iter()
-        .map(Segment::number)
-        .collect();
-    let mut after = table();
-    after.take_over(before).expect("they are of one kind");
-    assert_eq!(totals(&mut after), sums(&[("a", 1), ("b", 2)]));
-    let kept: Vec<u64> = after
-        .snapshot()
-        .segments
-        .iter()
-        .map(Segment::number)
-        .collect();
-    assert_eq!(kept, stored, "nothing of it has to be stored again");
-}
-
-#[test]
-fn states_of_another_version_are_migrated_whenever_they_were_brought_in() {
-    for early in [false, true] {
-        let mut before = table();
-        let some: Vec<Row> = vec![(0, Some("a"), 1), (0, Some("b"), 2)];
-        before.merge(&fold(&some)).expect("it merges");
-        let mut after = table_of_version(3);
-        if early {
-            assert_eq!(after.bring_in(&before.snapshot()).expect("it can"), 2);
-        }
-        // What comes later overrules what was brought in.
-        before
-            .merge(&fold(&[(0, Some("b"), 5), (0, Some("c"), 7)]))
-            .expect("it merges");
-        if early {
-            assert_eq!(after.bring_in(&before.snapshot()).expect("it can"), 2);
-            assert_eq!(after.bring_in(&before.snapshot()).expect("it can"), 0);
-        }
-        after.take_over(before).expect("it migrates");
-        assert_eq!(
-            totals(&mut after),
-            sums(&[("a", 100), ("b", 700), ("c", 700)])
-        );
-    }
-}
-
-#[test]
-fn logic_that_cannot_migrate_says_so_before_anything_has_changed() {
-    let mut after = table_of_version(2);
-    assert!(after.ask_to_migrate(&Sum::of_version(1).kind()).is_ok());
-    let error = after.ask_to_migrate(&Sum::of_version(0).kind());
-    let error = error.expect_err("it is too old").to_string();
-    assert_eq!(
-        error,
-        "aggregate `sums`: its component failed to migrate states"
-    );
-}
-
-#[test]
-fn states_of_other_groups_are_not_taken_over() {
-    let sum = Sum::new();
-    let none = config::Window::None;
-    let layout = Layout::new(&input(), &[], &none, sum.kind(), &sum.output).expect("no key");
-    let mut other = StateTable::new("sums".into(), layout, Box::new(sum), 256);
-    assert!(matches!(
-        other.take_over(table()),
-        Err(AggregateError::Columns { .. })
-    ));
-}
-
-#[test]
-fn what_was_brought_in_of_states_that_are_gone_does_not_count() {
-    let mut gone = table();
-    gone.merge(&fold(&[(0, Some("a"), 1)])).expect("it merges");
-    let mut after = table_of_version(2);
-    after.bring_in(&gone.snapshot()).expect("it can");
-    // The aggregate was removed, and came back with nothing.
-    let mut before = table();
-    before
-        .merge(&fold(&[(0, Some("b"), 2)]))
-        .expect("it merges");
-    after.take_over(before).expect("it migrates");
-    assert_eq!(totals(&mut after), sums(&[("b", 20)]));
-    let mut after = table_of_version(2);
-    after.bring_in(&gone.snapshot()).expect("it can");
-    after.begin_anew();
-    assert_eq!(totals(&mut after), sums(&[]));
 }

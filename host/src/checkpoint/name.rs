@@ -22,6 +22,8 @@ pub enum FileKind {
     Table(String),
     /// fingerprints of this partition
     Seen(Partition),
+    /// what came before the aggregate of this name
+    Backfill(String),
 }
 
 /// Identifies one file of a pipeline's life.
@@ -54,6 +56,17 @@ impl FileName {
         }
     }
 
+    /// What came before an aggregate: `epoch` is the last one when it was written.
+    #[must_use]
+    pub fn backfill(aggregate: &str, epoch: EpochId, generation: u64) -> Self {
+        Self {
+            kind: FileKind::Backfill(aggregate.to_owned()),
+            epoch,
+            generation,
+            part: 0,
+        }
+    }
+
     /// Fingerprints of a partition.
     #[must_use]
     pub fn seen(partition: Partition, epoch: EpochId, generation: u64) -> Self {
@@ -76,6 +89,7 @@ impl FileName {
         let folder = match &self.kind {
             FileKind::Table(aggregate) => format!("{TABLES}/{}", part(aggregate)),
             FileKind::Seen(partition) => format!("{SEEN}/{partition}"),
+            FileKind::Backfill(aggregate) => format!("{BACKFILLS}/{}", part(aggregate)),
         };
         let Self {
             epoch: EpochId(epoch),
@@ -89,6 +103,7 @@ impl FileName {
 
 pub(super) const TABLES: &str = "tables";
 pub(super) const SEEN: &str = "seen";
+pub(super) const BACKFILLS: &str = "backfills";
 pub(super) const MANIFESTS: &str = "manifests";
 
 /// What the name of a manifest ends in that was set aside.
@@ -156,6 +171,11 @@ mod tests {
         );
         let seen = FileName::seen(Partition(7), EpochId(42), 3).with_part(1);
         assert_eq!(seen.path(), "seen/7/000000000042-g0000000003-01.arrow");
+        let before = FileName::backfill("Days", EpochId(42), 3);
+        assert_eq!(
+            before.path(),
+            "backfills/=44ays/000000000042-g0000000003-00.arrow"
+        );
     }
 
     #[test]

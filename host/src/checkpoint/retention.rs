@@ -130,6 +130,22 @@ impl CheckpointStore {
         Ok(left.len() + self.sweep_unfinished(generation).await?)
     }
 
+    /// Deletes what came before aggregates, but for the files of these names. Returns how many files went.
+    /// Only for the pipeline's present owner.
+    ///
+    /// # Errors
+    ///
+    /// What was not deleted then is deleted by a later call.
+    pub async fn keep_backfills(&self, named: &BTreeSet<String>) -> Result<usize, CheckpointError> {
+        let written = self.files_below(name::BACKFILLS).await?;
+        let left = written.iter().filter(|path| !named.contains(*path));
+        let left: Vec<&str> = left.map(String::as_str).collect();
+        if !left.is_empty() {
+            self.delete(left.iter().copied()).await?;
+        }
+        Ok(left.len())
+    }
+
     /// Takes a checkpoint out of the list that was found to be unusable, so that it neither counts as
     /// kept nor stands in the way of another one of its epoch. Its manifest stays, under another name,
     /// until newer checkpoints have taken its place. Doing so again is fine.
@@ -226,7 +242,8 @@ impl CheckpointStore {
         let attempt = self.attempt(Action::Delete, "");
         let work = tokio::task::spawn_blocking(move || {
             let mut deleted = 0;
-            for path in [name::TABLES, name::SEEN].map(|folder| root.join(folder)) {
+            let folders = [name::TABLES, name::SEEN, name::BACKFILLS];
+            for path in folders.map(|folder| root.join(folder)) {
                 for folder in entries(&path) {
                     for file in entries(&folder).filter(|file| is_unfinished(file, generation)) {
                         fs::remove_file(file)?;

@@ -47,7 +47,7 @@ pub use self::diagnostic::{Diagnostic, Diagnostics, Look, Severity};
 pub use self::embed::{Embedded, Embedding, embed};
 pub(crate) use self::peek::peek;
 pub use self::pipeline::{
-    Admin, Aggregate, ColumnFrom, Commit, Component, DeadLetters, Deduplicate, Every,
+    Admin, Aggregate, Backfill, ColumnFrom, Commit, Component, DeadLetters, Deduplicate, Every,
     GeneratorSource, KafkaSource, Limits, OnLost, Pipeline, Reload, Secret, Shutdown, Source,
     SourceColumn, SourceKind, Start, Transform, Window,
 };

@@ -273,8 +273,19 @@ pub struct Aggregate {
     pub key: Vec<String>,
     /// how time is cut
     pub window: Window,
+    /// what becomes of the records that came before it, where it is new to a pipeline
+    pub backfill: Backfill,
     /// where it stands in the file
     pub span: Span,
+}
+
+/// `backfill` of an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backfill {
+    /// `"none"`: it begins with the next record
+    None,
+    /// `"earliest"`: it gets all that the topic still has
+    Earliest,
 }
 
 /// `window` of an aggregate.

@@ -94,8 +94,9 @@ impl Coordinator {
             positions: Arc::unwrap_or_clone(barrier.positions),
             ..EpochOutput::default()
         };
+        let mut joined = BTreeSet::new();
         if let Some(swap) = &barrier.swap {
-            self.install(swap)?;
+            joined = self.install(swap)?;
             output.deployed = Some(Arc::new(swap.deployed(&output, barrier.mode)));
         }
         let mut partials: Vec<Vec<Partial>> = self.tables.iter().map(|_| Vec::new()).collect();
@@ -115,8 +116,12 @@ impl Coordinator {
         for (table, partials) in self.tables.iter_mut().zip(&partials) {
             table.states.merge(partials)?;
             if table.shown && shown {
-                let batches = table.states.rows(&Touched::by(partials))?.into_iter();
-                let batches = batches.map(|columns| OutputBatch {
+                let batches = if joined.contains(table.states.name()) {
+                    table.states.all_rows()?
+                } else {
+                    table.states.rows(&Touched::by(partials))?
+                };
+                let batches = batches.into_iter().map(|columns| OutputBatch {
                     columns,
                     origins: Vec::new(),
                 });
@@ -132,20 +137,25 @@ impl Coordinator {
         })
     }
 
-    /// Puts the tables of another version in the place of those that were in force.
-    fn install(&mut self, swap: &Swap) -> Result<(), AggregateError> {
+    /// Puts the tables of another version in the place of those that were in force. The aggregates that
+    /// have become whole by that.
+    fn install(&mut self, swap: &Swap) -> Result<BTreeSet<Arc<str>>, AggregateError> {
+        let mut joined = BTreeSet::new();
         let mut before = std::mem::take(&mut self.tables);
         for Incoming { mut states, shown } in swap.take_tables() {
             let same = before
                 .iter()
                 .position(|table| table.states.name() == states.name());
+            if states.is_a_half() {
+                joined.insert(Arc::clone(states.name()));
+            }
             match same {
                 Some(index) => states.take_over(before.swap_remove(index).states)?,
                 None => states.begin_anew(),
             }
             self.tables.push(Table { states, shown });
         }
-        Ok(())
+        Ok(joined)
     }
 
     /// The states of these aggregates as they are now, at the end of the epoch that was completed last.

@@ -25,7 +25,7 @@ pub struct Incoming {
     /// Empty, unless states were brought into it beforehand. What the table of the same name has
     /// before is brought in when it comes into force.
     pub states: StateTable,
-    /// whether a sink takes the aggregate's rows
+    /// whether a sink is shown the aggregate's rows
     pub shown: bool,
 }
 
@@ -64,6 +64,7 @@ impl Swap {
             deployment.epoch = output.epoch;
             deployment.positions = output.positions.clone();
             deployment.deployed_at = Utc::now();
+            deployment.backfills.begin_at(&output.positions);
         }
         Deployed {
             deployment,

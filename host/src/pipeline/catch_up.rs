@@ -16,7 +16,7 @@ use super::monitor::Monitor;
 use super::parts::Parts;
 use super::path::Path;
 use super::reader::{Follow, InForce, JournalRequest, More, Replay, Then};
-use super::recover::{self, Recovered};
+use super::recover;
 use super::sample::Sample;
 use super::start::{Waiter, partitions, restore, seek};
 use super::topology::{Settings, Stages};
@@ -131,7 +131,7 @@ impl CatchUp {
         let stages = from.stages(path.start.1)?;
         let recovered = match recovered {
             Some(recovered) => recovered,
-            None => Recovered::nothing(&*stages)?,
+            None => from.nothing(path.start.1)?,
         };
         let mut source = (self.open_source)().map_err(PipelineError::Source)?;
         let ranges = partitions(&mut *source, waiter).await?;

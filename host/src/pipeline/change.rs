@@ -4,13 +4,18 @@
 //! Everything that takes time is done before: guests are compiled, instantiated and configured. What
 //! is left is to put one thing in the place of another, behind the last record of an epoch.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
+
+use super::PipelineError;
 use super::topology::Stages;
 use super::worker::Chain;
 use crate::config::Pipeline;
-use crate::deployment::{Deployment, Outcome, Version};
+use crate::deployment::{Backfills, Deployment, Outcome, Version};
 use crate::epoch::{Incoming, Swap};
 use crate::guest::ConfigureError;
 
@@ -38,6 +43,9 @@ pub(super) struct Logic {
     pub(super) chains: Vec<Chain>,
 }
 
+/// What backfills have made of the records that came before aggregates, by their names: their states.
+pub(super) type Halves = BTreeMap<Arc<str>, Vec<RecordBatch>>;
+
 impl Pace {
     pub(super) fn of(pipeline: &Pipeline) -> Self {
         Self {
@@ -54,10 +62,10 @@ impl Change {
         deployment: Deployment,
         stages: &dyn Stages,
         workers: usize,
-    ) -> Result<Self, ConfigureError> {
-        let tables = stages.states()?.into_iter();
-        let tables = tables.map(|(states, shown)| Incoming { states, shown });
-        Self::with(deployment, None, stages, workers, tables.collect())
+        halves: &Halves,
+    ) -> Result<Self, PipelineError> {
+        let tables = incoming(stages, &deployment.backfills, halves)?;
+        Ok(Self::with(deployment, None, stages, workers, tables)?)
     }
 
     /// To these stages, with tables of states that some were brought into. `concludes` is written down
@@ -81,13 +89,50 @@ impl Change {
     }
 }
 
+/// The tables of states of a version, as they are before it comes into force.
+pub(super) fn incoming(
+    stages: &dyn Stages,
+    backfills: &Backfills,
+    halves: &Halves,
+) -> Result<Vec<Incoming>, PipelineError> {
+    let mut tables = Vec::new();
+    for (mut states, shown) in stages.states()? {
+        if let Some(half) = halves.get(states.name()) {
+            for batch in half {
+                states.restore(batch)?;
+            }
+            states.expect_other_half();
+        }
+        let shown = shown && !backfills.hides(states.name());
+        tables.push(Incoming { states, shown });
+    }
+    Ok(tables)
+}
+
 /// Where a change waits until the reader takes it, at the end of an epoch. Clones are the same place.
 #[derive(Clone, Default)]
-pub(super) struct Changes(Arc<Mutex<Option<Change>>>);
+pub(super) struct Changes(Arc<Place>);
+
+#[derive(Default)]
+struct Place {
+    waiting: Mutex<Option<Change>>,
+    /// whether there is one to come, which a run to an end waits for
+    is_to_come: AtomicBool,
+}
 
 impl Changes {
     fn waiting(&self) -> MutexGuard<'_, Option<Change>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let waiting = &self.0.waiting;
+        waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a run that has read everything waits for a change before it ends.
+    pub(super) fn expect(&self, is_to_come: bool) {
+        self.0.is_to_come.store(is_to_come, Ordering::Release);
+    }
+
+    pub(super) fn is_to_come(&self) -> bool {
+        self.0.is_to_come.load(Ordering::Acquire)
     }
 
     /// Has a change come into force. What waited before and was not taken does not.

@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::PipelineError;
 use super::monitor::Monitor;
 use super::patience::{CHECKPOINTS, Patience};
+use super::versions::Versions;
 use crate::aggregate::{Segment, TableSnapshot};
 use crate::checkpoint::{
     CheckpointError, CheckpointStore, FileName, FileRef, Manifest, Snapshot, off_thread,
@@ -159,6 +160,8 @@ pub(super) struct CheckpointTask {
     pub(super) reached: watch::Receiver<Reached>,
     pub(super) published: mpsc::Sender<Published>,
     pub(super) busy: Arc<AtomicBool>,
+    /// which files deployments name
+    pub(super) versions: Arc<Versions>,
     pub(super) monitor: Arc<Monitor>,
 }
 
@@ -253,16 +256,7 @@ impl CheckpointTask {
         // Several segments may be new, and a life has not as many of them as to repeat a number.
         let name = FileName::table(&table.aggregate, epoch, self.generation)
             .with_part(segment.number() as u32);
-        let (columns, segment) = (table.columns.clone(), segment.clone());
-        let batch = off_thread(segment.bytes(), move || columns.write(&segment)).await;
-        let stopping = || "the process is stopping".to_owned();
-        let batch = batch.map_or_else(|| Err(stopping()), |b| b.map_err(|e| e.to_string()));
-        let batch = batch.map_err(|reason| {
-            CheckpointError::Permanent(format!(
-                "the states of aggregate `{}` are no columns: {reason}",
-                table.aggregate
-            ))
-        })?;
+        let batch = columns_of(table, segment).await?;
         self.persist(epoch, || self.store.write(&name, &batch))
             .await
     }
@@ -320,6 +314,11 @@ impl CheckpointTask {
             // The next one tries again.
             tracing::warn!(%error, "old checkpoints could not be deleted");
         }
+        if let Some(named) = self.versions.files_after(oldest)
+            && let Err(error) = self.store.keep_backfills(&named).await
+        {
+            tracing::warn!(%error, "what backfills have left could not be deleted");
+        }
         Ok(Ok(()))
     }
 
@@ -341,6 +340,23 @@ impl CheckpointTask {
             }
         }
     }
+}
+
+/// The states of a segment, as a file has them.
+pub(super) async fn columns_of(
+    table: &TableSnapshot,
+    segment: &Segment,
+) -> Result<RecordBatch, CheckpointError> {
+    let (columns, segment) = (table.columns.clone(), segment.clone());
+    let batch = off_thread(segment.bytes(), move || columns.write(&segment)).await;
+    let stopping = || "the process is stopping".to_owned();
+    let batch = batch.map_or_else(|| Err(stopping()), |b| b.map_err(|e| e.to_string()));
+    batch.map_err(|reason| {
+        CheckpointError::Permanent(format!(
+            "the states of aggregate `{}` are no columns: {reason}",
+            table.aggregate
+        ))
+    })
 }
 
 /// Fingerprints as a file has them.

@@ -329,6 +329,7 @@ impl LedgerTask {
             self.monitor.sink_retried(0),
             self.ledger.checkpointed(published.oldest)
         );
+        self.versions.forget_halves(published.oldest);
         // Its task may have been given up at a stop.
         let _ = published.noted.send(());
         Ok(())

@@ -8,6 +8,7 @@
 //! All queues are bounded: a slow sink slows the source and never grows memory. When a part ends,
 //! for good or with an error, its queues close, and the parts before and behind it end by that.
 
+mod backfill;
 mod catch_up;
 mod change;
 mod checkpoint;
@@ -61,6 +62,7 @@ use crate::reload::Refusal;
 use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
+use backfill::Backfill;
 use reload::{Reloader, Standing};
 use start::Waiter;
 use topology::{Settings, Stages, Topology};
@@ -288,7 +290,7 @@ async fn run_once(
     monitor.tell_start(&pipeline.name, epoch, ready.took);
     let (surveying, newcomers) = survey::begin(ready.source.survey(), Arc::clone(monitor));
     let reading = options.stop.child_token();
-    let store = ready.checkpoints.clone();
+    let (store, generation) = (ready.checkpoints.clone(), ready.claim.generation);
     let topology = Topology::assemble(
         &settings,
         &stages,
@@ -301,7 +303,15 @@ async fn run_once(
         standing: standing.clone(),
         coming: topology.coming.clone(),
         looks: topology.line.merger.looks.clone(),
+        backfill: Backfill {
+            settings: settings.clone(),
+            versions: Arc::clone(&topology.coming.versions),
+            open_source: Arc::clone(&topology.catch_up.open_source),
+            monitor: Arc::clone(monitor),
+        },
         store,
+        generation,
+        once: options.once,
         connect: Arc::clone(connect),
         stop: reading.clone(),
         monitor: Arc::clone(monitor),

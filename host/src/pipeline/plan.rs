@@ -15,7 +15,7 @@ use super::monitor::{Outline, StageGuest};
 use super::topology::Stages;
 use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
-use crate::config::{self, Diagnostics, Pipeline, SourceKind};
+use crate::config::{self, Backfill, Diagnostics, Pipeline, SourceKind};
 use crate::decode::Decoder;
 use crate::deduplicate::Deduplicator;
 use crate::deployment::Blueprint;
@@ -249,6 +249,7 @@ impl Plan {
                     call_bytes_max,
                 ),
                 names: stage.names(),
+                is_only_asked: false,
             });
         }
         // For one of them, the journal says which records are left out.
@@ -382,6 +383,12 @@ impl Stages for Plan {
         self.states_for(None)
     }
 
+    fn backfilled(&self) -> BTreeSet<String> {
+        let aggregates = self.pipeline.aggregates.iter();
+        let backfilled = aggregates.filter(|a| a.backfill == Backfill::Earliest);
+        backfilled.map(|a| a.name.clone()).collect()
+    }
+
     fn of_sink(self: Arc<Self>, sink: &str) -> Arc<dyn Stages> {
         let sink = sink.to_owned();
         Arc::new(OfSink { plan: self, sink })
@@ -434,6 +441,10 @@ impl Stages for OfSink {
 
     fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError> {
         self.plan.states_for(Some(&self.sink))
+    }
+
+    fn backfilled(&self) -> BTreeSet<String> {
+        self.plan.backfilled()
     }
 
     fn of_sink(self: Arc<Self>, sink: &str) -> Arc<dyn Stages> {

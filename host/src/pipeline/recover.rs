@@ -45,19 +45,6 @@ pub(super) struct Recovered {
     pub(super) seen_files: SeenFiles,
 }
 
-impl Recovered {
-    /// Empty states.
-    pub(super) fn nothing(stages: &dyn Stages) -> Result<Self, PipelineError> {
-        Ok(Self {
-            tables: stages.states()?,
-            checkpoint: None,
-            files: StoredFiles::default(),
-            seen: Seen::new(),
-            seen_files: SeenFiles::new(),
-        })
-    }
-}
-
 /// Where states are found, and what they are states of.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
@@ -75,6 +62,23 @@ impl Source<'_> {
     pub(super) async fn load_since(&self, epoch: EpochId) -> Result<(), PipelineError> {
         let from = (self.sibling, self.store);
         self.versions.load_since(epoch, from, self.waiter).await
+    }
+
+    /// The empty states of a version.
+    pub(super) fn nothing(&self, version: Version) -> Result<Recovered, PipelineError> {
+        let backfills = self.versions.backfills(version);
+        let tables = self.stages(version)?.states()?.into_iter();
+        let shown = |(table, shown): (StateTable, bool)| {
+            let shown = shown && !backfills.hides(table.name());
+            (table, shown)
+        };
+        Ok(Recovered {
+            tables: tables.map(shown).collect(),
+            checkpoint: None,
+            files: StoredFiles::default(),
+            seen: Seen::new(),
+            seen_files: SeenFiles::new(),
+        })
     }
 
     /// The logic of a version that was loaded.
@@ -156,7 +160,7 @@ async fn load(from: Source<'_>, epoch: EpochId) -> Result<Recovered, Trouble> {
     let store = from.store;
     let manifest = store.manifest(epoch).await?;
     from.load_since(epoch).await?;
-    let mut recovered = Recovered::nothing(&*from.stages(manifest.version)?)?;
+    let mut recovered = from.nothing(manifest.version)?;
     for (table, _) in &mut recovered.tables {
         let files = files_of(&manifest, table.name())?;
         for file in files {

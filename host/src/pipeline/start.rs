@@ -20,7 +20,7 @@ use super::{Endpoints, OpenSource, PipelineError};
 use crate::blocking::off_the_runtime;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::dead_letter::DeadLetterSink;
-use crate::deployment::{Deployment, Outcome, Trigger, Version};
+use crate::deployment::{Backfills, Deployment, Outcome, Trigger, Version};
 use crate::epoch::{Deployed, EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
 use crate::sink::{Claim, Ledger, Remedy, Sink, Targets};
@@ -159,7 +159,7 @@ pub(super) async fn make_ready(
     let store = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
     let has_changed = wants(&deployments);
     let versions = Versions::new(deployments);
-    let first = meet(&versions, stages, &store, waiter).await?;
+    let first = meet(&versions, stages, settings.start_at_end, (&store, waiter)).await?;
     let from = recover::Source {
         store: &store,
         versions: &versions,
@@ -181,7 +181,7 @@ pub(super) async fn make_ready(
     took.source = laps.lap();
     let recovered = match recovered {
         Some(recovered) => recovered,
-        None => Recovered::nothing(&*versions.stages(beginning.first)?)?,
+        None => from.nothing(beginning.first)?,
     };
     Ok(Ready {
         source,
@@ -204,13 +204,13 @@ pub(super) async fn make_ready(
 async fn meet(
     versions: &Versions,
     stages: &Arc<dyn Stages>,
-    store: &CheckpointStore,
-    waiter: Waiter<'_>,
+    start_at_end: bool,
+    (store, waiter): (&CheckpointStore, Waiter<'_>),
 ) -> Result<Option<Deployed>, PipelineError> {
     let Some(in_force) = versions.latest() else {
         versions.learn(Version::FIRST, Arc::clone(stages));
         keep_components(&**stages, store, waiter).await?;
-        return Ok(Some(first_deployment(&**stages)));
+        return Ok(Some(first_deployment(&**stages, start_at_end)));
     };
     if in_force.blueprint.logic == stages.blueprint().logic {
         versions.learn(in_force.version, Arc::clone(stages));
@@ -236,7 +236,12 @@ async fn prepare_all(
 }
 
 /// The deployment that a pipeline begins with; its epoch and positions are not known yet.
-fn first_deployment(stages: &dyn Stages) -> Deployed {
+fn first_deployment(stages: &dyn Stages, start_at_end: bool) -> Deployed {
+    let mut backfills = Backfills::default();
+    if start_at_end {
+        let lacking = stages.backfilled().into_iter();
+        backfills.under_way = lacking.map(|name| (name, Positions::default())).collect();
+    }
     Deployed {
         deployment: Deployment {
             version: Version::FIRST,
@@ -245,6 +250,7 @@ fn first_deployment(stages: &dyn Stages) -> Deployed {
             epoch: EpochId::FIRST,
             positions: Positions::default(),
             blueprint: stages.blueprint(),
+            backfills,
             outcome: Outcome::Accepted,
         },
         concludes: None,
@@ -259,22 +265,32 @@ pub(super) async fn keep_components(
     waiter: Waiter<'_>,
 ) -> Result<(), PipelineError> {
     for (digest, binary) in stages.binaries() {
-        let mut patience = Patience::new(waiter.waits, CHECKPOINTS);
-        loop {
-            let kept = store.keep_component(&digest, &binary);
-            match waiter.unless_stopped(CHECKPOINTS, kept).await? {
-                Ok(()) => {
-                    patience.over();
-                    break;
-                }
-                Err(error) if error.remedy() == Remedy::Retry => {
-                    waiter.pause(CHECKPOINTS, patience.failed(&error)).await?;
-                }
-                Err(error) => return Err(PipelineError::Checkpoint(error)),
-            }
-        }
+        let keep = || store.keep_component(&digest, &binary);
+        patiently(CHECKPOINTS, waiter, keep).await?;
     }
     Ok(())
+}
+
+/// Asks the store of checkpoints until it answers; gives up where waiting would not help, or when told
+/// to stop.
+pub(super) async fn patiently<T, F: Future<Output = Result<T, CheckpointError>>>(
+    part: &str,
+    waiter: Waiter<'_>,
+    work: impl Fn() -> F,
+) -> Result<T, PipelineError> {
+    let mut patience = Patience::new(waiter.waits, part);
+    loop {
+        match waiter.unless_stopped(part, work()).await? {
+            Ok(done) => {
+                patience.over();
+                return Ok(done);
+            }
+            Err(error) if error.remedy() == Remedy::Retry => {
+                waiter.pause(part, patience.failed(&error)).await?;
+            }
+            Err(error) => return Err(PipelineError::Checkpoint(error)),
+        }
+    }
 }
 
 /// Has the rows of a sink's next epochs go to these tables or indices.
@@ -381,6 +397,7 @@ async fn begin(
         epoch = epoch.next();
         let deployed = first.map(|mut first| {
             first.deployment.positions = live.clone();
+            first.deployment.backfills.begin_at(&live);
             versions.note(first.deployment.clone());
             Arc::new(first)
         });

@@ -131,6 +131,9 @@ pub(super) trait Stages: Send + Sync {
     /// The tables of states, and whether a sink takes their rows.
     fn states(&self) -> Result<Vec<(StateTable, bool)>, ConfigureError>;
 
+    /// The aggregates that are to have what came before them.
+    fn backfilled(&self) -> BTreeSet<String>;
+
     /// What of it one of the sinks behind the ledger needs, to get the epochs that it lacks: which
     /// records are left out is in the journal.
     fn of_sink(self: Arc<Self>, sink: &str) -> Arc<dyn Stages>;
@@ -169,9 +172,15 @@ impl Coming {
     /// Nothing yet; and the other end for what becomes of versions.
     fn new(versions: Arc<Versions>, has_changed: bool) -> (Self, mpsc::Receiver<Conclude>) {
         let (conclude, conclusions) = mpsc::channel(1);
+        let changes = Changes::default();
+        changes.expect(
+            versions
+                .latest()
+                .is_some_and(|d| !d.backfills.under_way.is_empty()),
+        );
         let coming = Self {
             versions,
-            changes: Changes::default(),
+            changes,
             conclude,
             sample: Sample::default(),
             has_changed,
@@ -208,8 +217,9 @@ impl Topology {
             remembered: settings.remembered,
         };
         let kept = (store.clone(), settings.checkpoints_kept);
+        let told = (&coming.versions, monitor);
         let (checkpoints, to_checkpoints) =
-            checkpointing(kept, ready.claim.generation, stored, monitor);
+            checkpointing(kept, ready.claim.generation, stored, told);
         let (epochs, epoch_in) = mpsc::channel(settings.epochs_waiting());
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
@@ -316,7 +326,7 @@ fn checkpointing(
     (store, keep): (CheckpointStore, usize),
     generation: u64,
     stored: Stored,
-    monitor: &Arc<Monitor>,
+    (versions, monitor): (&Arc<Versions>, &Arc<Monitor>),
 ) -> (CheckpointTask, Checkpoints) {
     // Room for the last one, at a stop, behind the one that is being written.
     let (snapshot_out, inbox) = mpsc::channel(2);
@@ -332,6 +342,7 @@ fn checkpointing(
         reached,
         published,
         busy: Arc::default(),
+        versions: Arc::clone(versions),
         monitor: Arc::clone(monitor),
     };
     let checkpoints = Checkpoints {

@@ -5,21 +5,21 @@
 //!
 //! An epoch is repeated with the version that made it, whatever the pipeline's file says now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::PipelineError;
-use super::change::Change;
-use super::patience::{CHECKPOINTS, Patience};
-use super::start::Waiter;
+use super::change::{Change, Halves};
+use super::patience::CHECKPOINTS;
+use super::start::{Waiter, patiently};
 use super::topology::Stages;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::deployment::{Blueprint, Deployment, Outcome, Version};
+use crate::deployment::{Backfills, Blueprint, Deployment, Outcome, Version};
 use crate::epoch::EpochId;
 use crate::record::{Cause, DeadLetter};
-use crate::sink::{Remedy, Targets};
+use crate::sink::Targets;
 
 /// Shared by all lines of a run.
 pub(super) struct Versions {
@@ -32,6 +32,10 @@ struct Known {
     /// in order
     deployments: Vec<Deployment>,
     stages: BTreeMap<Version, Arc<dyn Stages>>,
+    /// what joins with versions that may have to be repeated
+    halves: BTreeMap<Version, Arc<Halves>>,
+    /// whether files are being written that no deployment names yet
+    is_joining: bool,
     /// what each did in this run
     tallies: BTreeMap<Version, Tally>,
 }
@@ -64,6 +68,8 @@ impl Versions {
             known: Mutex::new(Known {
                 deployments,
                 stages: BTreeMap::new(),
+                halves: BTreeMap::new(),
+                is_joining: false,
                 tallies: BTreeMap::new(),
             }),
             newest: watch::Sender::new(newest),
@@ -143,6 +149,46 @@ impl Versions {
         self.known().stages.insert(version, stages);
     }
 
+    /// What joins with a version is there.
+    pub(super) fn learn_halves(&self, version: Version, halves: Halves) {
+        self.known().halves.insert(version, Arc::new(halves));
+    }
+
+    /// Nobody will repeat this epoch or one before it: what joined with it is in every checkpoint.
+    pub(super) fn forget_halves(&self, epoch: EpochId) {
+        let mut known = self.known();
+        let Known {
+            deployments,
+            halves,
+            ..
+        } = &mut *known;
+        let is_needed = |version: &Version| {
+            let deployment = deployments.iter().find(|d| d.version == *version);
+            deployment.is_none_or(|deployment| deployment.epoch > epoch)
+        };
+        halves.retain(|version, _| is_needed(version));
+    }
+
+    /// Files are about to be written that no deployment names yet, or are no more.
+    pub(super) fn join(&self, is_joining: bool) {
+        self.known().is_joining = is_joining;
+    }
+
+    /// The files of what joins after an epoch; `None` while some are being written.
+    pub(super) fn files_after(&self, epoch: EpochId) -> Option<BTreeSet<String>> {
+        let known = self.known();
+        let later = known.deployments.iter().filter(|d| d.epoch > epoch);
+        let files = later.flat_map(|d| d.backfills.joined.values().flatten());
+        (!known.is_joining).then(|| files.map(|file| file.name.clone()).collect())
+    }
+
+    /// Those aggregates of a version whose rows are not shown yet.
+    pub(super) fn backfills(&self, version: Version) -> Backfills {
+        let known = self.known();
+        let found = known.deployments.iter().find(|d| d.version == version);
+        found.map(|d| d.backfills.clone()).unwrap_or_default()
+    }
+
     /// A deployment was written down.
     pub(super) fn note(&self, deployment: Deployment) {
         let mut known = self.known();
@@ -182,6 +228,17 @@ impl Versions {
             let stages = load(version, &blueprint, (sibling, store), waiter).await?;
             self.learn(version, stages);
         }
+        let lacking: Vec<Deployment> = {
+            let known = self.known();
+            let joins = |d: &&Deployment| d.epoch > epoch && !d.backfills.joined.is_empty();
+            let joining = known.deployments.iter().filter(joins);
+            let lacking = joining.filter(|d| !known.halves.contains_key(&d.version));
+            lacking.cloned().collect()
+        };
+        for deployment in lacking {
+            let halves = load_halves(&deployment, store, waiter).await?;
+            self.learn_halves(deployment.version, halves);
+        }
         Ok(())
     }
 
@@ -192,18 +249,17 @@ impl Versions {
         sink: Option<&str>,
         workers: usize,
     ) -> Result<Change, PipelineError> {
-        let deployment = {
+        let (deployment, halves) = {
             let known = self.known();
             let found = known.deployments.iter().find(|d| d.version == version);
-            found
-                .cloned()
-                .ok_or(PipelineError::NoSuchVersion(version))?
+            let found = found.ok_or(PipelineError::NoSuchVersion(version))?;
+            (found.clone(), known.halves.get(&version).cloned())
         };
         let mut stages = self.stages(version)?;
         if let Some(sink) = sink {
             stages = stages.of_sink(sink);
         }
-        Ok(Change::to(deployment, &*stages, workers)?)
+        Change::to(deployment, &*stages, workers, &halves.unwrap_or_default())
     }
 
     /// Where the rows of the epoch after this one go.
@@ -222,7 +278,7 @@ pub(super) async fn load(
 ) -> Result<Arc<dyn Stages>, PipelineError> {
     let mut binaries = BTreeMap::new();
     for digest in blueprint.components.values() {
-        let binary = fetch(digest, store, waiter).await;
+        let binary = patiently(CHECKPOINTS, waiter, || store.component(digest)).await;
         let binary = binary.map_err(|error| failed(version, error))?;
         binaries.insert(digest.clone(), binary.to_vec());
     }
@@ -230,27 +286,21 @@ pub(super) async fn load(
     made.map_err(|reason| PipelineError::VersionLost { version, reason })
 }
 
-async fn fetch(
-    digest: &str,
+/// What joined with a version, as it was stored.
+async fn load_halves(
+    deployment: &Deployment,
     store: &CheckpointStore,
     waiter: Waiter<'_>,
-) -> Result<bytes::Bytes, PipelineError> {
-    let mut patience = Patience::new(waiter.waits, CHECKPOINTS);
-    loop {
-        match waiter
-            .unless_stopped(CHECKPOINTS, store.component(digest))
-            .await?
-        {
-            Ok(binary) => {
-                patience.over();
-                return Ok(binary);
-            }
-            Err(error) if error.remedy() == Remedy::Retry => {
-                waiter.pause(CHECKPOINTS, patience.failed(&error)).await?;
-            }
-            Err(error) => return Err(PipelineError::Checkpoint(error)),
+) -> Result<Halves, PipelineError> {
+    let mut halves = Halves::new();
+    for (aggregate, files) in &deployment.backfills.joined {
+        let half = halves.entry(aggregate.as_str().into()).or_default();
+        for file in files {
+            let batch = patiently(CHECKPOINTS, waiter, || store.read(file)).await;
+            half.push(batch.map_err(|error| failed(deployment.version, error))?);
         }
     }
+    Ok(halves)
 }
 
 fn failed(version: Version, error: PipelineError) -> PipelineError {

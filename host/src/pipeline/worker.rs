@@ -68,6 +68,8 @@ pub(super) struct Aggregate {
     pub(super) from: usize,
     pub(super) stage: AggregateStage,
     pub(super) names: StageNames,
+    /// whether it only says which records it rejects
+    pub(super) is_only_asked: bool,
 }
 
 /// What a sink cannot hold, of the rows of a stream.
@@ -119,6 +121,13 @@ impl Worker {
             ledger: StageNames::decode(),
             duplicates: Vec::new(),
             sample: Sample::default(),
+        }
+    }
+
+    /// Has the other aggregates only say which records they reject.
+    pub(super) fn fold_only(&mut self, aggregates: &BTreeSet<Arc<str>>) {
+        for aggregate in &mut self.chain.aggregates {
+            aggregate.is_only_asked = !aggregates.contains(&aggregate.names.stage);
         }
     }
 
@@ -293,8 +302,11 @@ impl Worker {
         }
         rejected.leave_out_of(&mut streams);
         let partials = self.fold(&mut streams, rejected, raw)?;
-        for (all, some) in self.partials.iter_mut().zip(partials) {
-            all.extend(some);
+        let aggregates = self.chain.aggregates.iter();
+        for ((all, some), aggregate) in self.partials.iter_mut().zip(partials).zip(aggregates) {
+            if !aggregate.is_only_asked {
+                all.extend(some);
+            }
         }
         for (index, name) in &self.chain.shown {
             let rows = &streams[*index];

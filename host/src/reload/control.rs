@@ -130,6 +130,13 @@ pub enum Happening {
         /// what had asked
         trigger: Trigger,
     },
+    /// what came before some aggregates cannot be folded
+    BackfillFailed {
+        /// which
+        aggregates: String,
+        /// why
+        reason: String,
+    },
     /// a version has passed its probation
     Accepted {
         /// which

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::journal::{offsets_json, parse_offsets};
-use crate::deployment::{Blueprint, Deployment, Outcome, Trigger, Version};
+use super::journal::{offsets, offsets_json, parse_offsets};
+use crate::checkpoint::FileRef;
+use crate::deployment::{Backfills, Blueprint, Deployment, Outcome, Trigger, Version};
 use crate::epoch::EpochId;
+use crate::record::Partition;
 
 /// A row of `wasmill_deployments`, in the order of its columns behind the pipeline.
 pub(super) struct Stored {
@@ -22,6 +25,7 @@ pub(super) struct Stored {
     pub(super) configs: String,
     pub(super) states: String,
     pub(super) logic: String,
+    pub(super) backfills: String,
     pub(super) outcome: String,
     pub(super) reason: Option<String>,
 }
@@ -47,6 +51,7 @@ impl From<&Deployment> for Stored {
             configs: configs.to_string(),
             states: states.to_string(),
             logic: logic.clone(),
+            backfills: backfills_json(&deployment.backfills),
             outcome: deployment.outcome.name().to_owned(),
             reason: deployment.outcome.reason().map(ToOwned::to_owned),
         }
@@ -72,9 +77,45 @@ impl Stored {
                 states: json(&self.states)?,
                 logic: self.logic,
             },
+            backfills: parse_backfills(&self.backfills)?,
             outcome: Outcome::read(&self.outcome, self.reason)?,
         })
     }
+}
+
+/// Backfills as the databases have them: `{"under_way": {"totals": {"0": 12}}, "joined": {}}`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredBackfills {
+    under_way: BTreeMap<String, BTreeMap<u32, i64>>,
+    joined: BTreeMap<String, Vec<FileRef>>,
+}
+
+fn backfills_json(backfills: &Backfills) -> String {
+    let under_way = backfills.under_way.iter();
+    let stored = StoredBackfills {
+        under_way: under_way
+            .map(|(name, begin)| (name.clone(), offsets(begin)))
+            .collect(),
+        joined: backfills.joined.clone(),
+    };
+    serde_json::json!(stored).to_string()
+}
+
+/// The other way; `None` when it is damaged.
+fn parse_backfills(json: &str) -> Option<Backfills> {
+    let stored: StoredBackfills = serde_json::from_str(json).ok()?;
+    let positions = |offsets: BTreeMap<u32, i64>| {
+        let offsets = offsets.into_iter();
+        offsets.map(|(p, next)| (Partition(p), next)).collect()
+    };
+    let under_way = stored.under_way.into_iter();
+    Some(Backfills {
+        under_way: under_way
+            .map(|(name, begin)| (name, positions(begin)))
+            .collect(),
+        joined: stored.joined,
+    })
 }
 
 #[cfg(test)]
@@ -82,7 +123,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::record::Partition;
+    use crate::checkpoint::Checksum;
 
     #[test]
     fn a_deployment_reads_back() {
@@ -98,6 +139,23 @@ mod tests {
                 configs: json!({ "sales": { "base": "USD" } }),
                 states: json!({}),
                 logic: "abc".to_owned(),
+            },
+            backfills: Backfills {
+                under_way: [(
+                    "totals".to_owned(),
+                    [(Partition(3), 7)].into_iter().collect(),
+                )]
+                .into(),
+                joined: [(
+                    "days".to_owned(),
+                    vec![FileRef {
+                        name: "backfills/days/1.arrow".to_owned(),
+                        rows: 1,
+                        bytes: 2,
+                        checksum: Checksum::of(b"x"),
+                    }],
+                )]
+                .into(),
             },
             outcome: Outcome::RolledBack {
                 reason: "it traps".to_owned(),
@@ -115,12 +173,14 @@ mod tests {
             epoch: EpochId::FIRST,
             positions: [(Partition(0), 5)].into_iter().collect(),
             blueprint: Blueprint::default(),
+            backfills: Backfills::default(),
             outcome: Outcome::Accepted,
         };
-        let damages: [fn(&mut Stored); 4] = [
+        let damages: [fn(&mut Stored); 5] = [
             |stored| stored.trigger = "chance".to_owned(),
             |stored| stored.offsets = "[]".to_owned(),
             |stored| stored.components = "3".to_owned(),
+            |stored| stored.backfills = "{}".to_owned(),
             |stored| stored.outcome = String::new(),
         ];
         for damage in damages {

@@ -53,6 +53,7 @@ pub(super) const TABLES: [(&str, &[&str]); 4] = [
             "configs",
             "states",
             "logic",
+            "backfills",
             "outcome",
             "reason",
         ],
@@ -222,11 +223,15 @@ pub(super) fn forget_sql(pipeline: &str) -> String {
 
 /// Positions as the journal has them: `{"0": 12}`.
 pub(super) fn offsets_json(positions: &Positions) -> String {
-    let offsets: BTreeMap<String, i64> = positions
-        .iter()
-        .map(|(partition, next)| (partition.to_string(), next))
-        .collect();
-    serde_json::json!(offsets).to_string()
+    serde_json::json!(offsets(positions)).to_string()
+}
+
+/// The same as a map.
+pub(super) fn offsets(positions: &Positions) -> BTreeMap<u32, i64> {
+    let offsets = positions.iter();
+    offsets
+        .map(|(partition, next)| (partition.0, next))
+        .collect()
 }
 
 /// The other way; `None` when it is damaged.

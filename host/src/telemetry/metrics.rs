@@ -172,6 +172,8 @@ families! {
         "Reloads that were refused: the running version stayed"
     RELOAD_PAUSE_SECONDS: Histogram "wasmill_reload_pause_seconds" []
         "Time that a worker, or the merging, did nothing else but put another version into force"
+    BACKFILL_OFFSETS_LEFT: Gauge "wasmill_backfill_offsets_left" []
+        "Offsets from the start of the topic on that a new aggregate has not got yet, 0 where none is being filled"
 
     PROCESS_CPU_SECONDS: Counter "process_cpu_seconds_total" []
         "Processor time of the process, user and system"

@@ -142,6 +142,9 @@ fn line(happening: &Happening) -> String {
         Happening::Failed { version, reason } => {
             format!("version {version} has failed, the one before comes back: {reason}")
         }
+        Happening::BackfillFailed { aggregates, reason } => {
+            format!("what came before {aggregates} cannot be folded: {reason}")
+        }
     };
     let lines: Vec<_> = line.lines().map(terminal::printable).collect();
     lines.join("\n")

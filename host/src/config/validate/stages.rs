@@ -5,7 +5,7 @@ use super::streams::{By, Stage, Streams};
 use super::{names, twice};
 use crate::config::reader::{Section, Text};
 use crate::config::suggest::list;
-use crate::config::{Aggregate, Diagnostic, Transform, Window, units};
+use crate::config::{Aggregate, Backfill, Diagnostic, Transform, Window, units};
 
 /// The columns that a window adds to what its aggregate hands on.
 const WINDOW_COLUMNS: [&str; 2] = ["window_start", "window_end"];
@@ -67,6 +67,13 @@ fn aggregate(stage: Stage<'_>, streams: &Streams, components: &Components) -> Op
         None if section.has("window") => None,
         None => Some(Window::None),
     };
+    let backfill = section.choice(
+        "backfill",
+        &[
+            ("none", Some(Backfill::None)),
+            ("earliest", Some(Backfill::Earliest)),
+        ],
+    );
     section.choice("emit", &[("changes", Some(())), ("final", None)]);
     let span = section.span.clone();
     let reader = section.reader;
@@ -88,6 +95,7 @@ fn aggregate(stage: Stage<'_>, streams: &Streams, components: &Components) -> Op
         config: config?,
         key: key.into_iter().map(|column| column.value).collect(),
         window,
+        backfill: backfill.unwrap_or(Backfill::None),
         span,
     })
 }

@@ -265,6 +265,8 @@ pub(super) struct ReloadMeter {
     pub(super) refusals: Counter,
     /// how long a worker or the coordinator took to change over
     pub(super) pauses: Histogram,
+    /// what a new aggregate has not got yet, in offsets
+    pub(super) backfill_left: Gauge,
 }
 
 /// Records that one stage left out, by cause.

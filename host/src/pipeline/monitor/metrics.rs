@@ -230,6 +230,8 @@ impl Monitor {
             .add(&[], meter.refusals.get());
         let mut pauses = out.family(&metrics::RELOAD_PAUSE_SECONDS);
         add_histogram(&mut pauses, &[], &meter.pauses);
+        out.family(&metrics::BACKFILL_OFFSETS_LEFT)
+            .add(&[], meter.backfill_left.get());
     }
 }
 

@@ -412,6 +412,11 @@ impl Monitor {
         self.reloads.refusals.add(1);
     }
 
+    /// A new aggregate lacks so many offsets.
+    pub(super) fn backfill_left(&self, offsets: u64) {
+        self.reloads.backfill_left.set(offsets);
+    }
+
     /// A worker or the coordinator has changed over to another version, and did nothing else for so long.
     pub(super) fn changed_over(&self, pause: Duration) {
         self.reloads.pauses.observe(pause);

@@ -61,6 +61,7 @@ impl Live {
         let positions = intake.source.positions();
         let end = self.until.as_ref();
         let at_end = end.is_some_and(|end| positions.reached(end));
+        let at_end = at_end && !self.changes.is_to_come();
         let stop = intake.stop.is_cancelled() || at_end || intake.turns.failed.is_some();
         let time = now();
         let checkpoint = stop || self.checkpoints.is_due(time);

@@ -28,6 +28,8 @@ pub(super) struct Reader {
 pub(super) enum Then {
     Live(Live),
     Follow(Follow),
+    /// nothing more: it waits until it is told to stop
+    Wait,
 }
 
 /// Whether there is more to do. It ends when it was told to stop, everything was read, or nobody
@@ -95,6 +97,11 @@ impl Reader {
         match then {
             Then::Live(live) => live.step(intake),
             Then::Follow(follow) => follow.step(intake, replay),
+            Then::Wait if intake.stop.is_cancelled() => Ok(Flow::End),
+            Then::Wait => {
+                std::thread::sleep(intake.poll_wait);
+                Ok(Flow::More)
+            }
         }
     }
 }

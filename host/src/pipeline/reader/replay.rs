@@ -113,7 +113,8 @@ impl Replay {
         if done || rebuild.rows >= REBUILD_ROWS {
             rebuild.rows = 0;
             let epoch = (rebuild.epoch, self.in_force.version);
-            let barrier = intake.barrier(epoch, rebuild.end.clone(), Mode::Rebuild);
+            let positions = intake.source.positions().clone();
+            let barrier = intake.barrier(epoch, positions, Mode::Rebuild);
             intake.cut(&barrier, &none)?;
         }
         self.rebuild = (!done).then_some(rebuild);

@@ -1,5 +1,6 @@
 //! From a candidate to the version in force.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Utc;
@@ -8,8 +9,8 @@ use super::differences::Differences;
 use super::state::full;
 use super::{Obstacle, Reloader, list};
 use crate::aggregate::{Takeover, takeover};
-use crate::deployment::{Deployment, Outcome, Trigger, Version};
-use crate::epoch::EpochId;
+use crate::deployment::{Backfills, Deployment, Outcome, Trigger, Version};
+use crate::epoch::{EpochId, Incoming};
 use crate::pipeline::change::{Change, Pace};
 use crate::pipeline::start::{Waiter, keep_components};
 use crate::pipeline::topology::Stages;
@@ -49,7 +50,8 @@ impl Reloader {
             changes: differences.live(),
             ..Report::default()
         };
-        let takeovers = takeovers(&running, plan, &mut report)?;
+        let before = self.latest()?.backfills;
+        let takeovers = takeovers((&running, &before), plan, &mut report)?;
         if !differences.logic.is_empty() {
             let additions = self.check_sinks(plan).await?;
             report.changes.extend(additions);
@@ -63,7 +65,8 @@ impl Reloader {
             self.change_settings(plan, &differences, trigger);
             return Ok(report);
         }
-        let version = self.swap_to(candidate, &takeovers).await?;
+        let backfills = backfills(&before, plan, &takeovers);
+        let version = self.swap_to(candidate, backfills, &takeovers).await?;
         let changes = list(&report.changes);
         tracing::info!(%version, %trigger, changes, "another version of the logic is in force");
         let deployed = Happening::Deployed { version, trigger };
@@ -95,22 +98,35 @@ impl Reloader {
     async fn swap_to(
         &mut self,
         candidate: Candidate,
+        backfills: Backfills,
         takeovers: &[(Arc<str>, Takeover)],
+    ) -> Result<Version, Obstacle> {
+        keep_components(&*candidate.plan, &self.store, self.waiter())
+            .await
+            .map_err(|error| match error {
+                PipelineError::StoppedWhileStarting(_) => Obstacle::Ending,
+                error => Refusal::Invalid(full(&error)).into(),
+            })?;
+        let migrated = self.migrated_tables(&candidate.plan, &backfills, takeovers);
+        let tables = migrated.await?;
+        let deployment = self.deployment(&candidate, backfills);
+        self.swap(candidate, deployment, tables).await
+    }
+
+    /// Has a version come into force for which all is there.
+    pub(super) async fn swap(
+        &mut self,
+        candidate: Candidate,
+        deployment: Deployment,
+        tables: Vec<Incoming>,
     ) -> Result<Version, Obstacle> {
         let Candidate {
             plan,
             trigger,
             concludes,
         } = candidate;
-        keep_components(&*plan, &self.store, self.waiter())
-            .await
-            .map_err(|error| match error {
-                PipelineError::StoppedWhileStarting(_) => Obstacle::Ending,
-                error => Refusal::Invalid(full(&error)).into(),
-            })?;
-        let tables = self.migrated_tables(&plan, takeovers).await?;
-        let deployment = self.deployment(&plan, trigger);
         let version = deployment.version;
+        let lacks_something = !deployment.backfills.under_way.is_empty();
         let workers = plan.pipeline().workers;
         let mut change = Change::with(deployment, concludes, &*plan, workers, tables)
             .map_err(|error| Refusal::Invalid(full(&error)))?;
@@ -119,10 +135,16 @@ impl Reloader {
             .versions
             .learn(version, Arc::clone(&plan) as Arc<_>);
         self.standing.begin(&plan.blueprint().logic);
+        // A run to an end waits for what is filled then.
+        self.coming.changes.expect(lacks_something);
         self.coming.changes.put(change);
         self.in_force(version).await?;
         self.standing.done(&plan, None);
-        if !matches!(trigger, Trigger::Rollback | Trigger::Probation) {
+        let is_of_files = matches!(
+            trigger,
+            Trigger::Start | Trigger::File | Trigger::Signal | Trigger::Api
+        );
+        if is_of_files {
             self.reloading.files.send_replace(plan.files());
         }
         self.monitor.reshape(plan.outline());
@@ -131,17 +153,20 @@ impl Reloader {
     }
 
     /// What is written down of a candidate.
-    fn deployment(&self, plan: &Plan, trigger: Trigger) -> Deployment {
+    pub(super) fn deployment(&self, candidate: &Candidate, backfills: Backfills) -> Deployment {
+        let Candidate { plan, trigger, .. } = candidate;
         let latest = self.coming.versions.latest();
-        let watched = trigger != Trigger::Probation && !plan.pipeline().reload.probation.is_zero();
+        let is_watched = !matches!(trigger, Trigger::Probation | Trigger::Backfill)
+            && !plan.pipeline().reload.probation.is_zero();
         Deployment {
             version: latest.map_or(Version::FIRST, |deployment| deployment.version.next()),
-            trigger,
+            trigger: *trigger,
             deployed_at: Utc::now(),
             epoch: EpochId::default(),
             positions: Positions::default(),
             blueprint: plan.blueprint().clone(),
-            outcome: if watched {
+            backfills,
+            outcome: if is_watched {
                 Outcome::Probation
             } else {
                 Outcome::Accepted
@@ -158,9 +183,13 @@ impl Reloader {
         }
     }
 
+    /// The version in force.
+    pub(super) fn latest(&self) -> Result<Deployment, Obstacle> {
+        self.coming.versions.latest().ok_or(Obstacle::Ending)
+    }
+
     pub(super) fn running(&self) -> Result<Arc<Plan>, Obstacle> {
-        let latest = self.coming.versions.latest().ok_or(Obstacle::Ending)?;
-        let stages = self.coming.versions.stages(latest.version);
+        let stages = self.coming.versions.stages(self.latest()?.version);
         stages.ok().and_then(Stages::plan).ok_or(Obstacle::Ending)
     }
 
@@ -172,24 +201,31 @@ impl Reloader {
     }
 }
 
-/// What becomes of the states.
+/// What becomes of the states, of those too that lack something.
 fn takeovers(
-    running: &Plan,
+    (running, lacking): (&Plan, &Backfills),
     plan: &Plan,
     report: &mut Report,
 ) -> Result<Vec<(Arc<str>, Takeover)>, Refusal> {
     let (before, after) = (&running.blueprint().states, &plan.blueprint().states);
     let empty = serde_json::Map::new();
     let after = after.as_object().unwrap_or(&empty);
+    let backfilled = plan.backfilled();
     let mut takeovers = Vec::new();
     let mut refused = Vec::new();
     for (name, states) in after {
         let takeover = takeover(before.get(name), states);
         match &takeover {
             Takeover::Unchanged => {}
+            Takeover::New if backfilled.contains(name) => report.states.push(format!(
+                "aggregate `{name}` is filled from the start of the topic, and shown when it is whole"
+            )),
             Takeover::New => report
                 .states
                 .push(format!("aggregate `{name}` begins with nothing")),
+            Takeover::Migrated { .. } if lacking.hides(name) => refused.push(format!(
+                "aggregate `{name}`: it is being filled from the start of the topic just now, by states of another version; wait until it is whole, or remove it first"
+            )),
             Takeover::Migrated { from, to } => report.states.push(format!(
                 "the states of aggregate `{name}` are migrated from version {from} to {to}"
             )),
@@ -219,4 +255,25 @@ fn takeovers(
          begin with nothing, or take the change back",
         list(&refused)
     )))
+}
+
+/// What the aggregates of a version lack: those that are new, if they want it, and those that lacked it
+/// before.
+fn backfills(before: &Backfills, plan: &Plan, takeovers: &[(Arc<str>, Takeover)]) -> Backfills {
+    let wanted = plan.backfilled();
+    let mut under_way = BTreeMap::new();
+    for (name, takeover) in takeovers {
+        let name = name.to_string();
+        let begin = match takeover {
+            // It is not known yet where they begin.
+            Takeover::New if wanted.contains(&name) => Positions::default(),
+            Takeover::Unchanged if before.hides(&name) => before.under_way[&name].clone(),
+            _ => continue,
+        };
+        under_way.insert(name, begin);
+    }
+    Backfills {
+        under_way,
+        joined: BTreeMap::new(),
+    }
 }

@@ -14,6 +14,7 @@
 
 mod deploy;
 mod differences;
+mod filling;
 mod former;
 mod prepare;
 mod probation;
@@ -26,9 +27,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::deploy::Candidate;
+use self::filling::Filling;
 use self::probation::Probation;
 pub(super) use self::state::Standing;
 pub(super) use self::state::full;
+use super::backfill::Backfill;
 use super::commit::Conclude;
 use super::look::Looks;
 use super::monitor::Monitor;
@@ -76,7 +79,11 @@ pub(super) struct Reloader {
     pub(super) standing: Standing,
     pub(super) coming: Coming,
     pub(super) looks: Looks,
+    pub(super) backfill: Backfill,
     pub(super) store: CheckpointStore,
+    pub(super) generation: u64,
+    /// whether the run ends where the source ends
+    pub(super) once: bool,
     pub(super) connect: Arc<Connect>,
     pub(super) stop: CancellationToken,
     pub(super) monitor: Arc<Monitor>,
@@ -98,6 +105,13 @@ impl From<Refusal> for Obstacle {
 impl Reloader {
     /// Does what is asked for until the run ends.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+        let mut filling = Filling::default();
+        let ended = Box::pin(self.serve_all(&mut filling)).await;
+        filling.end().await;
+        ended
+    }
+
+    async fn serve_all(&mut self, filling: &mut Filling) -> Result<(), PipelineError> {
         let requests = Arc::clone(&self.reloading.requests);
         let mut requests = requests.lock().await;
         let mut probation = Probation::none();
@@ -108,6 +122,8 @@ impl Reloader {
         let mut open = true;
         loop {
             self.publish(&requests);
+            filling.keep_up(self).await;
+            let to_join = filling.is_folded() && !probation.is_on();
             let request = tokio::select! {
                 biased;
                 () = ended.closed() => return Ok(()),
@@ -118,6 +134,19 @@ impl Reloader {
                         Err(reason) => self.go_back(reason, &requests).await?,
                     }
                     probation = Probation::none();
+                    continue;
+                }
+                folded = filling.folded() => {
+                    if let Err(error) = folded {
+                        self.unfilled(error, (&*filling, &mut probation), &requests).await?;
+                    }
+                    continue;
+                }
+                () = std::future::ready(()), if to_join => {
+                    if let Err(Obstacle::Refused(refusal)) = self.join(filling, &requests).await {
+                        let error = PipelineError::Reload(refusal);
+                        self.unfilled(error, (&*filling, &mut probation), &requests).await?;
+                    }
                     continue;
                 }
                 request = requests.requests.recv(), if open => request,
@@ -258,6 +287,26 @@ impl Reloader {
             Ok(_) | Err(Obstacle::Ending) => Ok(()),
             Err(Obstacle::Refused(refusal)) => Err(PipelineError::Reload(refusal)),
         }
+    }
+
+    /// What some aggregates lack cannot be made: the version goes if it is on probation, and a run to an
+    /// end ends with it.
+    async fn unfilled(
+        &mut self,
+        error: PipelineError,
+        (filling, probation): (&Filling, &mut Probation),
+        requests: &Requests,
+    ) -> Result<(), PipelineError> {
+        let reason = full(&error);
+        if probation.is_on() {
+            *probation = Probation::none();
+            return self.go_back(reason, requests).await;
+        }
+        if self.once {
+            return Err(error);
+        }
+        self.tell_unfilled(reason, filling, requests);
+        Ok(())
     }
 
     /// Tells everybody who asks about deployments.

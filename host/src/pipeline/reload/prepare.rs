@@ -7,8 +7,11 @@ use super::state::full;
 use super::{Obstacle, Reloader, list};
 use crate::aggregate::{StateKind, StateTable, TableSnapshot, Takeover};
 use crate::deduplicate::Seen;
+use crate::deployment::Backfills;
 use crate::epoch::Incoming;
 use crate::pipeline::Plan;
+use crate::pipeline::change::{Halves, incoming};
+use crate::pipeline::look::Looks;
 use crate::pipeline::topology::Stages;
 use crate::pipeline::worker::Worker;
 use crate::record::{Cause, DeadLetter, RawBatch};
@@ -159,30 +162,35 @@ impl Reloader {
     pub(super) async fn migrated_tables(
         &self,
         plan: &Plan,
+        backfills: &Backfills,
         takeovers: &[(Arc<str>, Takeover)],
     ) -> Result<Vec<Incoming>, Obstacle> {
-        let states = plan
-            .states()
-            .map_err(|error| Refusal::Invalid(full(&error)))?;
-        let mut incoming: Vec<Incoming> = states
-            .into_iter()
-            .map(|(states, shown)| Incoming { states, shown })
-            .collect();
+        let incoming = incoming(plan, backfills, &Halves::new());
+        let incoming = incoming.map_err(|error| Refusal::Invalid(full(&error)))?;
         let migrated = migrated(takeovers);
         if migrated.is_empty() {
             return Ok(incoming);
         }
-        for _ in 0..ROUNDS_MAX {
-            let looked = self.looks.ask(migrated.clone()).await;
-            let snapshots = looked.ok_or(Obstacle::Ending)?;
-            let (back, states) = bring_in(incoming, snapshots).await?;
-            incoming = back;
-            if states <= STATES_LEFT_MAX {
-                break;
-            }
-        }
-        Ok(incoming)
+        bring_in_rounds(incoming, &migrated, &self.looks).await
     }
+}
+
+/// Brings what there is of some aggregates into their tables, but for little that has changed meanwhile.
+pub(super) async fn bring_in_rounds(
+    mut incoming: Vec<Incoming>,
+    aggregates: &BTreeSet<Arc<str>>,
+    looks: &Looks,
+) -> Result<Vec<Incoming>, Obstacle> {
+    for _ in 0..ROUNDS_MAX {
+        let looked = looks.ask(aggregates.clone()).await;
+        let snapshots = looked.ok_or(Obstacle::Ending)?;
+        let (back, states) = bring_in(incoming, snapshots).await?;
+        incoming = back;
+        if states <= STATES_LEFT_MAX {
+            break;
+        }
+    }
+    Ok(incoming)
 }
 
 /// Brings what is new into the tables, on a thread for such work.

@@ -41,6 +41,11 @@ impl Probation {
         }))
     }
 
+    /// Whether one is watched.
+    pub(super) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Waits for the end of it: the version has passed, or why it has not. Never, where nothing is
     /// watched.
     pub(super) async fn verdict(&self, versions: &Arc<Versions>) -> Result<Version, String> {

@@ -1,7 +1,7 @@
 //! The pipeline that is simulated: rows of `id`, `grp`, `amount`; and for each `grp` a sum of `amount`,
 //! once as it is and once weighted, by which one can tell which version has counted a record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -215,6 +215,7 @@ impl Stages for Logic {
                 stage: name.into(),
                 component: None,
             },
+            is_only_asked: false,
         };
         Ok(Chain {
             decoder: Decoder::new(&columns),
@@ -233,6 +234,10 @@ impl Stages for Logic {
             (table, true)
         };
         Ok(self.program.aggregates().map(table).collect())
+    }
+
+    fn backfilled(&self) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 
     fn of_sink(self: Arc<Self>, _: &str) -> Arc<dyn Stages> {

@@ -10,7 +10,7 @@ use super::dice::Dice;
 use super::line::RunningLine;
 use super::logic::{Logic, Program};
 use crate::aggregate::StateTable;
-use crate::deployment::{Deployment, Outcome, Trigger, Version};
+use crate::deployment::{Backfills, Deployment, Outcome, Trigger, Version};
 use crate::epoch::{EpochId, Incoming};
 use crate::pipeline::PipelineError;
 use crate::pipeline::change::Change;
@@ -70,6 +70,7 @@ impl Reloading {
             epoch: EpochId::default(),
             positions: Positions::default(),
             blueprint: logic.blueprint(),
+            backfills: Backfills::default(),
             outcome: Outcome::Accepted,
         };
         let change = Change::with(deployment, None, &logic, self.workers, tables)?;

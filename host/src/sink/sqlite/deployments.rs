@@ -13,17 +13,18 @@ pub(super) const CREATE: &str = "\
         pipeline TEXT NOT NULL, version INTEGER NOT NULL, \"trigger\" TEXT NOT NULL,
         deployed_at TEXT NOT NULL, epoch INTEGER NOT NULL, offsets TEXT NOT NULL,
         pipeline_toml TEXT NOT NULL, components TEXT NOT NULL, configs TEXT NOT NULL,
-        states TEXT NOT NULL, logic TEXT NOT NULL, outcome TEXT NOT NULL, reason TEXT,
+        states TEXT NOT NULL, logic TEXT NOT NULL, backfills TEXT NOT NULL, outcome TEXT NOT NULL,
+        reason TEXT,
         PRIMARY KEY (pipeline, version)) STRICT, WITHOUT ROWID";
 
 const RECORD: &str = "\
     INSERT INTO wasmill_deployments (pipeline, version, \"trigger\", deployed_at, epoch, offsets,
-        pipeline_toml, components, configs, states, logic, outcome, reason)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        pipeline_toml, components, configs, states, logic, backfills, outcome, reason)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 const ALL: &str = "\
     SELECT version, \"trigger\", deployed_at, epoch, offsets, pipeline_toml, components, configs, states,
-        logic, outcome, reason
+        logic, backfills, outcome, reason
     FROM wasmill_deployments WHERE pipeline = ?1 ORDER BY version";
 
 const CONCLUDE: &str = "\
@@ -51,6 +52,7 @@ pub(super) fn record(
                 stored.configs,
                 stored.states,
                 stored.logic,
+                stored.backfills,
                 stored.outcome,
                 stored.reason,
             ],
@@ -96,8 +98,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
         configs: row.get(7)?,
         states: row.get(8)?,
         logic: row.get(9)?,
-        outcome: row.get(10)?,
-        reason: row.get(11)?,
+        backfills: row.get(10)?,
+        outcome: row.get(11)?,
+        reason: row.get(12)?,
     })
 }
 

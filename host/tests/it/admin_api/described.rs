@@ -332,6 +332,13 @@ fn events(asker: &mut Asker, served: &Served) {
             },
         ),
         (
+            "backfill_failed",
+            Happening::BackfillFailed {
+                aggregates: "`totals`".to_owned(),
+                reason: reason(),
+            },
+        ),
+        (
             "refused",
             Happening::Refused {
                 trigger,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use serde_json::json;
-use wasmill::deployment::{Blueprint, Deployment, Outcome, Trigger, Version};
+use wasmill::deployment::{Backfills, Blueprint, Deployment, Outcome, Trigger, Version};
 use wasmill::epoch::{Deployed, EpochId, EpochOutput};
 use wasmill::record::{Partition, Positions};
 use wasmill::sink::table::TableTarget;
@@ -31,6 +31,10 @@ fn deployment(version: u32, epoch: u64) -> Deployment {
             configs: json!({ "sales": { "rates": { "EUR": "1.08" }, "list": [1, null, true] } }),
             states: json!({ "totals": { "columns": ["a", "b"] } }),
             logic: format!("logic of {version}"),
+        },
+        backfills: Backfills {
+            under_way: [("days".to_owned(), Positions::from_iter([(Partition(0), 3)]))].into(),
+            joined: [("totals".to_owned(), vec![])].into(),
         },
         outcome: Outcome::Probation,
     }
