@@ -244,6 +244,14 @@ impl Backfills {
         self.under_way.contains_key(aggregate)
     }
 
+    /// What is under way still when these aggregates join, whose states are in these files.
+    #[must_use]
+    pub fn join(&self, joined: BTreeMap<String, Vec<FileRef>>) -> Self {
+        let mut under_way = self.under_way.clone();
+        under_way.retain(|name, _| !joined.contains_key(name));
+        Self { under_way, joined }
+    }
+
     /// Aggregates that are new have themselves what comes from these positions on.
     pub fn begin_at(&mut self, positions: &Positions) {
         let begins = self.under_way.values_mut();

@@ -130,16 +130,24 @@ impl CheckpointStore {
         Ok(left.len() + self.sweep_unfinished(generation).await?)
     }
 
-    /// Deletes what came before aggregates, but for the files of these names. Returns how many files went.
-    /// Only for the pipeline's present owner.
+    /// Deletes what came before aggregates and was written by a host up to `generation`, but for the files of
+    /// these names. Returns how many files went. Only for the host of this generation.
     ///
     /// # Errors
     ///
     /// What was not deleted then is deleted by a later call.
-    pub async fn keep_backfills(&self, named: &BTreeSet<String>) -> Result<usize, CheckpointError> {
+    pub async fn keep_backfills(
+        &self,
+        named: &BTreeSet<String>,
+        generation: u64,
+    ) -> Result<usize, CheckpointError> {
         let written = self.files_below(name::BACKFILLS).await?;
-        let left = written.iter().filter(|path| !named.contains(*path));
-        let left: Vec<&str> = left.map(String::as_str).collect();
+        let is_left = |path: &&str| {
+            let file = path.rsplit('/').next().unwrap_or(path);
+            let is_ours = name::generation(file).is_some_and(|wrote| wrote <= generation);
+            is_ours && !named.contains(*path)
+        };
+        let left: Vec<&str> = written.iter().map(String::as_str).filter(is_left).collect();
         if !left.is_empty() {
             self.delete(left.iter().copied()).await?;
         }

@@ -22,20 +22,24 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::checkpoint::columns_of;
 use super::line::{Line, Making};
 use super::monitor::Monitor;
 use super::parts::Parts;
+use super::patience::CHECKPOINTS;
 use super::reader::{InForce, Rebuild, Replay, Then};
 use super::sample::Sample;
-use super::start::{Waiter, partitions, seek};
+use super::start::{Waiter, partitions, patiently, seek};
 use super::topology::Settings;
 use super::turns::Turns;
 use super::versions::Versions;
 use super::{OpenSource, PipelineError, Refusals};
 use crate::aggregate::TableSnapshot;
+use crate::checkpoint::{CheckpointStore, FileName, FileRef};
 use crate::config::OnLost;
 use crate::deduplicate::Seen;
 use crate::deployment::{Backfills, Version};
@@ -187,8 +191,30 @@ impl Backfill {
     }
 }
 
+/// Stores the states of one aggregate, at the end of this epoch, by the host of this generation, so that
+/// the join can be repeated.
+pub(super) async fn store_half(
+    store: &CheckpointStore,
+    (epoch, generation): (EpochId, u64),
+    table: &TableSnapshot,
+    waiter: Waiter<'_>,
+) -> Result<(Vec<RecordBatch>, Vec<FileRef>), PipelineError> {
+    let name = FileName::backfill(&table.aggregate, epoch, generation);
+    let (mut half, mut files) = (Vec::new(), Vec::new());
+    for segment in &table.segments {
+        // A number is never another segment's.
+        let name = name.clone().with_part(segment.number() as u32);
+        let batch = columns_of(table, segment).await;
+        let batch = batch.map_err(PipelineError::Checkpoint)?;
+        let write = || store.write(&name, &batch);
+        files.push(patiently(CHECKPOINTS, waiter, write).await?);
+        half.push(batch);
+    }
+    Ok((half, files))
+}
+
 /// Offsets between these positions and the end.
-fn left(positions: &Positions, end: &Positions) -> u64 {
+pub(super) fn left(positions: &Positions, end: &Positions) -> u64 {
     let left = end.iter().map(|(partition, end)| {
         let at = positions.get(partition).unwrap_or(0);
         u64::try_from(end - at).unwrap_or(0)

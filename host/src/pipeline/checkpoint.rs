@@ -315,7 +315,7 @@ impl CheckpointTask {
             tracing::warn!(%error, "old checkpoints could not be deleted");
         }
         if let Some(named) = self.versions.files_after(oldest)
-            && let Err(error) = self.store.keep_backfills(&named).await
+            && let Err(error) = self.store.keep_backfills(&named, self.generation).await
         {
             tracing::warn!(%error, "what backfills have left could not be deleted");
         }

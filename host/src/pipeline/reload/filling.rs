@@ -12,15 +12,11 @@ use super::prepare::bring_in_rounds;
 use super::state::full;
 use super::{Obstacle, Reloader};
 use crate::aggregate::TableSnapshot;
-use crate::checkpoint::{FileName, FileRef};
-use crate::deployment::{Backfills, Deployment, Trigger};
+use crate::deployment::{Backfills, Trigger};
 use crate::epoch::Incoming;
-use crate::pipeline::PipelineError;
-use crate::pipeline::backfill::{Filled, Lacking};
+use crate::pipeline::backfill::{Filled, Lacking, store_half};
 use crate::pipeline::change::{Halves, incoming};
-use crate::pipeline::checkpoint::columns_of;
-use crate::pipeline::patience::CHECKPOINTS;
-use crate::pipeline::start::patiently;
+use crate::pipeline::{PipelineError, Plan};
 use crate::reload::{Happening, Refusal, Requests};
 
 /// How far it has come with what is lacking now.
@@ -142,17 +138,16 @@ impl Reloader {
         let lacking = |table: &&TableSnapshot| latest.backfills.hides(&table.aggregate);
         let (mut halves, mut joined) = (Halves::new(), BTreeMap::new());
         for table in filled.tables.iter().filter(lacking) {
-            let (half, files) = self.store_half(table, &latest).await?;
+            let at = (latest.epoch, self.generation);
+            let stored = store_half(&self.store, at, table, self.waiter()).await;
+            let (half, files) = stored.map_err(|error| match error {
+                PipelineError::StoppedWhileStarting(_) => Obstacle::Ending,
+                error => Refusal::States(full(&error)).into(),
+            })?;
             halves.insert(Arc::clone(&table.aggregate), half);
             joined.insert(table.aggregate.to_string(), files);
         }
-        let mut backfills = Backfills {
-            under_way: latest.backfills.under_way.clone(),
-            joined,
-        };
-        backfills
-            .under_way
-            .retain(|name, _| !backfills.joined.contains_key(name));
+        let backfills = latest.backfills.join(joined);
         let tables = self.halves_of(&running, &backfills, &halves).await?;
         let candidate = Candidate {
             plan: running,
@@ -176,34 +171,11 @@ impl Reloader {
         Ok(())
     }
 
-    /// Stores the states of one aggregate, so that the join can be repeated.
-    async fn store_half(
-        &self,
-        table: &TableSnapshot,
-        latest: &Deployment,
-    ) -> Result<(Vec<arrow_array::RecordBatch>, Vec<FileRef>), Obstacle> {
-        let name = FileName::backfill(&table.aggregate, latest.epoch, self.generation);
-        let (mut half, mut files) = (Vec::new(), Vec::new());
-        for segment in &table.segments {
-            let name = name.clone().with_part(segment.number() as u32);
-            let batch = columns_of(table, segment).await;
-            let batch = batch.map_err(|error| Refusal::States(full(&error)))?;
-            let write = || self.store.write(&name, &batch);
-            let written = patiently(CHECKPOINTS, self.waiter(), write).await;
-            files.push(written.map_err(|error| match error {
-                PipelineError::StoppedWhileStarting(_) => Obstacle::Ending,
-                error => Refusal::States(full(&error)).into(),
-            })?);
-            half.push(batch);
-        }
-        Ok((half, files))
-    }
-
     /// The tables of the version in force, those that are to be whole with what they lack and all but a
     /// little of what they have.
     async fn halves_of(
         &self,
-        running: &Arc<crate::pipeline::Plan>,
+        running: &Arc<Plan>,
         backfills: &Backfills,
         halves: &Halves,
     ) -> Result<Vec<Incoming>, Obstacle> {

@@ -49,10 +49,16 @@ pub(super) enum Bug {
     MigratedTooEarly,
     /// a checkpoint says that its states are those of the version after its own
     SnapshotOfNextVersion,
+    /// a backfill has a record more of each partition than it should
+    BackfilledTooFar,
+    /// a new aggregate is shown before it is whole
+    ShownBeforeWhole,
+    /// what a new aggregate has made itself is joined beforehand, and what it makes after that is not
+    JoinedTooEarly,
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 26] = [
         Self::ProgressOutsideTheTransaction,
         Self::GenerationNotChecked,
         Self::ExclusionNotJournalled,
@@ -76,5 +82,8 @@ impl Bug {
         Self::ReplayedByTheNewest,
         Self::MigratedTooEarly,
         Self::SnapshotOfNextVersion,
+        Self::BackfilledTooFar,
+        Self::ShownBeforeWhole,
+        Self::JoinedTooEarly,
     ];
 }

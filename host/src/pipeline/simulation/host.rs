@@ -1,6 +1,7 @@
 //! One host: the parts of a run, each of which does a step when it is told to.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::bugs::Bug;
 use super::dice::Dice;
+use super::filling::Filling;
 use super::line::RunningLine;
 use super::logic::Logic;
 use super::reloading::Reloading;
 use crate::checkpoint::Snapshot;
 use crate::epoch::{Completed, EpochId};
 use crate::pipeline::PipelineError;
+use crate::pipeline::backfill::Backfill;
 use crate::pipeline::catch_up::{CatchUp, Order};
 use crate::pipeline::checkpoint::Reached;
 use crate::pipeline::line::Line;
@@ -31,6 +34,7 @@ pub(super) struct Host {
     beginning: Vec<Task<Option<Line>>>,
     tasks: Vec<Option<Task<()>>>,
     reloading: Reloading,
+    filling: Filling,
     catch_up: CatchUp,
     orders: mpsc::Receiver<Order>,
     pub(super) stop: CancellationToken,
@@ -42,7 +46,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new(
         topology: Topology,
-        (wanted, rate): (Logic, f64),
+        (wanted, rate, may_backfill): (Logic, f64, bool),
         stop: CancellationToken,
         bug: Option<Bug>,
     ) -> Self {
@@ -61,7 +65,20 @@ impl Host {
             workers: line.workers.len(),
             remembered: wanted.remembered,
             rate,
+            may_backfill,
             put: None,
+            bug,
+        };
+        let filling = Filling {
+            backfill: Backfill {
+                settings: catch_up.settings.clone(),
+                versions: Arc::clone(&catch_up.versions),
+                open_source: Arc::clone(&catch_up.open_source),
+                monitor: Arc::clone(&catch_up.monitor),
+            },
+            store: catch_up.store.clone(),
+            generation: checkpoints.generation,
+            now: None,
             bug,
         };
         if bug == Some(Bug::CheckpointBeforeTheSinks) {
@@ -87,6 +104,7 @@ impl Host {
             beginning: Vec::new(),
             tasks,
             reloading,
+            filling,
             catch_up,
             orders,
             stop,
@@ -105,15 +123,21 @@ impl Host {
         self.lines[0].is_live()
     }
 
+    /// Whether an aggregate lacks what came before it.
+    pub(super) fn is_filling(&self) -> bool {
+        self.filling.is_needed()
+    }
+
     /// Has some part do a step, or time go by.
     pub(super) async fn step(&mut self, dice: &Dice) -> Result<(), PipelineError> {
-        match dice.below(10) {
+        match dice.below(11) {
             0 => {
                 if dice.chance(0.3) {
                     tokio::time::advance(Duration::from_mins(2)).await;
                 }
                 if !self.stop.is_cancelled() {
-                    self.reloading.step(&mut self.lines[0], dice)?;
+                    let line = &mut self.lines[0];
+                    self.reloading.step(line, &mut self.filling, dice)?;
                 }
                 Ok(())
             }
@@ -122,6 +146,7 @@ impl Host {
                 self.run_task(dice.below(self.tasks.len() as u64) as usize)
                     .await
             }
+            6 if !self.stop.is_cancelled() => self.filling.step(dice).await,
             _ => {
                 let index = dice.below(self.lines.len() as u64) as usize;
                 let (bug, last) = (self.bug, &mut self.last_snapshot);

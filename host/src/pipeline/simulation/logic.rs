@@ -60,6 +60,8 @@ pub(super) struct Program {
     pub(super) unit: u32,
     /// whether there is a second aggregate
     pub(super) has_extra: bool,
+    /// whether that gets what came before it
+    pub(super) backfills: bool,
 }
 
 impl Program {
@@ -67,13 +69,16 @@ impl Program {
         weight: 1,
         unit: 1,
         has_extra: false,
+        backfills: false,
     };
 
-    pub(super) fn any(dice: &Dice) -> Self {
+    /// Any, which fills what is new if that may be.
+    pub(super) fn any(dice: &Dice, may_backfill: bool) -> Self {
         Self {
             weight: dice.between(1, 1_000) as i64,
             unit: dice.between(1, 3) as u32,
             has_extra: dice.chance(0.5),
+            backfills: may_backfill && dice.chance(0.7),
         }
     }
 
@@ -83,6 +88,7 @@ impl Program {
             weight: number("weight"),
             unit: number("unit") as u32,
             has_extra: number("extra") == 1,
+            backfills: number("backfills") == 1,
         }
     }
 
@@ -147,9 +153,11 @@ impl Stages for Logic {
             weight,
             unit,
             has_extra,
+            backfills,
         } = self.program;
         let configs = serde_json::json!({
             "weight": weight, "unit": unit, "extra": i64::from(has_extra),
+            "backfills": i64::from(backfills),
         });
         let definition = self.program.layout().definition();
         let states = self
@@ -237,7 +245,13 @@ impl Stages for Logic {
     }
 
     fn backfilled(&self) -> BTreeSet<String> {
-        BTreeSet::new()
+        let Program {
+            has_extra,
+            backfills,
+            ..
+        } = self.program;
+        let backfilled = (has_extra && backfills).then(|| EXTRA.to_owned());
+        backfilled.into_iter().collect()
     }
 
     fn of_sink(self: Arc<Self>, _: &str) -> Arc<dyn Stages> {

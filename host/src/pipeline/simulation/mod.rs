@@ -20,6 +20,7 @@
 
 mod bugs;
 mod dice;
+mod filling;
 mod host;
 mod line;
 mod logic;

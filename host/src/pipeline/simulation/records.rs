@@ -25,6 +25,8 @@ pub(super) struct Producer {
     pub(super) to_come: u64,
     /// ids of each partition that deduplication remembers
     remembered: usize,
+    /// whether there are records that the ledger refuses
+    refuses: bool,
     pub(super) expected: Expected,
 }
 
@@ -42,7 +44,7 @@ pub(super) struct Expected {
 
 impl Producer {
     /// One that has appended nothing yet.
-    pub(super) fn new(dice: &Dice, remembered: usize) -> Self {
+    pub(super) fn new(dice: &Dice, remembered: usize, refuses: bool) -> Self {
         let partition_count = dice.between(1, 3) as u32;
         Self {
             partitions: MemoryPartitions::new(partition_count),
@@ -50,6 +52,7 @@ impl Producer {
             survey: watch::Sender::new(Vec::new()),
             to_come: dice.between(20, 200),
             remembered,
+            refuses,
             expected: Expected::default(),
             dice: dice.clone(),
         }
@@ -79,7 +82,7 @@ impl Producer {
         let (id, group) = (format!("r{}", self.to_come), format!("g{}", dice.below(12)));
         let amount = match dice.below(40) {
             0 => POISON,
-            1 => REFUSED,
+            1 if self.refuses => REFUSED,
             _ => dice.between(1, 1_000) as i64,
         };
         let malformed = dice.chance(0.02);

@@ -7,13 +7,14 @@ use chrono::DateTime;
 
 use super::bugs::Bug;
 use super::dice::Dice;
+use super::filling::{Filling, Joining};
 use super::line::RunningLine;
-use super::logic::{Logic, Program};
+use super::logic::{EXTRA, Logic, Program};
 use crate::aggregate::StateTable;
 use crate::deployment::{Backfills, Deployment, Outcome, Trigger, Version};
 use crate::epoch::{EpochId, Incoming};
 use crate::pipeline::PipelineError;
-use crate::pipeline::change::Change;
+use crate::pipeline::change::{Change, incoming};
 use crate::pipeline::topology::{Coming, Stages};
 use crate::record::Positions;
 
@@ -26,6 +27,7 @@ pub(super) struct Reloading {
     pub(super) wanted: Option<Logic>,
     /// how likely it is at a step
     pub(super) rate: f64,
+    pub(super) may_backfill: bool,
     /// the version that was put last
     pub(super) put: Option<Version>,
     pub(super) bug: Option<Bug>,
@@ -36,41 +38,104 @@ impl Reloading {
     pub(super) fn step(
         &mut self,
         line: &mut RunningLine,
+        filling: &mut Filling,
         dice: &Dice,
     ) -> Result<(), PipelineError> {
-        if !line.is_live() || (self.wanted.is_none() && !dice.chance(self.rate)) {
+        let Some(latest) = self.coming.versions.latest().filter(|_| line.is_live()) else {
+            return Ok(());
+        };
+        let is_under_way = self.put.is_some_and(|put| put > latest.version);
+        if self.wanted.is_none()
+            && !is_under_way
+            && let Some(joining) = filling.take()
+        {
+            return self.join(&latest, joining, line, dice);
+        }
+        if self.wanted.is_none() && !dice.chance(self.rate) {
             return Ok(());
         }
-        let latest = self
-            .coming
-            .versions
-            .latest()
-            .map_or(Version::FIRST, |d| d.version);
-        let is_under_way = self.put.is_some_and(|put| put > latest);
         // A later one wins, unless the former was taken.
         if is_under_way && self.coming.changes.take().is_none() {
             return Ok(());
         }
-        let logic = self.wanted.take().unwrap_or_else(|| Logic {
+        let mut logic = self.wanted.take().unwrap_or_else(|| Logic {
             remembered: self.remembered,
-            program: Program::any(dice),
+            program: Program::any(dice, self.may_backfill),
         });
-        let version = latest.next();
+        let before = Program::of(&latest.blueprint);
+        let mut backfills = Backfills::default();
+        if latest.backfills.hides(EXTRA) && logic.program.has_extra {
+            // States that lack something are not migrated.
+            logic.program.unit = before.unit;
+            backfills.under_way.clone_from(&latest.backfills.under_way);
+        } else if !before.has_extra {
+            let new = logic.backfilled().into_iter();
+            backfills.under_way = new.map(|name| (name, Positions::default())).collect();
+        }
         let mut tables = Vec::new();
         for (mut states, shown) in logic.states()? {
             if dice.chance(0.7) {
                 self.bring_in(&mut states, line)?;
             }
+            let is_hidden =
+                backfills.hides(states.name()) && self.bug != Some(Bug::ShownBeforeWhole);
+            let shown = shown && !is_hidden;
             tables.push(Incoming { states, shown });
         }
+        self.put(&latest, logic, backfills, tables)
+    }
+
+    /// Has aggregates join with what they lacked.
+    fn join(
+        &mut self,
+        latest: &Deployment,
+        (halves, joined): Joining,
+        line: &mut RunningLine,
+        dice: &Dice,
+    ) -> Result<(), PipelineError> {
+        let logic = Logic {
+            remembered: self.remembered,
+            program: Program::of(&latest.blueprint),
+        };
+        let backfills = latest.backfills.join(joined);
+        let mut tables = incoming(&logic, &backfills, &halves)?;
+        for table in tables.iter_mut().filter(|table| table.states.is_a_half()) {
+            if dice.chance(0.7) {
+                let name = BTreeSet::from([Arc::clone(table.states.name())]);
+                for other in line.look(&name) {
+                    table.states.bring_in(&other)?;
+                }
+                if self.bug == Some(Bug::JoinedTooEarly) {
+                    table.states.forget_what_comes();
+                }
+            }
+        }
+        self.coming
+            .versions
+            .learn_halves(latest.version.next(), halves);
+        self.put(latest, logic, backfills, tables)
+    }
+
+    fn put(
+        &mut self,
+        latest: &Deployment,
+        logic: Logic,
+        backfills: Backfills,
+        tables: Vec<Incoming>,
+    ) -> Result<(), PipelineError> {
+        let version = latest.version.next();
         let deployment = Deployment {
             version,
-            trigger: Trigger::File,
+            trigger: if backfills.joined.is_empty() {
+                Trigger::File
+            } else {
+                Trigger::Backfill
+            },
             deployed_at: DateTime::UNIX_EPOCH,
             epoch: EpochId::default(),
             positions: Positions::default(),
             blueprint: logic.blueprint(),
-            backfills: Backfills::default(),
+            backfills,
             outcome: Outcome::Accepted,
         };
         let change = Change::with(deployment, None, &logic, self.workers, tables)?;

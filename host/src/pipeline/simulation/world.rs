@@ -59,6 +59,8 @@ pub(super) struct World {
     leaving: f64,
     /// how likely somebody wants another version of the logic
     reloading: f64,
+    /// whether new aggregates may get what came before them
+    may_backfill: bool,
     /// whether everything is there, and the host is to come to its end
     is_ending: bool,
     /// hosts that stand still, and may wake up
@@ -113,13 +115,16 @@ impl World {
         let settings = settings(&dice);
         let rate = |dice: &Dice, most: f64| if dice.chance(0.3) { 0.0 } else { most };
         dice.let_fail(rate(&dice, 0.03));
+        let may_backfill = dice.chance(0.5);
         Self {
-            producer: Producer::new(&dice, settings.remembered),
+            // Those that the ledger refused are decided again when what came before is read.
+            producer: Producer::new(&dice, settings.remembered, !may_backfill),
             dying: rate(&dice, 0.004),
             standing: rate(&dice, 0.3),
             stopping: rate(&dice, 0.001),
             leaving: rate(&dice, 0.005),
             reloading: rate(&dice, 0.05),
+            may_backfill,
             is_ending: false,
             dice,
             bug,
@@ -191,7 +196,10 @@ impl World {
                 self.producer.produce();
             }
             self.let_search_come_and_go();
-            let all_is_there = self.producer.to_come == 0 && host.is_live() && self.committed_all();
+            let all_is_there = self.producer.to_come == 0
+                && host.is_live()
+                && !host.is_filling()
+                && self.committed_all();
             if all_is_there && !host.stop.is_cancelled() {
                 // From here on nothing dies any more: it has to come to its end.
                 (self.dying, self.standing, self.stopping, self.leaving) = (0.0, 0.0, 0.0, 0.0);
@@ -220,7 +228,9 @@ impl World {
         let in_force = deployments.last().map(|d| Program::of(&d.blueprint));
         let program = match in_force {
             None => Program::FIRST,
-            Some(_) if self.dice.chance(self.reloading) => Program::any(&self.dice),
+            Some(_) if self.dice.chance(self.reloading) => {
+                Program::any(&self.dice, self.may_backfill)
+            }
             Some(program) => program,
         };
         Logic {
@@ -253,7 +263,8 @@ impl World {
         stop: &CancellationToken,
         refused: &Refusals,
     ) -> Result<Option<Host>, String> {
-        let (settings, bug, reloading) = (self.settings.clone(), self.bug, self.reloading);
+        let (settings, bug) = (self.settings.clone(), self.bug);
+        let (reloading, may_backfill) = (self.reloading, self.may_backfill);
         let endpoints = self.endpoints(logic);
         let newcomers = self.producer.newcomers();
         let starting = async {
@@ -280,7 +291,7 @@ impl World {
                 (&options, stop),
                 refused,
             )?;
-            let reloading = (logic, reloading);
+            let reloading = (logic, reloading, may_backfill);
             Ok::<_, PipelineError>(Host::new(topology, reloading, stop.clone(), bug))
         };
         let mut starting = std::pin::pin!(starting);
@@ -446,34 +457,43 @@ impl World {
             return Err("the deployments are not numbered in order".to_owned());
         }
         let (mut weighted, mut extra) = (BTreeMap::new(), BTreeMap::new());
-        let mut before: Option<Program> = None;
+        let mut before: Option<&Deployment> = None;
         for (number, deployment) in deployments.iter().enumerate() {
             let program = Program::of(&deployment.blueprint);
-            let mut newer: BTreeMap<&str, i64> = BTreeMap::new();
             let counted = self.producer.expected.counted.iter();
             let of_it = counted.filter(|(origin, ..)| made_by(&deployments, *origin) == number);
-            for (_, group, amount) in of_it {
+            for (_, group, amount) in of_it.clone() {
                 *weighted.entry(group.clone()).or_default() += amount * program.weight;
-                *newer.entry(group).or_default() += amount * program.weight;
-            }
-            let goes_on = before.is_some_and(|before| before.has_extra);
-            if program.has_extra && !goes_on {
-                begin_anew(&mut extra);
             }
             if program.has_extra {
-                for (group, sum) in newer {
-                    let entry: &mut (i64, i64) = extra.entry(group.to_owned()).or_default();
-                    entry.0 += sum;
-                    entry.1 = entry.0;
+                let goes_on = before.filter(|d| Program::of(&d.blueprint).has_extra);
+                if goes_on.is_none() {
+                    begin_anew(&mut extra);
+                }
+                if deployment.backfills.joined.contains_key(EXTRA) {
+                    let begin = goes_on.and_then(|d| d.backfills.under_way.get(EXTRA));
+                    let begin = begin.ok_or("what joins was not lacking")?;
+                    let counted = self.producer.expected.counted.iter();
+                    count(&mut extra, counted.filter(|(o, ..)| is_before(*o, begin)));
+                    extra.values_mut().for_each(|sum| sum.1 = sum.0);
+                }
+                let groups = count(&mut extra, of_it);
+                if !deployment.backfills.hides(EXTRA) {
+                    for group in groups {
+                        let sum: &mut (i64, i64) = extra.entry(group).or_default();
+                        sum.1 = sum.0;
+                    }
                 }
             }
-            before = Some(program);
+            before = Some(deployment);
         }
         same("weighted totals", &self.column(SUMS, 2), &weighted)?;
+        // Groups that were never shown have no row.
         let shown = extra.into_iter().map(|(group, (_, shown))| (group, shown));
+        let shown = shown.filter(|(_, shown)| *shown != 0);
         same(
             "totals of the second aggregate",
-            &self.column(EXTRA, 2),
+            &self.column(EXTRA, 1),
             &shown.collect(),
         )?;
         let documents = self.documents.of(SUMS).into_iter();
@@ -532,6 +552,24 @@ fn made_by(deployments: &[Deployment], origin: Origin) -> usize {
     let begins = |d: &Deployment| d.positions.get(origin.partition).unwrap_or(0);
     let found = deployments.iter().rposition(|d| begins(d) <= origin.offset);
     found.unwrap_or(0)
+}
+
+/// Adds up the amounts of records; the groups that they are of.
+fn count<'a>(
+    sums: &mut BTreeMap<String, (i64, i64)>,
+    records: impl Iterator<Item = &'a (Origin, String, i64)>,
+) -> BTreeSet<String> {
+    let mut groups = BTreeSet::new();
+    for (_, group, amount) in records {
+        sums.entry(group.clone()).or_default().0 += amount;
+        groups.insert(group.clone());
+    }
+    groups
+}
+
+fn is_before(origin: Origin, positions: &Positions) -> bool {
+    let begin = positions.get(origin.partition);
+    begin.is_some_and(|begin| origin.offset < begin)
 }
 
 /// Groups of an aggregate that begins with nothing: what its table shows stays until there is more.
