@@ -86,8 +86,7 @@ pub struct StateTable {
     pub(super) brought_in: Option<BroughtIn>,
     /// what it had itself, where the table before it is its other half
     pub(super) joining: Option<Joining>,
-    /// for a simulated mistake
-    #[cfg(test)]
+    /// whether it has nothing of the table before it
     pub(super) is_closed: bool,
 }
 
@@ -110,7 +109,6 @@ impl StateTable {
             lineage: next_number(),
             brought_in: None,
             joining: None,
-            #[cfg(test)]
             is_closed: false,
         }
     }

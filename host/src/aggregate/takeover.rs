@@ -110,10 +110,6 @@ impl StateTable {
     /// [`AggregateError`]: the states cannot be read, or the guest failed to migrate them.
     pub fn bring_in(&mut self, before: &TableSnapshot) -> Result<usize, AggregateError> {
         let mut states = 0;
-        #[cfg(test)]
-        if self.is_closed {
-            return Ok(0);
-        }
         let mut brought_in = self.brought_in.take();
         brought_in.take_if(|brought_in| brought_in.lineage != before.lineage);
         let mut brought_in = brought_in.unwrap_or_else(|| {
@@ -148,6 +144,10 @@ impl StateTable {
                 expected: self.layout.definition().to_string(),
             });
         }
+        if self.is_closed {
+            (self.joining, self.brought_in) = (None, None);
+            return Ok(());
+        }
         if self.is_a_half() {
             return self.take_the_rest(before);
         }
@@ -169,9 +169,8 @@ impl StateTable {
         }
     }
 
-    /// Takes nothing over any more.
-    #[cfg(test)]
-    pub(crate) fn forget_what_comes(&mut self) {
+    /// From now on it takes nothing over.
+    pub fn close(&mut self) {
         self.is_closed = true;
     }
 

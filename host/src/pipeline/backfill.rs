@@ -164,6 +164,7 @@ impl Backfill {
             epoch: EpochId::FIRST,
             end: lacking.begin.clone(),
             rows: 0,
+            begins: Vec::new(),
         };
         let in_force = InForce {
             version,

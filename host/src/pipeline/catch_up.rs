@@ -126,8 +126,9 @@ impl CatchUp {
         let Some(More { entries, last }) = ask(&order, known).await else {
             return Ok(None);
         };
-        let path = Path::along(entries, checkpoint)?;
+        let mut path = Path::along(entries, checkpoint)?;
         from.load_since(path.start.0).await?;
+        path.begin_where(&self.versions.backfills(path.start.1));
         let stages = from.stages(path.start.1)?;
         let recovered = match recovered {
             Some(recovered) => recovered,

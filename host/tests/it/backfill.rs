@@ -128,14 +128,18 @@ fn wait_until_joined(job: &Job) {
     }
 }
 
-/// The table of the aggregate is what the rows come to, and the rows are what they should be.
+/// The rows are what they should be, and the table of the aggregate what they come to.
 async fn check(job: &Job, records: u64) {
     let database = job.database().await;
     let expected = truth::expected(&settings(), PARTITIONS, records);
     let rows = count(&database, "SELECT count(*) FROM transactions").await;
     assert_eq!(rows, expected.transactions.len() as i64, "rows");
+    check_groups(&database).await;
+}
+
+async fn check_groups(database: &Client) {
     let misfits = count(
-        &database,
+        database,
         "SELECT count(*) FROM sales_per_currency FULL JOIN (
             SELECT transaction_date::timestamptz::date AS transaction_date, currency,
                 sum(total_amount_base) AS total, count(*) AS number
@@ -144,7 +148,7 @@ async fn check(job: &Job, records: u64) {
     )
     .await;
     assert_eq!(misfits, 0, "groups that differ from their rows");
-    let groups = count(&database, "SELECT count(*) FROM sales_per_currency").await;
+    let groups = count(database, GROUPS).await;
     assert!(groups > 3, "{groups} groups");
 }
 
@@ -249,4 +253,65 @@ async fn an_aggregate_is_whole_wherever_its_backfill_is_killed() {
     wait_for_exit(&mut run.0, Duration::from_secs(15));
     job.run_once();
     check(&job, records).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregate_that_is_being_filled_is_made_again_where_every_checkpoint_is_lost() {
+    let (job, added) = job("backfill_anew").await;
+    let probation = ["probation = \"1s\"", "probation = \"5m\""];
+    job.edit(|text| {
+        assert!(text.contains("keep = 3"));
+        let text = text.replacen("keep = 3", "keep = 2", 1);
+        text.replacen(probation[0], probation[1], 1)
+    });
+    job.generate(&settings(), PARTITIONS, 10_000);
+    let mut run = Running::start(&job, LOG, |_| ());
+    let database = job.database().await;
+    wait_for(&job, &database, ROWS, 9_000).await;
+    added.to(&job);
+    reload(&job);
+    // Nothing joins in a probation. What comes now the aggregate has itself, until the journal does not
+    // reach back any more to where it began.
+    let more = Settings {
+        seed: 72,
+        ..settings()
+    };
+    let oldest = "SELECT min(deployment) FROM wasmill_epochs WHERE epoch > 1";
+    let started = Instant::now();
+    while count(&database, oldest).await < 2 {
+        job.generate(&more, PARTITIONS, 500);
+        assert!(started.elapsed() < Duration::from_mins(2), "{}", job.log());
+    }
+    send_signal(&run.0, "KILL");
+    wait_for_exit(&mut run.0, Duration::from_secs(15));
+    assert_eq!(count(&database, GROUPS).await, 0);
+    assert!(lose_checkpoints(&job) > 0, "there are checkpoints");
+    job.edit(|text| text.replacen(probation[1], probation[0], 1));
+    let mut run = Running::start(&job, LOG, |_| ());
+    wait_until_joined(&job);
+    wait_for(&job, &database, GROUPS, 1).await;
+    run.stop(&job);
+    assert!(!job.log().contains("restored"), "{}", job.log());
+    check_groups(&database).await;
+}
+
+/// Deletes the list of its checkpoints; how many there were.
+fn lose_checkpoints(job: &Job) -> usize {
+    let mut deleted = 0;
+    let mut folders = vec![job.path("data/checkpoints")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                std::fs::remove_file(path).unwrap();
+                deleted += 1;
+            }
+        }
+    }
+    deleted
 }

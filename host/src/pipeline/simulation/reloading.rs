@@ -106,7 +106,7 @@ impl Reloading {
                     table.states.bring_in(&other)?;
                 }
                 if self.bug == Some(Bug::JoinedTooEarly) {
-                    table.states.forget_what_comes();
+                    table.states.close();
                 }
             }
         }
@@ -156,7 +156,7 @@ impl Reloading {
             if states.migrates(&before.kind) {
                 states.bring_in(&before)?;
                 if self.bug == Some(Bug::MigratedTooEarly) {
-                    states.forget_what_comes();
+                    states.close();
                 }
             }
         }
