@@ -172,6 +172,10 @@ families! {
         "Reloads that were refused: the running version stayed"
     RELOAD_PAUSE_SECONDS: Histogram "wasmill_reload_pause_seconds" []
         "Time that a worker, or the merging, did nothing else but put another version into force"
+    READMITTED_RECORDS: Counter "wasmill_readmitted_records_total" []
+        "Records that a version had rejected which was rolled back, and that were processed again"
+    READMISSION_BACKLOG: Gauge "wasmill_readmission_backlog_records" []
+        "Records that a version has rejected which was rolled back, and that are still to be processed again"
 
     PROCESS_CPU_SECONDS: Counter "process_cpu_seconds_total" []
         "Processor time of the process, user and system"

@@ -230,6 +230,10 @@ impl Monitor {
             .add(&[], meter.refusals.get());
         let mut pauses = out.family(&metrics::RELOAD_PAUSE_SECONDS);
         add_histogram(&mut pauses, &[], &meter.pauses);
+        out.family(&metrics::READMITTED_RECORDS)
+            .add(&[], meter.readmitted.get());
+        out.family(&metrics::READMISSION_BACKLOG)
+            .add(&[], meter.backlog.get());
     }
 }
 

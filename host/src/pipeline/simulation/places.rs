@@ -428,6 +428,14 @@ impl DeadLetterSink for SimulatedLetters {
         all.extend(letters.iter().map(|letter| letter.origin));
         Ok(Some(all.len() as u64))
     }
+
+    async fn settle(
+        &mut self,
+        _settled: &ByStage,
+        _version: Version,
+    ) -> Result<Option<u64>, SinkError> {
+        self.write(&[]).await
+    }
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -69,6 +69,7 @@ impl Recorded {
                 version: Version::FIRST,
                 positions: partitions.ends().into_iter().collect(),
                 excluded,
+                ..JournalEntry::default()
             });
         }
         Self {
