@@ -5,8 +5,9 @@
 //! the journal knows how long the file was at each commit. In a Kafka topic it is there at least once,
 //! under a key by which repetitions are known.
 //!
-//! A letter is settled once its record was processed after all: by a later version, where the one that
-//! rejected it was rolled back. It stays, and says so; nobody is to send its record again.
+//! A letter is settled once its record was processed again: by a later version, where the one that
+//! rejected it was rolled back. It stays, and says so; nobody is to send its record. Where the later
+//! version has rejected the record too, there is a new letter.
 //!
 //! # Invariants
 //!
@@ -57,8 +58,9 @@ pub trait DeadLetterSink: Send {
     /// On `Err` some may be written; writing them again may then repeat these.
     async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError>;
 
-    /// Notes, behind the letters, that those of these records are settled, by the stages that wrote them:
-    /// `version` has processed the records again. Returns what [`write`](Self::write) does.
+    /// Notes that the letters of these records, by the stages that wrote them, are settled, as far as they
+    /// were written before: `version` has processed the records again. Returns what
+    /// [`write`](Self::write) does.
     ///
     /// # Errors
     ///

@@ -47,11 +47,11 @@ pub struct StoredLetter {
     pub epoch: Option<u64>,
     /// when it was written, ms since 1970 UTC; a file from before this was noted has none
     pub written_ms: Option<i64>,
-    /// whether its record was processed after all
+    /// whether its record was processed again
     pub settled: Option<Settled>,
 }
 
-/// A letter's record was processed after all: the version that had rejected it was rolled back.
+/// A letter's record was processed again: the version that had rejected it was rolled back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
     /// by this version
@@ -69,7 +69,7 @@ pub enum NoReplay {
     LeftOut,
     /// It was read from something that is no topic, or from another one than that of the source.
     OtherSource,
-    /// Its record was processed after all.
+    /// Its record was processed again.
     Settled,
 }
 
@@ -141,7 +141,7 @@ pub struct Selection {
     pub since_ms: Option<i64>,
     /// written at this time or earlier
     pub until_ms: Option<i64>,
-    /// also those whose records were processed after all
+    /// also those whose records were processed again
     pub with_settled: bool,
 }
 

@@ -86,7 +86,8 @@ pub struct EpochOutput {
     pub rejected: ByStage,
     /// records of earlier epochs that this one takes up again; then it has no others
     pub readmitted: BTreeSet<Origin>,
-    /// those of them whose letters are settled by it, by the stage that wrote the letter
+    /// those of them that the source still has, by the stage that rejected them: their letters are
+    /// settled, and who is rejected again gets a new one
     pub settled: ByStage,
     /// every record that some stage rejected, decoding included
     pub dead_letters: Vec<DeadLetter>,

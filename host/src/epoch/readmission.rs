@@ -30,12 +30,7 @@ impl Readmission {
         output.excluded.extend(&self.gone);
         for (stage, records) in &self.records {
             output.readmitted.extend(records);
-            // Who rejects a record again writes a letter in the place of the one that it has.
-            let again = output.rejected.get(stage);
-            let is_settled = |record: &&Origin| {
-                !self.gone.contains(record) && !again.is_some_and(|again| again.contains(record))
-            };
-            let settled: BTreeSet<Origin> = records.iter().filter(is_settled).copied().collect();
+            let settled: BTreeSet<Origin> = records.difference(&self.gone).copied().collect();
             if !settled.is_empty() {
                 output.settled.insert(Arc::clone(stage), settled);
             }
@@ -58,30 +53,23 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_settled_but_for_those_of_records_that_are_gone_or_rejected_by_the_same_stage() {
+    fn letters_are_settled_but_for_those_of_records_that_are_gone() {
         let (decode, sales): (Arc<str>, Arc<str>) = ("decode".into(), "sales".into());
         let readmission = Readmission {
             records: [
                 (Arc::clone(&decode), records(&[1])),
-                (Arc::clone(&sales), records(&[2, 3, 4, 5])),
+                (Arc::clone(&sales), records(&[2, 3, 4])),
             ]
             .into(),
-            gone: records(&[2]),
+            gone: records(&[1, 2]),
         };
         let mut output = EpochOutput {
-            // Number 4 was rejected by another stage this time.
-            rejected: [
-                (Arc::clone(&sales), records(&[3])),
-                (Arc::clone(&decode), records(&[4])),
-            ]
-            .into(),
-            excluded: records(&[3, 4]),
+            excluded: records(&[3]),
             ..EpochOutput::default()
         };
         readmission.note(&mut output);
-        assert_eq!(output.readmitted, records(&[1, 2, 3, 4, 5]));
-        assert_eq!(output.excluded, records(&[2, 3, 4]));
-        let settled = [(decode, records(&[1])), (sales, records(&[4, 5]))];
-        assert_eq!(output.settled, settled.into());
+        assert_eq!(output.readmitted, records(&[1, 2, 3, 4]));
+        assert_eq!(output.excluded, records(&[1, 2, 3]));
+        assert_eq!(output.settled, [(sales, records(&[3, 4]))].into());
     }
 }

@@ -358,21 +358,18 @@ impl LedgerTask {
         Patience::new(self.monitor.waits(), self.ledger.name())
     }
 
-    /// Writes the letters of an epoch, and that some are settled by it.
+    /// Writes the letters of an epoch, and that older ones are settled by it.
     async fn write_letters_of(
         &mut self,
         output: &EpochOutput,
     ) -> Result<Option<u64>, PipelineError> {
-        let bytes = self.write_dead_letters(&output.dead_letters).await?;
-        if output.settled.is_empty() {
-            return Ok(bytes);
+        // First what is settled: a record that is rejected again gets a letter behind it.
+        if !output.settled.is_empty() {
+            let patience = Patience::new(self.monitor.waits(), DEAD_LETTERS);
+            let (settled, version) = (&output.settled, output.version);
+            until_done!(patience, self.dead_letters.settle(settled, version));
         }
-        let patience = Patience::new(self.monitor.waits(), DEAD_LETTERS);
-        let (settled, version) = (&output.settled, output.version);
-        Ok(until_done!(
-            patience,
-            self.dead_letters.settle(settled, version)
-        ))
+        self.write_dead_letters(&output.dead_letters).await
     }
 
     async fn write_dead_letters(

@@ -48,7 +48,7 @@ const COLUMNS: [(&str, DataType, bool); 17] = [
     ("key", DataType::Binary, true),
     ("headers", DataType::Utf8, true),
     ("value", DataType::Binary, true),
-    // Where its record was processed after all: by which version, and when.
+    // Where its record was processed again: by which version, and when.
     ("settled_by", DataType::Int64, true),
     ("settled_at", DataType::Timestamp, true),
 ];

@@ -106,7 +106,10 @@ pub(super) fn text(letter: &StoredLetter) -> String {
     if let Some(settled) = &letter.settled {
         let at = settled.at_ms.map_or_else(String::new, when::shown);
         let version = settled.version;
-        lines.push(("settled", format!("{at}, processed by version {version}")));
+        lines.push((
+            "settled",
+            format!("{at}: version {version} has processed the record again"),
+        ));
     }
     lines.extend(letter.timestamp_ms.map(|ms| ("timestamp", when::shown(ms))));
     let bytes = |bytes: &Vec<u8>| shown_bytes(bytes);

@@ -29,7 +29,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "limit")]
     count: bool,
 
-    /// Also those whose records were processed after all, by a later version
+    /// Also those whose records a later version has processed again
     #[arg(long)]
     settled: bool,
 

@@ -225,7 +225,7 @@ mod tests {
                 timestamp_ms: None,
                 key: None,
                 value: Some(b"{}"),
-                headers: RawHeaders(&[]),
+                headers: RawHeaders::default(),
             });
         }
         found.gone.insert(origin(0));

@@ -15,7 +15,7 @@ use super::dice::{Dice, Fate};
 use super::logic::{LEDGER, REFUSED, ROWS, SUMS};
 use crate::dead_letter::DeadLetterSink;
 use crate::deployment::{Deployment, Outcome, Version};
-use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::epoch::{ByStage, EpochId, EpochOutput, JournalEntry};
 use crate::record::{DeadLetter, Origin};
 use crate::sink::memory::{MemoryLedger, MemorySink, MemoryStore};
 use crate::sink::{Claim, Durable, Ledger, Refused, Sink, SinkError, Targets};

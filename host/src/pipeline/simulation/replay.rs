@@ -20,7 +20,6 @@ use crate::config::OnLost;
 use crate::deduplicate::Seen;
 use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::pipeline::Refusals;
 use crate::pipeline::line::Making;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::reader::{Follow, InForce, Replay, Then};
@@ -28,6 +27,7 @@ use crate::pipeline::sample::Sample;
 use crate::pipeline::topology::Stages;
 use crate::pipeline::turns::Turns;
 use crate::pipeline::versions::Versions;
+use crate::pipeline::{OpenSource, Refusals};
 use crate::record::{Origin, Partition, Positions, RawBatch};
 use crate::source::{
     MemoryPartitions, MemoryRecord, PartitionRange, PollLimit, Source, SourceError, Survey,
@@ -101,8 +101,12 @@ impl Recorded {
             pending: Vec::new(),
             done: true,
         };
+        let partitions = self.partitions.clone();
+        let open_source: OpenSource =
+            Arc::new(move || Ok(Box::new(partitions.source()) as Box<dyn Source>));
         let making = Making {
             settings: &settings,
+            open_source: &open_source,
             stages: &*logic,
             refused: &Refusals::default(),
             monitor: &monitor,
