@@ -188,7 +188,10 @@ impl LedgerTask {
                     self.versions.conclude(*version, outcome);
                 }
                 self.versions.note(deployed.deployment.clone());
-                self.find_pending().await?;
+                match &deployed.concludes {
+                    Some((_, Outcome::RolledBack { .. })) => self.find_pending().await?,
+                    _ => self.tell_pending(),
+                }
             }
             if !output.readmitted.is_empty() {
                 self.readmitted(&output);

@@ -68,8 +68,8 @@ impl Live {
         }
         let positions = intake.source.positions();
         let end = self.until.as_ref();
-        let at_end = end.is_some_and(|end| positions.reached(end))
-            && self.readmissions.is_over(self.version);
+        let is_read = end.is_some_and(|end| positions.reached(end));
+        let at_end = is_read && self.readmissions.is_over(self.version);
         let stop = intake.stop.is_cancelled() || at_end || intake.turns.failed.is_some();
         let time = now();
         let checkpoint = stop || self.checkpoints.is_due(time);
@@ -98,6 +98,11 @@ impl Live {
         if stop {
             let failed = intake.turns.failed.take();
             return failed.map_or(Ok(Flow::End), |error| Err(error.into()));
+        }
+        if is_read {
+            // What is to be processed again is on its way.
+            std::thread::sleep(intake.poll_wait);
+            return Ok(Flow::More);
         }
         let wait = self.cutter.wait(time).unwrap_or(intake.poll_wait);
         let until = self.until.clone().unwrap_or_default();

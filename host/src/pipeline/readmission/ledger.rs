@@ -53,7 +53,8 @@ impl LedgerTask {
             .send_modify(|backlog| backlog.readmitted(output.epoch, &output.readmitted));
         let records = output.readmitted.len();
         self.monitor.readmitted(records);
-        let left = self.tell_pending();
+        self.tell_pending();
+        let left = self.backlog.borrow().pending.len();
         let rejected: usize = output.rejected.values().map(BTreeSet::len).sum();
         let (epoch, version) = (output.epoch.0, output.version.0);
         if left > 0 {
@@ -81,11 +82,10 @@ impl LedgerTask {
         latest.map_or(Version::default(), |deployment| deployment.version)
     }
 
-    /// Tells how many are pending now.
-    fn tell_pending(&self) -> usize {
+    /// Tells how many are pending now, with the version that is in force.
+    pub(in crate::pipeline) fn tell_pending(&self) {
         let pending = self.backlog.borrow().pending.len();
         self.monitor.readmission_backlog(pending);
         self.readmissions.tell(self.version_in_force(), pending > 0);
-        pending
     }
 }
