@@ -5,6 +5,10 @@
 //! the journal knows how long the file was at each commit. In a Kafka topic it is there at least once,
 //! under a key by which repetitions are known.
 //!
+//! A letter is settled once its record was processed again: by a later version, where the one that
+//! rejected it was rolled back. It stays, and says so; nobody is to send its record. Where the later
+//! version has rejected the record too, there is a new letter.
+//!
 //! # Invariants
 //!
 //! What a [`DeadLetterSink`] or a ledger has written, the [`LetterStore`] of the same settings finds
@@ -24,13 +28,15 @@ use std::ops::ControlFlow;
 use async_trait::async_trait;
 
 use crate::config::{DeadLetters, Pipeline, SinkKind, SourceKind};
+use crate::deployment::Version;
+use crate::epoch::ByStage;
 use crate::record::DeadLetter;
 use crate::sink::SinkError;
 use crate::sink::postgres::PostgresLetters;
 use crate::sink::sqlite::SqliteLetters;
 
 pub use self::kafka::replay::{Delivered, PartitionChoice, ReplayError, ReplayTopic};
-pub use self::stored::{NoReplay, Selection, StoredLetter};
+pub use self::stored::{NoReplay, Selection, Settled, StoredLetter};
 pub(crate) use self::stored::{Remembered, headers_json, parse_headers, text_or_base64};
 
 /// Where dead letters go.
@@ -51,6 +57,19 @@ pub trait DeadLetterSink: Send {
     ///
     /// On `Err` some may be written; writing them again may then repeat these.
     async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError>;
+
+    /// Notes that the letters of these records, by the stages that wrote them, are settled, as far as they
+    /// were written before: `version` has processed the records again. Returns what
+    /// [`write`](Self::write) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    async fn settle(
+        &mut self,
+        settled: &ByStage,
+        version: Version,
+    ) -> Result<Option<u64>, SinkError>;
 }
 
 /// The sink that `[dead_letters]` asks for; it connects when it is first used. Letters name
@@ -97,6 +116,14 @@ impl DeadLetterSink for InTheLedger {
     }
 
     async fn write(&mut self, _letters: &[DeadLetter]) -> Result<Option<u64>, SinkError> {
+        Ok(None)
+    }
+
+    async fn settle(
+        &mut self,
+        _settled: &ByStage,
+        _version: Version,
+    ) -> Result<Option<u64>, SinkError> {
         Ok(None)
     }
 }

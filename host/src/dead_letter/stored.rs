@@ -1,6 +1,6 @@
 //! A letter as it is read again, and which of them are meant.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Visit;
+use crate::deployment::Version;
 use crate::record::{Origin, RecordHeader};
 
 /// Letters by whose keys repetitions are known, at least. A crash repeats the letters of one epoch,
@@ -46,6 +47,17 @@ pub struct StoredLetter {
     pub epoch: Option<u64>,
     /// when it was written, ms since 1970 UTC; a file from before this was noted has none
     pub written_ms: Option<i64>,
+    /// whether its record was processed again
+    pub settled: Option<Settled>,
+}
+
+/// A letter's record was processed again: the version that had rejected it was rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// by this version
+    pub version: Version,
+    /// when that was written, ms since 1970 UTC
+    pub at_ms: Option<i64>,
 }
 
 /// Why a letter cannot be produced again.
@@ -57,6 +69,8 @@ pub enum NoReplay {
     LeftOut,
     /// It was read from something that is no topic, or from another one than that of the source.
     OtherSource,
+    /// Its record was processed again.
+    Settled,
 }
 
 impl StoredLetter {
@@ -85,6 +99,9 @@ impl StoredLetter {
         }
         if self.left_out_bytes.is_some() {
             return Err(NoReplay::LeftOut);
+        }
+        if self.settled.is_some() {
+            return Err(NoReplay::Settled);
         }
         Ok(())
     }
@@ -124,6 +141,8 @@ pub struct Selection {
     pub since_ms: Option<i64>,
     /// written at this time or earlier
     pub until_ms: Option<i64>,
+    /// also those whose records were processed again
+    pub with_settled: bool,
 }
 
 impl Selection {
@@ -131,7 +150,8 @@ impl Selection {
     #[must_use]
     pub fn takes(&self, letter: &StoredLetter) -> bool {
         let written = letter.written_ms.unwrap_or(i64::MIN);
-        (self.places.is_empty() || self.places.contains(&letter.origin))
+        (self.with_settled || letter.settled.is_none())
+            && (self.places.is_empty() || self.places.contains(&letter.origin))
             && self
                 .stage
                 .as_ref()
@@ -145,8 +165,55 @@ impl Selection {
     }
 }
 
+/// What stores have that cannot change what they have: a letter, or that one is settled.
+pub(super) enum Entry {
+    Letter(StoredLetter),
+    Settled {
+        /// the stable key of the letter
+        key: String,
+        by: Settled,
+    },
+}
+
+/// Where in a store something is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Within a part, what was written later has a greater offset.
+    pub(super) part: i32,
+    pub(super) offset: i64,
+    /// when, ms since 1970 UTC: tells across parts, where a topic has got more of them meanwhile
+    pub(super) written_ms: Option<i64>,
+}
+
+impl Place {
+    fn is_before(self, other: Self) -> bool {
+        if self.part == other.part {
+            return self.offset < other.offset;
+        }
+        self.written_ms <= other.written_ms
+    }
+}
+
+/// Which letters are settled: what a first pass over a store finds. It grows with their number.
+#[derive(Default)]
+pub(super) struct Settlements(HashMap<u128, (Place, Settled)>);
+
+impl Settlements {
+    /// The last one counts.
+    pub(super) fn note(&mut self, key: &str, place: Place, by: Settled) {
+        self.0.insert(xxh3_128(key.as_bytes()), (place, by));
+    }
+
+    /// One that was written after that, when everything was read anew, is not settled by it.
+    fn of(&self, key: &str, place: Place) -> Option<Settled> {
+        let (settled, by) = self.0.get(&xxh3_128(key.as_bytes()))?;
+        place.is_before(*settled).then_some(*by)
+    }
+}
+
 /// Lets through what a scan is to visit, for stores that cannot select by themselves.
 pub(super) struct Sieve<'a, 'v> {
+    settlements: Settlements,
     selection: &'a Selection,
     newest: Option<usize>,
     remembered: Remembered,
@@ -158,11 +225,12 @@ pub(super) struct Sieve<'a, 'v> {
 
 impl<'a, 'v> Sieve<'a, 'v> {
     pub(super) fn new(
-        selection: &'a Selection,
-        newest: Option<usize>,
+        settlements: Settlements,
+        (selection, newest): (&'a Selection, Option<usize>),
         visit: &'a mut Visit<'v>,
     ) -> Self {
         Self {
+            settlements,
             selection,
             newest,
             remembered: Remembered::default(),
@@ -173,8 +241,14 @@ impl<'a, 'v> Sieve<'a, 'v> {
     }
 
     /// Looks at the next letter; says when the visitor has had enough.
-    pub(super) fn offer(&mut self, letter: StoredLetter) -> ControlFlow<()> {
-        if !self.selection.takes(&letter) || !self.remembered.is_new(&letter.stable_key()) {
+    pub(super) fn offer(&mut self, mut letter: StoredLetter, place: Place) -> ControlFlow<()> {
+        let mut key = letter.stable_key();
+        letter.settled = self.settlements.of(&key, place);
+        if letter.settled.is_some() {
+            // One that came again later is another one.
+            key.push_str(" settled");
+        }
+        if !self.selection.takes(&letter) || !self.remembered.is_new(&key) {
             return ControlFlow::Continue(());
         }
         let Some(newest) = self.newest else {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{EpochId, OutputBatch, Swap};
+use super::{ByStage, EpochId, OutputBatch, Readmission, Swap};
 use crate::aggregate::Partial;
 use crate::deduplicate::Seen;
 use crate::deployment::Version;
@@ -23,6 +23,8 @@ pub struct Barrier {
     pub version: Version,
     /// what comes into force with it; then it has no records
     pub swap: Option<Arc<Swap>>,
+    /// which records of earlier epochs it takes up again, where it is live; then it has no others
+    pub readmission: Option<Arc<Readmission>>,
     /// the next offset to read in each partition
     pub positions: Arc<Positions>,
     /// whether it happens for the first time
@@ -57,6 +59,8 @@ pub struct EpochPart {
     pub partials: Vec<Vec<Partial>>,
     /// records that some stage rejected, and duplicates
     pub excluded: BTreeSet<Origin>,
+    /// those of them that stages rejected
+    pub rejected: ByStage,
     /// records that some stage rejected
     pub dead_letters: Vec<DeadLetter>,
     /// fingerprints of the keys that each partition remembered, in order of offset

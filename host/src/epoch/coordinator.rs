@@ -108,9 +108,15 @@ impl Coordinator {
                 all.extend(some);
             }
             output.excluded.extend(part.excluded);
+            for (stage, records) in part.rejected {
+                output.rejected.entry(stage).or_default().extend(records);
+            }
             // What is replayed is in the next checkpoint as well: it is in none yet.
             self.seen.extend(part.seen);
             output.dead_letters.extend(part.dead_letters);
+        }
+        if let Some(readmission) = &barrier.readmission {
+            readmission.note(&mut output);
         }
         let shown = matches!(barrier.mode, Mode::Live | Mode::Replay { shown: true });
         for (table, partials) in self.tables.iter_mut().zip(&partials) {

@@ -6,11 +6,13 @@
 mod barrier;
 mod coordinator;
 mod cutter;
+mod readmission;
 mod swap;
 
 pub use barrier::{Barrier, EpochPart, Mode};
 pub use coordinator::{Completed, Coordinator};
 pub use cutter::EpochCutter;
+pub use readmission::{ByStage, Readmission};
 pub use swap::{Incoming, Swap};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +82,13 @@ pub struct EpochOutput {
     pub streams: BTreeMap<Arc<str>, Vec<OutputBatch>>,
     /// records that some stage rejected, and duplicates: a replay leaves them out without asking again
     pub excluded: BTreeSet<Origin>,
+    /// those of them that stages rejected: another version might take them
+    pub rejected: ByStage,
+    /// records of earlier epochs that this one takes up again; then it has no others
+    pub readmitted: BTreeSet<Origin>,
+    /// those of them that the source still has, by the stage that rejected them: their letters are
+    /// settled, and who is rejected again gets a new one
+    pub settled: ByStage,
     /// every record that some stage rejected, decoding included
     pub dead_letters: Vec<DeadLetter>,
     /// bytes in the dead-letter file after this epoch's were appended; `None` when it is no file
@@ -97,4 +106,8 @@ pub struct JournalEntry {
     pub positions: Positions,
     /// records that some stage rejected in it, and duplicates
     pub excluded: BTreeSet<Origin>,
+    /// those of them that stages rejected
+    pub rejected: ByStage,
+    /// records of earlier epochs that it took up again; it has no others then
+    pub readmitted: BTreeSet<Origin>,
 }

@@ -176,6 +176,7 @@ impl Backfill {
             settings: &self.settings,
             stages: &*stages,
             refused: &Refusals::default(),
+            open_source: &self.open_source,
             monitor: &monitor,
             sample: &Sample::default(),
             stop,

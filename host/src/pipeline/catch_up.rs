@@ -158,6 +158,7 @@ impl CatchUp {
         let replay = Replay::new(path.rebuild, path.replay, order.confirmed, in_force);
         let making = Making {
             settings: &self.settings,
+            open_source: &self.open_source,
             stages: &*stages,
             refused: &Refusals::default(),
             monitor: &monitor,

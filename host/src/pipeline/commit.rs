@@ -20,6 +20,7 @@ use super::monitor::Monitor;
 use super::outlet::{News, Outlet};
 use super::patience::{DEAD_LETTERS, Patience, until_done};
 use super::reader::{JournalRequest, More};
+use super::readmission::{Backlog, Readmissions};
 use super::start::aim;
 use super::versions::Versions;
 use crate::checkpoint::Snapshot;
@@ -73,6 +74,10 @@ pub(super) struct LedgerTask {
     pub(super) positions: Positions,
     /// told of what comes into force, and how good it is
     pub(super) versions: Arc<Versions>,
+    /// what is to be processed again
+    pub(super) backlog: watch::Sender<Backlog>,
+    /// told whether there is something
+    pub(super) readmissions: Readmissions,
     /// what became of versions
     pub(super) conclusions: mpsc::Receiver<Conclude>,
     /// cancelled when the run is to end: nobody who lags is waited for
@@ -97,6 +102,7 @@ impl LedgerTask {
         let mut more = true;
         self.tell_reached();
         self.tell_who_lags();
+        self.find_pending().await?;
         loop {
             let open = self.outlets.iter().any(Outlet::is_open);
             let event = tokio::select! {
@@ -161,7 +167,7 @@ impl LedgerTask {
         }
         if mode == Mode::Live {
             let taken = Instant::now();
-            output.dead_letter_bytes = self.write_dead_letters(&output.dead_letters).await?;
+            output.dead_letter_bytes = self.write_letters_of(&output).await?;
             let started = Instant::now();
             if let Some(deployed) = &output.deployed {
                 self.aim(&deployed.targets).await?;
@@ -182,6 +188,13 @@ impl LedgerTask {
                     self.versions.conclude(*version, outcome);
                 }
                 self.versions.note(deployed.deployment.clone());
+                match &deployed.concludes {
+                    Some((_, Outcome::RolledBack { .. })) => self.find_pending().await?,
+                    _ => self.tell_pending(),
+                }
+            }
+            if !output.readmitted.is_empty() {
+                self.readmitted(&output);
             }
         }
         let output = Arc::new(output);
@@ -193,8 +206,12 @@ impl LedgerTask {
         Ok(snapshot)
     }
 
-    /// Counts for its version what an epoch was about.
+    /// Counts for its version what an epoch was about. Records that another version had rejected are
+    /// no measure of this one.
     fn count(&mut self, output: &EpochOutput) {
+        if !output.readmitted.is_empty() {
+            return;
+        }
         let begin = |partition| self.positions.get(partition).unwrap_or(0);
         let offsets = output.positions.iter();
         let offsets: i64 = offsets.map(|(p, next)| next - begin(p)).sum();
@@ -324,10 +341,15 @@ impl LedgerTask {
     }
 
     async fn forget(&mut self, published: Published) -> Result<(), PipelineError> {
+        let (mut oldest, deployments) = (published.oldest, self.versions.all());
+        self.backlog.send_if_modified(|backlog| {
+            oldest = backlog.oldest(oldest, &deployments);
+            false
+        });
         until_done!(
             self.patience(),
             self.monitor.sink_retried(0),
-            self.ledger.checkpointed(published.oldest)
+            self.ledger.checkpointed(oldest)
         );
         self.versions.forget_halves(published.oldest);
         // Its task may have been given up at a stop.
@@ -336,8 +358,22 @@ impl LedgerTask {
     }
 
     /// What it takes to wait for the ledger.
-    fn patience(&self) -> Patience {
+    pub(super) fn patience(&self) -> Patience {
         Patience::new(self.monitor.waits(), self.ledger.name())
+    }
+
+    /// Writes the letters of an epoch, and that older ones are settled by it.
+    async fn write_letters_of(
+        &mut self,
+        output: &EpochOutput,
+    ) -> Result<Option<u64>, PipelineError> {
+        // First what is settled: a record that is rejected again gets a letter behind it.
+        if !output.settled.is_empty() {
+            let patience = Patience::new(self.monitor.waits(), DEAD_LETTERS);
+            let (settled, version) = (&output.settled, output.version);
+            until_done!(patience, self.dead_letters.settle(settled, version));
+        }
+        self.write_dead_letters(&output.dead_letters).await
     }
 
     async fn write_dead_letters(

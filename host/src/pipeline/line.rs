@@ -24,7 +24,7 @@ use super::sample::Sample;
 use super::topology::{Settings, Stages};
 use super::turns::Turns;
 use super::worker::{ToWorker, Worker};
-use super::{PipelineError, Refusals, WORKER_QUEUE};
+use super::{OpenSource, PipelineError, Refusals, WORKER_QUEUE};
 use crate::aggregate::{StateTable, TableSnapshot};
 use crate::deduplicate::Seen;
 use crate::epoch::{Completed, Coordinator, EpochPart};
@@ -38,6 +38,8 @@ const LOOK_WAIT: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy)]
 pub(super) struct Making<'a> {
     pub(super) settings: &'a Settings,
+    /// opens the source once more, for records that are read again out of their order
+    pub(super) open_source: &'a OpenSource,
     pub(super) stages: &'a dyn Stages,
     pub(super) refused: &'a Refusals,
     pub(super) monitor: &'a Arc<Monitor>,
@@ -75,6 +77,7 @@ impl Making<'_> {
         let (workers, lanes) = self.workers(seen)?;
         let intake = Intake {
             source,
+            open_source: Arc::clone(self.open_source),
             lanes,
             stop: stop.clone(),
             monitor: Arc::clone(monitor),

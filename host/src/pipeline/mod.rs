@@ -25,6 +25,7 @@ mod path;
 mod patience;
 mod plan;
 mod reader;
+mod readmission;
 mod recover;
 mod reload;
 mod sample;

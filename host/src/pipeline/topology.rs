@@ -19,6 +19,7 @@ use super::monitor::Monitor;
 use super::outlet::{HELD_UP_MAX, News, Outlet, SinkTask};
 use super::parts::Parts;
 use super::reader::{InForce, Live, Replay, Then};
+use super::readmission::{Backlog, Readmissions, Readmitter};
 use super::recover::Recovered;
 use super::reload::Reloader;
 use super::sample::Sample;
@@ -150,6 +151,8 @@ pub(super) struct Topology {
     pub(super) catch_up: CatchUp,
     /// what it is told to do
     pub(super) orders: mpsc::Receiver<Order>,
+    /// reads again what is to be processed again
+    pub(super) readmitter: Readmitter,
     /// what comes into force on the way
     pub(super) coming: Coming,
 }
@@ -160,6 +163,8 @@ pub(super) struct Coming {
     pub(super) versions: Arc<Versions>,
     /// where a version is put that is to come into force
     pub(super) changes: Changes,
+    /// where records are put that are to be processed again
+    pub(super) readmissions: Readmissions,
     /// what became of versions is written down through this
     pub(super) conclude: mpsc::Sender<Conclude>,
     /// some of the records
@@ -181,6 +186,7 @@ impl Coming {
         let coming = Self {
             versions,
             changes,
+            readmissions: Readmissions::default(),
             conclude,
             sample: Sample::default(),
             has_changed,
@@ -224,6 +230,7 @@ impl Topology {
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
         let (ask, asked) = mpsc::channel(sinks.len().max(1));
+        let (backlog_out, backlog) = watch::channel(Backlog::default());
         let ledger = LedgerTask {
             ledger: ready.ledger,
             dead_letters: ready.dead_letters,
@@ -235,7 +242,17 @@ impl Topology {
             committed: ready.beginning.epoch,
             positions: ready.beginning.live.clone(),
             versions: Arc::clone(&coming.versions),
+            backlog: backlog_out,
+            readmissions: coming.readmissions.clone(),
             conclusions,
+            stop: reading.clone(),
+            monitor: Arc::clone(monitor),
+        };
+        let readmitter = Readmitter {
+            backlog,
+            readmissions: coming.readmissions.clone(),
+            open_source: Arc::clone(&ready.open_source),
+            poll_wait: settings.poll_wait,
             stop: reading.clone(),
             monitor: Arc::clone(monitor),
         };
@@ -243,7 +260,7 @@ impl Topology {
             settings: settings.clone(),
             stages: Arc::clone(stages),
             versions: Arc::clone(&coming.versions),
-            open_source: ready.open_source,
+            open_source: Arc::clone(&ready.open_source),
             store,
             monitor: Arc::clone(monitor),
             stop: reading.clone(),
@@ -253,6 +270,7 @@ impl Topology {
         let (replay, live, turns) = begin(settings, beginning, &checkpoints, options.once);
         let making = Making {
             settings,
+            open_source: &ready.open_source,
             stages: &*first,
             refused,
             monitor,
@@ -267,6 +285,7 @@ impl Topology {
             checkpoints,
             catch_up,
             orders,
+            readmitter,
             coming,
         })
     }
@@ -281,6 +300,7 @@ impl Topology {
         parts.task(self.checkpoints.run());
         parts.task(self.ledger.run());
         parts.task(self.catch_up.run(self.orders));
+        parts.task(self.readmitter.run());
         self.line.start(&mut parts);
         parts
     }
@@ -309,6 +329,7 @@ fn begin(
         newcomers,
         version: beginning.version,
         changes: coming.changes,
+        readmissions: coming.readmissions,
         waits_for_change: coming.has_changed,
     };
     let in_force = InForce {

@@ -13,12 +13,14 @@
 //!
 //! Asking for partitions: [`super::survey`].
 
+use std::collections::BTreeSet;
+
 use super::PipelineError;
 use super::monitor::Monitor;
 use super::reader::Intake;
 use crate::config::OnLost;
 use crate::epoch::Mode;
-use crate::record::{Partition, Positions};
+use crate::record::{Origin, Partition, Positions};
 use crate::source::{PartitionRange, SourceError};
 
 /// Offsets of a partition that are not there any more.
@@ -238,6 +240,46 @@ impl Intake {
         self.turns.turned |= turned;
         Ok(())
     }
+}
+
+impl Intake {
+    /// Records of an epoch that took them up again are gone, and it has to be repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`PipelineError::StatesLost`] unless the user said that it may go on without them.
+    pub(super) fn lost_again(&mut self, records: &BTreeSet<Origin>) -> Result<(), PipelineError> {
+        let lost = ranges_of(records);
+        for gone in &lost {
+            if self.turns.from_nothing {
+                return Err(gone.states_lost(START_OVER));
+            }
+            if self.turns.on_lost == OnLost::Stop {
+                return Err(gone.states_lost(SKIP_OR_START_OVER));
+            }
+            gone.warn(TOTALS_LACK);
+        }
+        count(&lost, &self.monitor);
+        self.turns.hasten |= !lost.is_empty();
+        Ok(())
+    }
+}
+
+/// Records that follow one another, as ranges.
+fn ranges_of(records: &BTreeSet<Origin>) -> Vec<Gone> {
+    let mut ranges: Vec<Gone> = Vec::new();
+    for &Origin { partition, offset } in records {
+        let next = offset.saturating_add(1);
+        match ranges.last_mut() {
+            Some(last) if (last.partition, last.next) == (partition, offset) => last.next = next,
+            _ => ranges.push(Gone {
+                partition,
+                first: offset,
+                next,
+            }),
+        }
+    }
+    ranges
 }
 
 /// Counts what was passed over.

@@ -24,7 +24,7 @@ use super::sample::Sample;
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
 use crate::deduplicate::{Deduplicator, Seen};
-use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch};
+use crate::epoch::{Barrier, ByStage, EpochPart, Mode, OutputBatch};
 use crate::record::{Cause, DeadLetter, Origin, RawBatch, Rejection, Rows};
 use crate::sink::screen::Screen;
 use crate::transform::TransformStage;
@@ -401,8 +401,9 @@ impl Worker {
                 reason: letter.reason.clone(),
             });
         }
-        let rejected = left_out.iter().map(|letter| letter.origin);
-        let excluded = rejected.chain(self.duplicates.drain(..)).collect();
+        let rejected = self.rejected(&left_out);
+        let excluded = left_out.iter().map(|letter| letter.origin);
+        let excluded = excluded.chain(self.duplicates.drain(..)).collect();
         let partials = self.partials.iter_mut().map(std::mem::take).collect();
         let deduplicator = self.chain.deduplicator.as_mut();
         let seen = deduplicator.map_or_else(Vec::new, |deduplicator| {
@@ -414,9 +415,30 @@ impl Worker {
             streams: std::mem::take(&mut self.streams),
             partials,
             excluded,
+            rejected,
             dead_letters: left_out,
             seen,
         })
+    }
+
+    /// Those of the records that stages left out, and not the ledger.
+    fn rejected(&self, left_out: &[DeadLetter]) -> ByStage {
+        let mut rejected = ByStage::new();
+        for letter in left_out {
+            if self.refused.contains_key(&letter.origin) {
+                continue;
+            }
+            match rejected.get_mut(letter.stage.as_str()) {
+                Some(records) => {
+                    records.insert(letter.origin);
+                }
+                None => {
+                    let stage = letter.stage.as_str().into();
+                    rejected.insert(stage, [letter.origin].into());
+                }
+            }
+        }
+        rejected
     }
 }
 

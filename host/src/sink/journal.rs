@@ -3,9 +3,9 @@
 //!
 //! Four tables: `wasmill_pipelines` (the definition), `wasmill_progress` (how far each sink is, and
 //! the generation), `wasmill_epochs` (the journal) and `wasmill_deployments` (which logic made which
-//! epochs). Positions and excluded records stand in the
-//! journal as JSON: offsets by partition, and ranges of them where several excluded records follow one
-//! another, as when a producer repeats what it has sent.
+//! epochs). Positions and records stand in the journal as JSON: offsets by partition, and ranges of them
+//! where several records follow one another, as when a producer repeats what it has sent. Those that
+//! stages rejected stand there by stage.
 //!
 //! # Not here
 //!
@@ -18,7 +18,8 @@ use serde_json::Value;
 
 use super::SinkError;
 use super::definition::differences;
-use crate::epoch::EpochId;
+use crate::deployment::Version;
+use crate::epoch::{ByStage, EpochId, EpochOutput, JournalEntry};
 use crate::record::{Origin, Partition, Positions};
 
 /// The tables that have rows of a pipeline, and the columns that each has to have.
@@ -36,6 +37,8 @@ pub(super) const TABLES: [(&str, &[&str]); 4] = [
             "deployment",
             "offsets",
             "excluded",
+            "rejected",
+            "readmitted",
             "dead_letter_bytes",
         ],
     ),
@@ -60,8 +63,8 @@ pub(super) const TABLES: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// More excluded records than this are no epoch's: an entry that has them is damaged.
-const EXCLUDED_MAX: u64 = 1 << 24;
+/// More records than this are no epoch's: an entry that has them is damaged.
+const RECORDS_MAX: u64 = 1 << 24;
 
 /// How far a sink has come, and under whom.
 #[derive(Debug)]
@@ -245,7 +248,7 @@ pub(super) fn parse_offsets(json: &str) -> Option<Positions> {
     )
 }
 
-/// Excluded records of one partition as the journal has them.
+/// Records of one partition as the journal has them.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Offsets {
@@ -263,10 +266,12 @@ impl Offsets {
     }
 }
 
-/// Excluded records as the journal has them: `{"0": [3, [7, 12]]}`.
-pub(super) fn excluded_json(excluded: &BTreeSet<Origin>) -> String {
-    let mut partitions: BTreeMap<u32, Vec<Offsets>> = BTreeMap::new();
-    for origin in excluded {
+/// Records by partition, as ranges.
+type Ranges = BTreeMap<u32, Vec<Offsets>>;
+
+fn ranges(records: &BTreeSet<Origin>) -> Ranges {
+    let mut partitions = Ranges::new();
+    for origin in records {
         let ranges = partitions.entry(origin.partition.0).or_default();
         let (offset, newest) = (origin.offset, ranges.last_mut());
         let newest = newest.map(|range| (range.bounds(), range));
@@ -277,13 +282,73 @@ pub(super) fn excluded_json(excluded: &BTreeSet<Origin>) -> String {
             _ => ranges.push(Offsets::One(offset)),
         }
     }
-    serde_json::to_string(&partitions).expect("numbers by number are JSON")
+    partitions
+}
+
+/// Records as the journal has them: `{"0": [3, [7, 12]]}`.
+pub(super) fn records_json(records: &BTreeSet<Origin>) -> String {
+    serde_json::to_string(&ranges(records)).expect("numbers by number are JSON")
+}
+
+/// The same by stage: `{"sales": {"0": [3, [7, 12]]}}`.
+pub(super) fn rejected_json(rejected: &ByStage) -> String {
+    let by_stage = rejected.iter();
+    let by_stage: BTreeMap<&str, Ranges> = by_stage
+        .map(|(stage, records)| (&**stage, ranges(records)))
+        .collect();
+    serde_json::to_string(&by_stage).expect("numbers by text are JSON")
 }
 
 /// The other way; `None` when it is damaged.
-pub(super) fn parse_excluded(json: &str) -> Option<BTreeSet<Origin>> {
-    let partitions: BTreeMap<u32, Vec<Offsets>> = serde_json::from_str(json).ok()?;
-    let mut left = EXCLUDED_MAX;
+pub(super) fn parse_records(json: &str) -> Option<BTreeSet<Origin>> {
+    in_ranges(serde_json::from_str(json).ok()?)
+}
+
+/// The other way; `None` when it is damaged.
+pub(super) fn parse_rejected(json: &str) -> Option<ByStage> {
+    let by_stage: BTreeMap<String, Ranges> = serde_json::from_str(json).ok()?;
+    let by_stage = by_stage.into_iter();
+    by_stage
+        .map(|(stage, ranges)| Some((stage.into(), in_ranges(ranges)?)))
+        .collect()
+}
+
+/// An entry of the journal in words of JSON, behind its number and its version.
+pub(super) struct StoredEntry<T> {
+    pub(super) offsets: T,
+    pub(super) excluded: T,
+    pub(super) rejected: T,
+    pub(super) readmitted: T,
+}
+
+impl StoredEntry<String> {
+    /// What is written down of an epoch.
+    pub(super) fn of(epoch: &EpochOutput) -> Self {
+        Self {
+            offsets: offsets_json(&epoch.positions),
+            excluded: records_json(&epoch.excluded),
+            rejected: rejected_json(&epoch.rejected),
+            readmitted: records_json(&epoch.readmitted),
+        }
+    }
+}
+
+impl<T: AsRef<str>> StoredEntry<T> {
+    /// The other way; `None` when it is damaged.
+    pub(super) fn read(&self, epoch: EpochId, version: Version) -> Option<JournalEntry> {
+        Some(JournalEntry {
+            epoch,
+            version,
+            positions: parse_offsets(self.offsets.as_ref())?,
+            excluded: parse_records(self.excluded.as_ref())?,
+            rejected: parse_rejected(self.rejected.as_ref())?,
+            readmitted: parse_records(self.readmitted.as_ref())?,
+        })
+    }
+}
+
+fn in_ranges(partitions: Ranges) -> Option<BTreeSet<Origin>> {
+    let mut left = RECORDS_MAX;
     for range in partitions.values().flatten() {
         let (first, last) = range.bounds();
         let count = u64::try_from(last.checked_sub(first)?).ok()?;
@@ -397,7 +462,7 @@ mod tests {
             r#"{"0": [[0, 9223372036854775806]]}"#,
             r#"{"0": [[0, 9999999]], "1": [[0, 9999999]]}"#,
         ] {
-            assert_eq!(parse_excluded(damaged), None, "{damaged}");
+            assert_eq!(parse_records(damaged), None, "{damaged}");
         }
     }
 
@@ -421,20 +486,43 @@ mod tests {
             (2, i64::MAX),
             (10, 8),
         ]);
-        let json = excluded_json(&excluded);
+        let json = records_json(&excluded);
         assert_eq!(
             json,
             r#"{"0":[3,[7,9]],"2":[[9223372036854775806,9223372036854775807]],"10":[8]}"#
         );
-        assert_eq!(parse_excluded(&json), Some(excluded));
-        assert_eq!(excluded_json(&BTreeSet::new()), "{}");
+        assert_eq!(parse_records(&json), Some(excluded));
+        assert_eq!(records_json(&BTreeSet::new()), "{}");
+    }
+
+    #[test]
+    fn rejected_records_stand_there_by_stage() {
+        let rejected: ByStage = [
+            ("decode".into(), origins(&[(0, 3)])),
+            ("sales".into(), origins(&[(0, 7), (0, 8), (1, 0)])),
+        ]
+        .into();
+        let json = rejected_json(&rejected);
+        assert_eq!(
+            json,
+            r#"{"decode":{"0":[3]},"sales":{"0":[[7,8]],"1":[0]}}"#
+        );
+        assert_eq!(parse_rejected(&json), Some(rejected));
+        assert_eq!(rejected_json(&ByStage::new()), "{}");
+        for damaged in [
+            r#"{"0": [3]}"#,
+            r#"{"sales": [3]}"#,
+            r#"{"sales": {"0": [[2, 1]]}}"#,
+        ] {
+            assert_eq!(parse_rejected(damaged), None, "{damaged}");
+        }
     }
 
     #[test]
     fn a_journal_without_ranges_reads_as_before() {
         let old = r#"{"0": [3, 7, 8], "4": [0]}"#;
         let excluded = origins(&[(0, 3), (0, 7), (0, 8), (4, 0)]);
-        assert_eq!(parse_excluded(old), Some(excluded));
+        assert_eq!(parse_records(old), Some(excluded));
     }
 
     proptest! {
@@ -449,7 +537,7 @@ mod tests {
                 .iter()
                 .map(|&(partition, offset)| Origin { partition: Partition(partition), offset })
                 .collect();
-            prop_assert_eq!(parse_excluded(&excluded_json(&excluded)), Some(excluded));
+            prop_assert_eq!(parse_records(&records_json(&excluded)), Some(excluded));
             let positions: Positions = origins
                 .into_iter()
                 .map(|(partition, next)| (Partition(partition), next))

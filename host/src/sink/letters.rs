@@ -31,7 +31,7 @@ use crate::schema::{DataType, Field, Schema};
 const STREAM: &str = "dead letters";
 
 /// Its columns: name, type, whether it may be null. No name has to be quoted in SQL.
-const COLUMNS: [(&str, DataType, bool); 15] = [
+const COLUMNS: [(&str, DataType, bool); 17] = [
     ("pipeline", DataType::Utf8, false),
     ("topic", DataType::Utf8, false),
     ("partition", DataType::Int64, false),
@@ -48,6 +48,9 @@ const COLUMNS: [(&str, DataType, bool); 15] = [
     ("key", DataType::Binary, true),
     ("headers", DataType::Utf8, true),
     ("value", DataType::Binary, true),
+    // Where its record was processed again: by which version, and when.
+    ("settled_by", DataType::Int64, true),
+    ("settled_at", DataType::Timestamp, true),
 ];
 
 /// How many of them, from the first on, tell letters apart.
@@ -56,7 +59,7 @@ const KEY_COLUMNS: usize = 6;
 /// What a letter is read from, in this order.
 const READ: &str = "\
     topic, partition, record_offset, stage, document, component, column_name, reason, epoch, \
-    written_at, record_time, key, headers, value";
+    written_at, record_time, key, headers, value, settled_by, settled_at";
 
 /// In which order they are read. Letters of one transaction have one time.
 const ORDER: [&str; 6] = [
@@ -127,6 +130,20 @@ impl LetterTable {
         }
     }
 
+    /// Marks letters as settled, in an `UPDATE` of which `record` says which ones they are: it compares
+    /// `partition`, `record_offset` and `stage`. `by` and `at` are what it sets.
+    pub(super) fn settle_sql(&self, (by, at): (&str, &str), record: &str) -> String {
+        let table = self.target.quoted();
+        format!(
+            "UPDATE {table} SET settled_by = {by}, settled_at = {at} WHERE {record} AND document = ''"
+        )
+    }
+
+    /// Whose letters they are: the pipeline, and the topic that the records are from.
+    pub(super) fn of(&self) -> (&str, &str) {
+        (&self.pipeline, &self.topic)
+    }
+
     /// For whoever reads it in a database, `place`, that has no such table.
     pub(super) fn missing(&self, place: &str) -> SinkError {
         SinkError::Permanent(format!(
@@ -139,10 +156,24 @@ impl LetterTable {
     ///
     /// # Errors
     ///
-    /// [`SinkError::Permanent`] with the differences, if there are any.
-    pub(super) fn check(&self, place: &str, differences: &[String]) -> Result<(), SinkError> {
-        if differences.is_empty() {
+    /// [`SinkError::Permanent`] with the differences, if there are any; or with the columns that it lacks
+    /// because a version of wasmill made it that did not know them.
+    pub(super) fn check(
+        &self,
+        place: &str,
+        differences: &[String],
+        lacks: impl Iterator<Item = String>,
+    ) -> Result<(), SinkError> {
+        let lacks: Vec<String> = lacks.collect();
+        if differences.is_empty() && lacks.is_empty() {
             return Ok(());
+        }
+        if differences.is_empty() {
+            return Err(SinkError::Permanent(format!(
+                "table `{}` in {place} was made by an older version of wasmill and lacks {}: the pipeline adds what it lacks when it starts",
+                self.target.name(),
+                lacks.join(" and ")
+            )));
         }
         Err(SinkError::Permanent(format!(
             "table `{}` in {place} is none of dead letters:\n  - {}",
@@ -237,6 +268,8 @@ struct Rows {
     key: BinaryBuilder,
     headers: StringBuilder,
     value: BinaryBuilder,
+    settled_by: Int64Builder,
+    settled_at: TimestampMicrosecondBuilder,
 }
 
 impl Rows {
@@ -258,6 +291,8 @@ impl Rows {
             key: BinaryBuilder::new(),
             headers: StringBuilder::new(),
             value: BinaryBuilder::new(),
+            settled_by: Int64Builder::new(),
+            settled_at: times(),
         }
     }
 
@@ -290,6 +325,8 @@ impl Rows {
         self.key.append_option(letter.key.as_deref());
         self.headers.append_option(headers_json(&letter.headers));
         self.value.append_option(letter.value.as_deref());
+        self.settled_by.append_null();
+        self.settled_at.append_null();
     }
 
     fn finish(mut self) -> RecordBatch {
@@ -309,6 +346,8 @@ impl Rows {
             Arc::new(self.key.finish()),
             Arc::new(self.headers.finish()),
             Arc::new(self.value.finish()),
+            Arc::new(self.settled_by.finish()),
+            Arc::new(self.settled_at.finish()),
         ];
         RecordBatch::try_new(Arc::clone(schema().arrow()), columns)
             .expect("the columns are those of the schema")

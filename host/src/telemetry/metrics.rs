@@ -174,6 +174,10 @@ families! {
         "Time that a worker, or the merging, did nothing else but put another version into force"
     BACKFILL_OFFSETS_LEFT: Gauge "wasmill_backfill_offsets_left" []
         "Offsets from the start of the topic on that a new aggregate has not got yet, 0 where none is being filled"
+    READMITTED_RECORDS: Counter "wasmill_readmitted_records_total" []
+        "Records that a version had rejected which was rolled back, and that were processed again"
+    READMISSION_BACKLOG: Gauge "wasmill_readmission_backlog_records" []
+        "Records that a version has rejected which was rolled back, and that are still to be processed again"
 
     PROCESS_CPU_SECONDS: Counter "process_cpu_seconds_total" []
         "Processor time of the process, user and system"

@@ -6,10 +6,11 @@ mod harness;
 
 use std::ops::ControlFlow;
 
-use wasmill::dead_letter::{LetterStore, Selection, StoredLetter};
+use wasmill::dead_letter::{LetterStore, NoReplay, Selection, StoredLetter};
+use wasmill::deployment::Version;
 use wasmill::record::{Cause, DeadLetter, Origin, Partition, RecordHeader};
 
-use self::harness::LettersHarness;
+use self::harness::{LettersHarness, SETTLED_BY};
 
 const EVERY: u64 = 12;
 
@@ -128,6 +129,7 @@ async fn a_letter_comes_back_as_it_was(harness: &impl LettersHarness) {
             left_out_bytes: None,
             epoch: letter.epoch,
             written_ms: letter.written_ms,
+            settled: None,
         }
     );
     assert_eq!(letter.replayable("sales"), Ok(()));
@@ -151,6 +153,79 @@ async fn letters_that_are_written_again_are_found_once(harness: &impl LettersHar
     drop(host);
     harness.host().await.repeat(1, &letters).await;
     assert_eq!(places(&all(harness).await), [(0, 1), (1, 1)]);
+}
+
+/// The letters of this selection, with those that are settled: offset, reason and by whom.
+async fn with_settled(harness: &impl LettersHarness) -> Vec<(i64, String, Option<Version>)> {
+    let selection = Selection {
+        with_settled: true,
+        ..Selection::default()
+    };
+    let letters = scan(&mut *harness.store(), &selection, None).await;
+    let mut found: Vec<_> = letters
+        .into_iter()
+        .map(|letter| {
+            let settled = letter.settled.map(|settled| settled.version);
+            (letter.origin.offset, letter.reason, settled)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+async fn a_settled_letter_is_found_only_where_that_is_asked_for(harness: &impl LettersHarness) {
+    let letters: Vec<DeadLetter> = (1..=3).map(|n| letter(0, n, "sales", "no rate")).collect();
+    let mut host = harness.host().await;
+    host.write(1, &letters).await;
+    // That is about the same record, and stays.
+    let refused = document("days/1", letters[0].origin);
+    host.confirm(1, &[refused]).await;
+    let of_another_stage = letter(0, 2, "decode", "no JSON");
+    host.write(2, &[of_another_stage]).await;
+    let (first, second) = (letters[0].origin, letters[1].origin);
+    host.settle(3, ("sales", &[first, second]), &[]).await;
+
+    let open = all(harness).await;
+    assert_eq!(places(&open), [(0, 1), (0, 2), (0, 3)]);
+    assert!(open.iter().all(|letter| letter.settled.is_none()));
+    let newest = scan(&mut *harness.store(), &Selection::default(), Some(2)).await;
+    assert_eq!(places(&newest).len(), 2);
+    assert!(newest.iter().all(|letter| letter.settled.is_none()));
+    let by = Some(SETTLED_BY);
+    let expected = [
+        (1, "document_parsing_exception", None),
+        (1, "no rate", by),
+        (2, "no JSON", None),
+        (2, "no rate", by),
+        (3, "no rate", None),
+    ];
+    let expected = expected.map(|(offset, reason, by)| (offset, reason.to_owned(), by));
+    assert_eq!(with_settled(harness).await, expected);
+    let selection = Selection {
+        places: vec![first],
+        stage: Some("sales".into()),
+        with_settled: true,
+        ..Selection::default()
+    };
+    let found = scan(&mut *harness.store(), &selection, None).await;
+    assert_eq!(found[0].replayable("sales"), Err(NoReplay::Settled));
+    let settled = found[0].settled.unwrap();
+    assert!(settled.at_ms >= found[0].written_ms, "{settled:?}");
+}
+
+async fn a_record_that_is_rejected_again_has_a_letter_that_is_not_settled(
+    harness: &impl LettersHarness,
+) {
+    let letters: Vec<DeadLetter> = (1..=2).map(|n| letter(0, n, "sales", "before")).collect();
+    let mut host = harness.host().await;
+    host.write(1, &letters).await;
+    let both = [letters[0].origin, letters[1].origin];
+    let again = [letter(0, 2, "sales", "again")];
+    host.settle(2, ("sales", &both), &again).await;
+    let found = all(harness).await;
+    assert_eq!(places(&found), [(0, 2)]);
+    assert_eq!(found[0].reason, "again");
+    assert_eq!(found[0].replayable("sales"), Ok(()));
 }
 
 async fn refused_documents_have_letters_of_their_own(harness: &impl LettersHarness) {
@@ -354,6 +429,8 @@ macro_rules! letter_contract {
                 letters_of_a_partition_are_in_order,
                 who_has_had_enough_gets_no_more,
                 where_nothing_was_written_yet_the_place_is_named,
+                a_settled_letter_is_found_only_where_that_is_asked_for,
+                a_record_that_is_rejected_again_has_a_letter_that_is_not_settled,
                 $($more,)*
             ]
         );

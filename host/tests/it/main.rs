@@ -47,6 +47,7 @@ mod new_columns;
 mod observability;
 mod provenance;
 mod queries;
+mod readmission;
 mod recovery;
 mod restart;
 mod soak;

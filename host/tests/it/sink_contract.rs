@@ -9,7 +9,7 @@ mod deployments;
 mod harness;
 
 use serde_json::json;
-use wasmill::epoch::{EpochId, EpochOutput};
+use wasmill::epoch::{ByStage, EpochId, EpochOutput};
 use wasmill::sink::{Claim, Durable, Ledger, Sink, SinkError};
 
 use self::columns::{
@@ -247,12 +247,19 @@ async fn progress_comes_back(harness: &impl LedgerHarness) {
     assert_eq!(found.dead_letter_bytes, Some(30));
 }
 
+fn rejected(number: u64) -> ByStage {
+    let of = |stage: &str| (stage.into(), [origin(number.cast_signed())].into());
+    [of("decode"), of("größe \"of\" sales")].into()
+}
+
 async fn the_journal_has_every_epoch_after_the_one_asked_for(harness: &impl LedgerHarness) {
     let mut ledger = harness.open_ledger().await;
     claim(&mut *ledger).await;
     for number in 1..=12_u64 {
         let output = EpochOutput {
             excluded: [origin(number.cast_signed()), origin(7)].into(),
+            rejected: rejected(number),
+            readmitted: [origin(100), origin(100 + number.cast_signed())].into(),
             ..epoch(number, vec![])
         };
         write(&mut *ledger, &output).await;
@@ -268,6 +275,9 @@ async fn the_journal_has_every_epoch_after_the_one_asked_for(harness: &impl Ledg
                 entry.excluded,
                 [origin(number.cast_signed()), origin(7)].into()
             );
+            assert_eq!(entry.rejected, rejected(number));
+            let readmitted = [origin(100), origin(100 + number.cast_signed())];
+            assert_eq!(entry.readmitted, readmitted.into());
         }
     }
 }

@@ -48,6 +48,10 @@ pub(super) fn json(letter: &StoredLetter) -> Value {
     put("reason", json!(letter.reason));
     put("written_at", json!(letter.written_ms.map(when::shown)));
     put("epoch", json!(letter.epoch));
+    if let Some(settled) = &letter.settled {
+        put("settled_by", json!(settled.version));
+        put("settled_at", json!(settled.at_ms.map(when::shown)));
+    }
     put("timestamp", json!(letter.timestamp_ms));
     let (key, key_base64) = text_or_base64(letter.key.as_deref());
     put("key", json!(key));
@@ -98,6 +102,14 @@ pub(super) fn text(letter: &StoredLetter) -> String {
             let _ = write!(written, ", in epoch {epoch}");
         }
         lines.push(("written", written));
+    }
+    if let Some(settled) = &letter.settled {
+        let at = settled.at_ms.map_or_else(String::new, when::shown);
+        let version = settled.version;
+        lines.push((
+            "settled",
+            format!("{at}: version {version} has processed the record again"),
+        ));
     }
     lines.extend(letter.timestamp_ms.map(|ms| ("timestamp", when::shown(ms))));
     let bytes = |bytes: &Vec<u8>| shown_bytes(bytes);
@@ -229,6 +241,7 @@ pub(super) mod tests {
             left_out_bytes: None,
             epoch: Some(12),
             written_ms: Some(1_769_839_201_000),
+            settled: None,
         }
     }
 

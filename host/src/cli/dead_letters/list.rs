@@ -29,6 +29,10 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "limit")]
     count: bool,
 
+    /// Also those whose records a later version has processed again
+    #[arg(long)]
+    settled: bool,
+
     /// Print a JSON list
     #[arg(long)]
     json: bool,
@@ -44,7 +48,10 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let pipeline = args.of.load(&args.pipeline)?;
     let mut store = super::store(&pipeline)?;
-    let selection = args.filter.selection();
+    let selection = Selection {
+        with_settled: args.settled,
+        ..args.filter.selection()
+    };
     let runtime = crate::cli::runtime()?;
     let place = store.place();
     if args.count {

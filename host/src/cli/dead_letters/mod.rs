@@ -103,6 +103,7 @@ impl Filter {
             reason: self.reason,
             since_ms: self.since,
             until_ms: None,
+            with_settled: false,
         }
     }
 }

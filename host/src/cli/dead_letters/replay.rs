@@ -105,6 +105,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (dry_run, yes) = (args.dry_run, args.yes);
     let mut selection = Selection {
         places: args.places,
+        with_settled: true,
         ..args.filter.selection()
     };
     let runtime = crate::cli::runtime()?;
@@ -213,6 +214,9 @@ impl Survey {
                 }
                 NoReplay::LeftOut => {
                     "they were too large for the topic of the dead letters, and only the source has them".to_owned()
+                }
+                NoReplay::Settled => {
+                    "a later version has processed their records, after the one that rejected them was rolled back".to_owned()
                 }
                 NoReplay::OtherSource => format!("they were not read from topic {topic}"),
             };

@@ -41,6 +41,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let mut store = super::store(&pipeline)?;
     let selection = Selection {
         places: vec![args.place],
+        with_settled: true,
         ..Selection::default()
     };
     let runtime = crate::cli::runtime()?;

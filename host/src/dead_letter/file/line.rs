@@ -6,8 +6,11 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::dead_letter::StoredLetter;
-use crate::dead_letter::stored::{HeaderJson, bytes_of, of_json, text_or_base64, to_json};
+use crate::dead_letter::stored::{
+    Entry, HeaderJson, bytes_of, of_json, stable_key, text_or_base64, to_json,
+};
+use crate::dead_letter::{Settled, StoredLetter};
+use crate::deployment::Version;
 use crate::record::{DeadLetter, Origin, Partition};
 
 /// One letter. What is text stands there as text; other bytes in base64, under a name of their own.
@@ -43,6 +46,21 @@ struct Line<'a> {
     value_base64: Option<String>,
 }
 
+/// How a line begins that says that a letter before it is settled.
+pub(super) const SETTLED: &[u8] = b"{\"settled_by\":";
+
+/// That the letter of a record is settled. The names that a letter has too mean the same there.
+#[derive(Serialize, Deserialize)]
+struct SettledLine<'a> {
+    /// the version that has processed the record
+    settled_by: Version,
+    stage: Cow<'a, str>,
+    topic: Cow<'a, str>,
+    partition: u32,
+    offset: i64,
+    written_at: Cow<'a, str>,
+}
+
 /// Now, as a line has it.
 pub(super) fn now() -> String {
     DateTime::<Utc>::from(SystemTime::now()).to_rfc3339_opts(SecondsFormat::Millis, true)
@@ -73,8 +91,46 @@ pub(super) fn write_line(letter: &DeadLetter, topic: &str, written_at: &str, out
     out.push(b'\n');
 }
 
-/// The letter of a line; `None` when it is none.
-pub(super) fn parse_line(line: &[u8]) -> Option<StoredLetter> {
+/// Appends the line of a letter that is settled with its end.
+pub(super) fn write_settled(
+    (record, stage): (Origin, &str),
+    version: Version,
+    (topic, written_at): (&str, &str),
+    out: &mut Vec<u8>,
+) {
+    let line = SettledLine {
+        settled_by: version,
+        stage: stage.into(),
+        topic: topic.into(),
+        partition: record.partition.0,
+        offset: record.offset,
+        written_at: written_at.into(),
+    };
+    serde_json::to_writer(&mut *out, &line).expect("a Vec takes every byte");
+    out.push(b'\n');
+}
+
+/// What a line says; `None` when it is none of ours.
+pub(super) fn parse_line(line: &[u8]) -> Option<Entry> {
+    if !line.starts_with(SETTLED) {
+        return parse_letter(line).map(Entry::Letter);
+    }
+    let line: SettledLine<'_> = serde_json::from_slice(line).ok()?;
+    let record = Origin {
+        partition: Partition(line.partition),
+        offset: line.offset,
+    };
+    let at = DateTime::parse_from_rfc3339(&line.written_at).ok()?;
+    Some(Entry::Settled {
+        key: stable_key(&line.topic, record, &line.stage, None),
+        by: Settled {
+            version: line.settled_by,
+            at_ms: Some(at.timestamp_millis()),
+        },
+    })
+}
+
+fn parse_letter(line: &[u8]) -> Option<StoredLetter> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let written = line.written_at.as_deref().map(DateTime::parse_from_rfc3339);
     Some(StoredLetter {
@@ -98,5 +154,6 @@ pub(super) fn parse_line(line: &[u8]) -> Option<StoredLetter> {
             .transpose()
             .ok()?
             .map(|time| time.timestamp_millis()),
+        settled: None,
     })
 }

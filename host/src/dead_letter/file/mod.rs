@@ -21,8 +21,10 @@ use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tracing::{info, warn};
 
-use self::line::write_line;
+use self::line::{write_line, write_settled};
 use super::{DeadLetterSink, in_order};
+use crate::deployment::Version;
+use crate::epoch::ByStage;
 use crate::record::DeadLetter;
 use crate::sink::SinkError;
 
@@ -119,6 +121,21 @@ impl DeadLetterFile {
         };
         Ok(self.open.insert(open))
     }
+
+    /// Appends lines; the bytes that there are then.
+    async fn append(&mut self, lines: &[u8]) -> Result<Option<u64>, SinkError> {
+        let path = self.path.clone();
+        let open = self.opened().await?;
+        if !lines.is_empty() {
+            // A disk that is full may have room again.
+            let appended = open.append(lines).await;
+            appended.map_err(|error| SinkError::Unavailable {
+                what: format!("the dead-letter file {}", path.display()),
+                reason: error.to_string(),
+            })?;
+        }
+        Ok(Some(open.durable))
+    }
 }
 
 impl Open {
@@ -207,18 +224,23 @@ impl DeadLetterSink for DeadLetterFile {
         for letter in in_order(letters) {
             write_line(letter, &self.topic, &written_at, &mut lines);
         }
-        let path = self.path.clone();
-        let open = self.opened().await?;
-        if !lines.is_empty() {
-            // A disk that is full may have room again.
-            open.append(&lines)
-                .await
-                .map_err(|error| SinkError::Unavailable {
-                    what: format!("the dead-letter file {}", path.display()),
-                    reason: error.to_string(),
-                })?;
+        self.append(&lines).await
+    }
+
+    async fn settle(
+        &mut self,
+        settled: &ByStage,
+        version: Version,
+    ) -> Result<Option<u64>, SinkError> {
+        let written_at = line::now();
+        let mut lines = Vec::new();
+        for (stage, records) in settled {
+            for &record in records {
+                let of = (&*self.topic, &*written_at);
+                write_settled((record, stage), version, of, &mut lines);
+            }
         }
-        Ok(Some(open.durable))
+        self.append(&lines).await
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use tracing::warn;
 
-use super::line::parse_line;
-use crate::dead_letter::stored::Sieve;
+use super::line::{SETTLED, parse_line};
+use crate::dead_letter::stored::{Entry, Place, Settlements, Sieve};
 use crate::dead_letter::{LetterStore, Selection, Visit};
 use crate::sink::SinkError;
 
@@ -25,19 +25,32 @@ impl LetterFile {
         }
     }
 
-    fn read(&self, sieve: &mut Sieve<'_, '_>) -> io::Result<()> {
+    /// Reads all lines, or those alone that begin so; until whoever is told has had enough.
+    fn read(
+        &self,
+        beginning: &[u8],
+        tell: &mut dyn FnMut(Entry, Place) -> ControlFlow<()>,
+    ) -> io::Result<()> {
         let mut lines = BufReader::new(File::open(&self.path)?);
         let (mut line, mut strange) = (Vec::new(), 0_u64);
-        loop {
+        for offset in 0.. {
             line.clear();
             lines.read_until(b'\n', &mut line)?;
             if !line.ends_with(b"\n") {
                 // The end; or a line that is being written.
                 break;
             }
+            if !line.starts_with(beginning) {
+                continue;
+            }
+            let place = Place {
+                part: 0,
+                offset,
+                written_ms: None,
+            };
             match parse_line(&line) {
-                Some(letter) => {
-                    if let ControlFlow::Break(()) = sieve.offer(letter) {
+                Some(entry) => {
+                    if let ControlFlow::Break(()) = tell(entry, place) {
                         break;
                     }
                 }
@@ -63,8 +76,21 @@ impl LetterStore for LetterFile {
         newest: Option<usize>,
         visit: &mut Visit<'_>,
     ) -> Result<(), SinkError> {
-        let mut sieve = Sieve::new(selection, newest, visit);
-        self.read(&mut sieve).map_err(|error| {
+        let mut settlements = Settlements::default();
+        let mut note = |entry, place| {
+            if let Entry::Settled { key, by } = entry {
+                settlements.note(&key, place, by);
+            }
+            ControlFlow::Continue(())
+        };
+        let noted = self.read(SETTLED, &mut note);
+        let mut sieve = Sieve::new(settlements, (selection, newest), visit);
+        let mut offer = |entry, place| match entry {
+            Entry::Letter(letter) => sieve.offer(letter, place),
+            Entry::Settled { .. } => ControlFlow::Continue(()),
+        };
+        let read = noted.and_then(|()| self.read(b"", &mut offer));
+        read.map_err(|error| {
             let path = self.path.display();
             SinkError::Permanent(match error.kind() {
                 io::ErrorKind::NotFound => format!(

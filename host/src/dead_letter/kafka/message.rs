@@ -4,10 +4,15 @@
 //!
 //! Its key is the letter's stable key, the same whenever the letter is repeated, so whoever reads the
 //! topic (or a compacted one) can tell.
+//!
+//! That a letter is settled is a message with its key, without a value, and with the header
+//! `wasmill-settled-by`: a compacted topic forgets the letter.
 
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 
-use crate::dead_letter::StoredLetter;
+use crate::dead_letter::stored::{Entry, stable_key};
+use crate::dead_letter::{Settled, StoredLetter};
+use crate::deployment::Version;
 use crate::record::{DeadLetter, Origin, Partition, RecordHeader};
 
 /// Names of headers that are ours, in records too.
@@ -29,7 +34,54 @@ fn is_the_records(name: &str) -> bool {
     !name.starts_with(OURS) || name == REPLAYED_FROM
 }
 
-pub(super) fn headers(letter: &DeadLetter, source_topic: &str, body: Body) -> OwnedHeaders {
+/// What a message tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Note<'a> {
+    Letter(&'a DeadLetter),
+    /// That the letter of a stage about a record is settled, by this version.
+    Settled(Origin, &'a str, Version),
+}
+
+impl Note<'_> {
+    pub(super) fn key(self, source_topic: &str) -> String {
+        match self {
+            Self::Letter(letter) => {
+                let document = letter.document.as_deref();
+                stable_key(source_topic, letter.origin, &letter.stage, document)
+            }
+            Self::Settled(record, stage, _) => stable_key(source_topic, record, stage, None),
+        }
+    }
+
+    pub(super) fn value(&self, body: Body) -> Option<&[u8]> {
+        match (self, body) {
+            (Self::Letter(letter), Body::Whole) => letter.value.as_deref(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn headers(self, source_topic: &str, body: Body) -> OwnedHeaders {
+        match self {
+            Self::Letter(letter) => headers(letter, source_topic, body),
+            Self::Settled(record, stage, version) => {
+                let ours = [
+                    ("wasmill-settled-by", version.to_string()),
+                    ("wasmill-stage", stage.to_owned()),
+                    ("wasmill-topic", source_topic.to_owned()),
+                    ("wasmill-partition", record.partition.to_string()),
+                    ("wasmill-offset", record.offset.to_string()),
+                ];
+                ours.iter()
+                    .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                        let value = Some(value.as_bytes());
+                        headers.insert(Header { key, value })
+                    })
+            }
+        }
+    }
+}
+
+fn headers(letter: &DeadLetter, source_topic: &str, body: Body) -> OwnedHeaders {
     let partition = letter.origin.partition.to_string();
     let offset = letter.origin.offset.to_string();
     let timestamp = letter.timestamp_ms.map(|timestamp| timestamp.to_string());
@@ -65,8 +117,8 @@ pub(super) fn headers(letter: &DeadLetter, source_topic: &str, body: Body) -> Ow
         })
 }
 
-/// The letter in a message; `None` when it is none of ours.
-pub(super) fn parse(message: &BorrowedMessage<'_>) -> Option<StoredLetter> {
+/// What a message tells; `None` when it is none of ours.
+pub(super) fn parse(message: &BorrowedMessage<'_>) -> Option<Entry> {
     let mut letter = StoredLetter {
         topic: String::new(),
         origin: Origin::NO_RECORD,
@@ -82,8 +134,9 @@ pub(super) fn parse(message: &BorrowedMessage<'_>) -> Option<StoredLetter> {
         left_out_bytes: None,
         epoch: None,
         written_ms: message.timestamp().to_millis(),
+        settled: None,
     };
-    let (mut partition, mut offset) = (None, None);
+    let (mut partition, mut offset, mut settled_by) = (None, None, None);
     for header in message.headers()?.iter() {
         if is_the_records(header.key) {
             letter.headers.push(RecordHeader {
@@ -102,6 +155,7 @@ pub(super) fn parse(message: &BorrowedMessage<'_>) -> Option<StoredLetter> {
             "topic" => letter.topic = text(),
             "partition" => partition = Some(text().parse().ok()?),
             "offset" => offset = Some(text().parse().ok()?),
+            "settled-by" => settled_by = Some(Version(text().parse().ok()?)),
             "document" => letter.document = Some(text()),
             "timestamp" => letter.timestamp_ms = Some(text().parse().ok()?),
             "key" => letter.key = Some(value.to_vec()),
@@ -113,5 +167,14 @@ pub(super) fn parse(message: &BorrowedMessage<'_>) -> Option<StoredLetter> {
         partition: Partition(partition?),
         offset: offset?,
     };
-    Some(letter)
+    let Some(version) = settled_by else {
+        return Some(Entry::Letter(letter));
+    };
+    Some(Entry::Settled {
+        key: letter.stable_key(),
+        by: Settled {
+            version,
+            at_ms: letter.written_ms,
+        },
+    })
 }

@@ -22,9 +22,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tracing::warn;
 
 use self::connection::{check, unavailable};
-use self::message::{Body, headers};
-use super::stored::stable_key;
+use self::message::{Body, Note};
 use super::{DeadLetterSink, in_order};
+use crate::deployment::Version;
+use crate::epoch::ByStage;
 use crate::record::DeadLetter;
 use crate::sink::SinkError;
 
@@ -179,12 +180,24 @@ impl DeadLetterTopic {
         Ok(())
     }
 
-    async fn write_all(&self, letters: &[&DeadLetter]) -> Result<(), SinkError> {
-        let all: Vec<usize> = (0..letters.len()).collect();
-        for index in self.send_all(letters, &all, Body::Whole).await? {
+    async fn write_notes(&mut self, notes: Vec<Note<'_>>) -> Result<Option<u64>, SinkError> {
+        if notes.is_empty() {
+            return Ok(None);
+        }
+        self.connect().await?;
+        let written = self.write_all(&notes).await;
+        if written.is_err() {
+            self.producer = None;
+        }
+        written.map(|()| None)
+    }
+
+    async fn write_all(&self, notes: &[Note<'_>]) -> Result<(), SinkError> {
+        let all: Vec<usize> = (0..notes.len()).collect();
+        for index in self.send_all(notes, &all, Body::Whole).await? {
             // Kafka counts what is sent together, so it may have been its neighbours' fault.
             for body in [Body::Whole, Body::LeftOut] {
-                if self.send_all(letters, &[index], body).await?.is_empty() {
+                if self.send_all(notes, &[index], body).await?.is_empty() {
                     break;
                 }
                 if body == Body::LeftOut {
@@ -195,11 +208,11 @@ impl DeadLetterTopic {
         Ok(())
     }
 
-    /// Sends the letters at these indices and waits for all of them: those that are too large for
+    /// Sends the notes at these indices and waits for all of them: those that are too large for
     /// the topic come back.
     async fn send_all(
         &self,
-        letters: &[&DeadLetter],
+        notes: &[Note<'_>],
         indices: &[usize],
         body: Body,
     ) -> Result<Vec<usize>, SinkError> {
@@ -210,7 +223,7 @@ impl DeadLetterTopic {
                 index,
                 reports: reports.clone(),
             });
-            self.enqueue(producer, letters[index], ticket, body).await?;
+            self.enqueue(producer, notes[index], ticket, body).await?;
         }
         drop(reports);
         let mut too_large = Vec::new();
@@ -231,16 +244,15 @@ impl DeadLetterTopic {
     async fn enqueue(
         &self,
         producer: &ThreadedProducer<Deliveries>,
-        letter: &DeadLetter,
+        note: Note<'_>,
         ticket: Box<Ticket>,
         body: Body,
     ) -> Result<(), SinkError> {
-        let (topic, document) = (&self.source_topic, letter.document.as_deref());
-        let key = stable_key(topic, letter.origin, &letter.stage, document);
+        let key = note.key(&self.source_topic);
         let mut record = BaseRecord::with_opaque_to(&self.topic, ticket)
             .key(&key)
-            .headers(headers(letter, &self.source_topic, body));
-        if let (Body::Whole, Some(value)) = (body, &letter.value) {
+            .headers(note.headers(&self.source_topic, body));
+        if let Some(value) = note.value(body) {
             record = record.payload(value);
         }
         loop {
@@ -270,15 +282,20 @@ impl DeadLetterSink for DeadLetterTopic {
     }
 
     async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError> {
-        if letters.is_empty() {
-            return Ok(None);
-        }
-        self.connect().await?;
-        let written = self.write_all(&in_order(letters)).await;
-        if written.is_err() {
-            self.producer = None;
-        }
-        written.map(|()| None)
+        let letters = in_order(letters).into_iter();
+        self.write_notes(letters.map(Note::Letter).collect()).await
+    }
+
+    async fn settle(
+        &mut self,
+        settled: &ByStage,
+        version: Version,
+    ) -> Result<Option<u64>, SinkError> {
+        let notes = settled.iter().flat_map(|(stage, records)| {
+            let records = records.iter();
+            records.map(move |&record| Note::Settled(record, stage, version))
+        });
+        self.write_notes(notes.collect()).await
     }
 }
 

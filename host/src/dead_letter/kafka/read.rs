@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::connection::{check, client_config, unavailable};
 use super::message::parse;
-use crate::dead_letter::stored::Sieve;
+use crate::dead_letter::stored::{Entry, Place, Settlements, Sieve};
 use crate::dead_letter::{LetterStore, Selection, Visit};
 use crate::sink::SinkError;
 
@@ -130,10 +130,15 @@ impl LetterTopic {
         Ok((ends, later))
     }
 
-    fn read(&self, selection: &Selection, sieve: &mut Sieve<'_, '_>) -> Result<(), SinkError> {
+    /// Reads what was written since then, until whoever is told has had enough.
+    fn read(
+        &self,
+        since_ms: Option<i64>,
+        tell: &mut dyn FnMut(Entry, Place) -> ControlFlow<()>,
+    ) -> Result<(), SinkError> {
         let failed = |error| self.failed(&error);
         let consumer: BaseConsumer = self.config.create().map_err(failed)?;
-        let (ends, begins) = self.extent(&consumer, selection.since_ms).map_err(failed)?;
+        let (ends, begins) = self.extent(&consumer, since_ms).map_err(failed)?;
         if ends.is_empty() {
             return Err(self.missing());
         }
@@ -171,8 +176,13 @@ impl LetterTopic {
             // What was written meanwhile is for the next scan.
             if offset < end {
                 match parse(&message) {
-                    Some(letter) => {
-                        if let ControlFlow::Break(()) = sieve.offer(letter) {
+                    Some(entry) => {
+                        let place = Place {
+                            part: partition,
+                            offset,
+                            written_ms: message.timestamp().to_millis(),
+                        };
+                        if let ControlFlow::Break(()) = tell(entry, place) {
                             break;
                         }
                     }
@@ -206,8 +216,19 @@ impl LetterStore for LetterTopic {
         newest: Option<usize>,
         visit: &mut Visit<'_>,
     ) -> Result<(), SinkError> {
-        let mut sieve = Sieve::new(selection, newest, visit);
-        self.read(selection, &mut sieve)?;
+        let since_ms = selection.since_ms;
+        let mut settlements = Settlements::default();
+        self.read(since_ms, &mut |entry, place| {
+            if let Entry::Settled { key, by } = entry {
+                settlements.note(&key, place, by);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut sieve = Sieve::new(settlements, (selection, newest), visit);
+        self.read(since_ms, &mut |entry, place| match entry {
+            Entry::Letter(letter) => sieve.offer(letter, place),
+            Entry::Settled { .. } => ControlFlow::Continue(()),
+        })?;
         sieve.finish();
         Ok(())
     }

@@ -22,6 +22,15 @@ fn letter(offset: i64, written_ms: Option<i64>) -> StoredLetter {
         left_out_bytes: None,
         epoch: None,
         written_ms,
+        settled: None,
+    }
+}
+
+fn place(offset: i64) -> Place {
+    Place {
+        part: 0,
+        offset,
+        written_ms: None,
     }
 }
 
@@ -31,9 +40,13 @@ fn visited(letters: Vec<StoredLetter>, selection: &Selection, newest: Option<usi
         offsets.push(letter.origin.offset);
         ControlFlow::Continue(())
     };
-    let mut sieve = Sieve::new(selection, newest, &mut visit);
-    for letter in letters {
-        assert_eq!(sieve.offer(letter), ControlFlow::Continue(()));
+    let settlements = Settlements::default();
+    let mut sieve = Sieve::new(settlements, (selection, newest), &mut visit);
+    for (letter, offset) in letters.into_iter().zip(0..) {
+        assert_eq!(
+            sieve.offer(letter, place(offset)),
+            ControlFlow::Continue(())
+        );
     }
     sieve.finish();
     offsets

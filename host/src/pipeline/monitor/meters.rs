@@ -263,6 +263,10 @@ pub(super) struct ReloadMeter {
     pub(super) version: Gauge,
     pub(super) reloads: Counter,
     pub(super) refusals: Counter,
+    /// records that were processed again
+    pub(super) readmitted: Counter,
+    /// records that are to be
+    pub(super) backlog: Gauge,
     /// how long a worker or the coordinator took to change over
     pub(super) pauses: Histogram,
     /// what a new aggregate has not got yet, in offsets

@@ -232,6 +232,10 @@ impl Monitor {
         add_histogram(&mut pauses, &[], &meter.pauses);
         out.family(&metrics::BACKFILL_OFFSETS_LEFT)
             .add(&[], meter.backfill_left.get());
+        out.family(&metrics::READMITTED_RECORDS)
+            .add(&[], meter.readmitted.get());
+        out.family(&metrics::READMISSION_BACKLOG)
+            .add(&[], meter.backlog.get());
     }
 }
 

@@ -417,6 +417,16 @@ impl Monitor {
         self.reloads.backfill_left.set(offsets);
     }
 
+    /// So many records were processed again.
+    pub(super) fn readmitted(&self, records: usize) {
+        self.reloads.readmitted.add(records as u64);
+    }
+
+    /// So many are still to be.
+    pub(super) fn readmission_backlog(&self, records: usize) {
+        self.reloads.backlog.set(records as u64);
+    }
+
     /// A worker or the coordinator has changed over to another version, and did nothing else for so long.
     pub(super) fn changed_over(&self, pause: Duration) {
         self.reloads.pauses.observe(pause);

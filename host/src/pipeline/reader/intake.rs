@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::Ending;
 use crate::deployment::Version;
 use crate::epoch::{Barrier, EpochId, Mode, Swap};
-use crate::pipeline::PipelineError;
 use crate::pipeline::monitor::{Monitor, Pulse, Queue, Stage};
 use crate::pipeline::patience::Patience;
 use crate::pipeline::turns::Turns;
 use crate::pipeline::worker::{Chain, ToWorker};
+use crate::pipeline::{OpenSource, PipelineError};
 use crate::record::{Origin, Partition, Positions, RawBatch};
 use crate::source::{PollLimit, Source, SourceError};
 
@@ -26,6 +26,8 @@ const BATCH_BYTES: usize = 2 << 20;
 /// The source and the ways to the workers.
 pub(in crate::pipeline) struct Intake {
     pub(in crate::pipeline) source: Box<dyn Source>,
+    /// opens it once more
+    pub(in crate::pipeline) open_source: OpenSource,
     /// one for each worker
     pub(in crate::pipeline) lanes: Vec<Lane>,
     pub(in crate::pipeline) stop: CancellationToken,
@@ -136,6 +138,7 @@ impl Intake {
             epoch,
             version,
             swap: None,
+            readmission: None,
             positions: Arc::new(positions),
             mode,
             checkpoint: false,

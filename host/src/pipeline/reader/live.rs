@@ -1,5 +1,6 @@
 //! Going on live: what an epoch contains is decided here, once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use crate::epoch::{EpochCutter, EpochId, Mode};
 use crate::pipeline::EPOCH_BYTES_MAX;
 use crate::pipeline::change::{Change, Changes, Logic};
 use crate::pipeline::checkpoint::CheckpointClock;
+use crate::pipeline::readmission::{Chunk, Readmissions};
 use crate::pipeline::survey::Newcomers;
 use crate::record::Positions;
 
@@ -29,6 +31,8 @@ pub(in crate::pipeline) struct Live {
     pub(in crate::pipeline) version: Version,
     /// what is to come into force
     pub(in crate::pipeline) changes: Changes,
+    /// what is to be processed again
+    pub(in crate::pipeline) readmissions: Readmissions,
     /// whether nothing is read before another version is in force
     pub(in crate::pipeline) waits_for_change: bool,
 }
@@ -46,6 +50,10 @@ impl Live {
         if changing && self.cutter.is_empty() {
             return self.change(intake).map(|()| Flow::More);
         }
+        let readmitting = !self.waits_for_change && self.readmissions.is_waiting();
+        if readmitting && self.cutter.is_empty() {
+            return self.readmit(intake).map(|()| Flow::More);
+        }
         if self.waits_for_change && !intake.stop.is_cancelled() {
             std::thread::sleep(intake.poll_wait);
             return Ok(Flow::More);
@@ -60,8 +68,9 @@ impl Live {
         }
         let positions = intake.source.positions();
         let end = self.until.as_ref();
-        let at_end = end.is_some_and(|end| positions.reached(end));
-        let at_end = at_end && !self.changes.is_to_come();
+        let is_read = end.is_some_and(|end| positions.reached(end));
+        let at_end =
+            is_read && self.readmissions.is_over(self.version) && !self.changes.is_to_come();
         let stop = intake.stop.is_cancelled() || at_end || intake.turns.failed.is_some();
         let time = now();
         let checkpoint = stop || self.checkpoints.is_due(time);
@@ -70,7 +79,8 @@ impl Live {
         let moved = *positions != self.cut_at;
         let last = stop && (moved || self.checkpoints.is_behind());
         let idle = checkpoint && self.cutter.is_empty() && self.checkpoints.is_behind();
-        let turned = std::mem::take(&mut intake.turns.turned) || changing;
+        let interrupted = changing || readmitting;
+        let turned = std::mem::take(&mut intake.turns.turned) || interrupted;
         if last || idle || turned || (!self.cutter.is_empty() && self.cutter.is_due(time)) {
             self.epoch = self.epoch.next();
             let (records, began) = (self.cutter.len(), self.cutter.began());
@@ -83,12 +93,17 @@ impl Live {
             self.checkpoints.cut(checkpoint, time);
             intake.cut(&barrier, &none)?;
         }
-        if changing && !stop {
+        if interrupted && !stop {
             return Ok(Flow::More);
         }
         if stop {
             let failed = intake.turns.failed.take();
             return failed.map_or(Ok(Flow::End), |error| Err(error.into()));
+        }
+        if is_read {
+            // What is to be processed again is on its way.
+            std::thread::sleep(intake.poll_wait);
+            return Ok(Flow::More);
         }
         let wait = self.cutter.wait(time).unwrap_or(intake.poll_wait);
         let until = self.until.clone().unwrap_or_default();
@@ -101,6 +116,32 @@ impl Live {
         }
         intake.distribute(read, &none, Mode::Live)?;
         Ok(Flow::More)
+    }
+
+    /// Takes up again what a version rejected that was rolled back, with an epoch that has nothing else and
+    /// moves no positions.
+    fn readmit(&mut self, intake: &mut Intake) -> Result<(), Ending> {
+        let Some(chunk) = self.readmissions.take() else {
+            return Ok(());
+        };
+        let Chunk {
+            batches,
+            readmission,
+        } = chunk;
+        let began = now();
+        for batch in batches {
+            intake.distribute(batch, &Arc::default(), Mode::Live)?;
+        }
+        self.epoch = self.epoch.next();
+        let records = readmission.records.values().map(BTreeSet::len).sum();
+        intake.monitor.epoch_cut(self.epoch, records, Some(began));
+        self.checkpoints.cut(false, began);
+        // Until there is one, a start has to read these again, and they may be deleted by then.
+        self.checkpoints.hasten();
+        let epoch = (self.epoch, self.version);
+        let mut barrier = intake.barrier(epoch, self.cut_at.clone(), Mode::Live);
+        barrier.readmission = Some(Arc::new(readmission));
+        intake.cut(&barrier, &Arc::default())
     }
 
     /// Puts into force what is to come into force, with an epoch that has no records.

@@ -9,8 +9,10 @@ use crate::deployment::Version;
 use crate::epoch::{EpochId, JournalEntry, Mode};
 use crate::pipeline::PipelineError;
 use crate::pipeline::change::Logic;
+use crate::pipeline::readmission::{Found, Retrieval};
 use crate::pipeline::versions::Versions;
 use crate::record::{Origin, Positions};
+use crate::source::SourceError;
 
 /// States that are made anew are merged every so many records.
 const REBUILD_ROWS: usize = 16 * BATCH_ROWS;
@@ -22,6 +24,8 @@ pub(in crate::pipeline) struct Replay {
     entries: VecDeque<JournalEntry>,
     /// what the first of them leaves out, once it was begun
     excluded: Option<Arc<BTreeSet<Origin>>>,
+    /// what the first of them took up again, while that is read
+    readmitted: Option<Retrieval>,
     /// the last epoch that every sink that is shown them has confirmed
     confirmed: EpochId,
     in_force: InForce,
@@ -95,6 +99,7 @@ impl Replay {
             rebuild,
             entries,
             excluded: None,
+            readmitted: None,
             confirmed,
             in_force,
         }
@@ -183,17 +188,56 @@ impl Replay {
             let read = intake.poll(&until, usize::MAX, intake.poll_wait, mode)?;
             intake.distribute(read, &excluded, mode)?;
         }
-        if !intake.source.positions().reached(&entry.positions) {
+        let read = entry.readmitted.is_empty() || self.read_again(&entry, &excluded, intake)?;
+        if !read || !intake.source.positions().reached(&entry.positions) {
             self.entries.push_front(entry);
             self.excluded = Some(excluded);
             return Ok(());
         }
+        self.readmitted = None;
         let barrier = intake.barrier((entry.epoch, entry.version), entry.positions, mode);
         let workers = intake.lanes.len();
         match self.in_force.change_to(entry.version, workers)? {
             Some(Logic { chains, swap, .. }) => intake.put_in_force(chains, swap, barrier),
             None => intake.cut(&barrier, &excluded),
         }
+    }
+}
+
+impl Replay {
+    /// Goes on reading what an epoch took up again and kept; true once all of it is on its way to the
+    /// workers.
+    fn read_again(
+        &mut self,
+        entry: &JournalEntry,
+        excluded: &Arc<BTreeSet<Origin>>,
+        intake: &mut Intake,
+    ) -> Result<bool, Ending> {
+        let mut retrieval = match self.readmitted.take() {
+            Some(retrieval) => retrieval,
+            None => {
+                let source = (intake.open_source)().map_err(PipelineError::Source)?;
+                Retrieval::new(source, entry.readmitted.difference(excluded).copied())
+            }
+        };
+        let mut found = Found::default();
+        let stepped = retrieval.step(intake.poll_wait, &mut found);
+        let mode = Mode::Replay {
+            shown: entry.epoch > self.confirmed,
+        };
+        intake.distribute(found.records, excluded, mode)?;
+        intake.lost_again(&found.gone)?;
+        match stepped {
+            Ok(()) => intake.patience.over(),
+            Err(error @ SourceError::Unavailable { .. }) => {
+                let _ = intake.patience.failed(&error);
+                std::thread::sleep(intake.poll_wait);
+            }
+            Err(error) => return Err(PipelineError::Source(error).into()),
+        }
+        let is_over = retrieval.is_over();
+        self.readmitted = Some(retrieval);
+        Ok(is_over)
     }
 }
 

@@ -57,6 +57,7 @@ impl Host {
             mut checkpoints,
             catch_up,
             orders,
+            readmitter,
             coming,
         } = topology;
         let reloading = Reloading {
@@ -95,6 +96,7 @@ impl Host {
         let mut tasks: Vec<Option<Task<()>>> = vec![
             Some(Box::pin(ledger.run())),
             Some(Box::pin(checkpoints.run())),
+            Some(Box::pin(readmitter.run())),
         ];
         for sink in sinks {
             tasks.push(Some(Box::pin(sink.run())));

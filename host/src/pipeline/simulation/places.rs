@@ -15,7 +15,7 @@ use super::dice::{Dice, Fate};
 use super::logic::{LEDGER, REFUSED, ROWS, SUMS};
 use crate::dead_letter::DeadLetterSink;
 use crate::deployment::{Deployment, Outcome, Version};
-use crate::epoch::{EpochId, EpochOutput, JournalEntry};
+use crate::epoch::{ByStage, EpochId, EpochOutput, JournalEntry};
 use crate::record::{DeadLetter, Origin};
 use crate::sink::memory::{MemoryLedger, MemorySink, MemoryStore};
 use crate::sink::{Claim, Durable, Ledger, Refused, Sink, SinkError, Targets};
@@ -427,6 +427,14 @@ impl DeadLetterSink for SimulatedLetters {
         let all = &mut file.letters;
         all.extend(letters.iter().map(|letter| letter.origin));
         Ok(Some(all.len() as u64))
+    }
+
+    async fn settle(
+        &mut self,
+        _settled: &ByStage,
+        _version: Version,
+    ) -> Result<Option<u64>, SinkError> {
+        self.write(&[]).await
     }
 }
 

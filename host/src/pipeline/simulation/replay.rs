@@ -20,7 +20,6 @@ use crate::config::OnLost;
 use crate::deduplicate::Seen;
 use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::pipeline::Refusals;
 use crate::pipeline::line::Making;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::reader::{Follow, InForce, Replay, Then};
@@ -28,6 +27,7 @@ use crate::pipeline::sample::Sample;
 use crate::pipeline::topology::Stages;
 use crate::pipeline::turns::Turns;
 use crate::pipeline::versions::Versions;
+use crate::pipeline::{OpenSource, Refusals};
 use crate::record::{Origin, Partition, Positions, RawBatch};
 use crate::source::{
     MemoryPartitions, MemoryRecord, PartitionRange, PollLimit, Source, SourceError, Survey,
@@ -44,8 +44,14 @@ struct Recorded {
 impl Recorded {
     fn new(dice: &Dice) -> Self {
         let partitions = MemoryPartitions::new(PARTITIONS);
-        let mut journal = Vec::new();
+        let mut journal: Vec<JournalEntry> = Vec::new();
+        // Records that another version may take, unlike poisoned ones.
+        let mut rejected = BTreeSet::new();
         for epoch in 2..2 + dice.between(1, 12) {
+            if dice.chance(0.3) && !rejected.is_empty() {
+                journal.push(readmission(epoch, &partitions, &mut rejected, dice));
+                continue;
+            }
             let mut excluded = BTreeSet::new();
             for _ in 0..dice.below(40) {
                 let partition = Partition(dice.below(u64::from(PARTITIONS)) as u32);
@@ -59,9 +65,13 @@ impl Recorded {
                 let text = text(&format!("r{id}"), &format!("g{group}"), amount);
                 let record = MemoryRecord::of(Bytes::from(text));
                 let offset = partitions.append(partition, record);
-                // And some that came twice, say: the journal does not tell why.
-                if poisoned || dice.chance(0.1) {
-                    excluded.insert(Origin { partition, offset });
+                // And some that came twice, say, or that a version rejected which was rolled back.
+                let origin = Origin { partition, offset };
+                if poisoned || dice.chance(0.2) {
+                    excluded.insert(origin);
+                    if !poisoned {
+                        rejected.insert(origin);
+                    }
                 }
             }
             journal.push(JournalEntry {
@@ -69,12 +79,29 @@ impl Recorded {
                 version: Version::FIRST,
                 positions: partitions.ends().into_iter().collect(),
                 excluded,
+                ..JournalEntry::default()
             });
         }
         Self {
             partitions,
             journal,
         }
+    }
+
+    /// The records that each epoch has kept, as the journal says.
+    fn kept(&self) -> Vec<BTreeSet<Origin>> {
+        let mut before = Positions::default();
+        let entries = self.journal.iter();
+        let kept = entries.map(|entry| {
+            let mut records = entry.readmitted.clone();
+            for (partition, next) in entry.positions.iter() {
+                let begin = before.get(partition).unwrap_or(0);
+                records.extend((begin..next).map(|offset| Origin { partition, offset }));
+            }
+            before = entry.positions.clone();
+            records.difference(&entry.excluded).copied().collect()
+        });
+        kept.collect()
     }
 
     /// What is shown of every epoch.
@@ -100,8 +127,12 @@ impl Recorded {
             pending: Vec::new(),
             done: true,
         };
+        let partitions = self.partitions.clone();
+        let open_source: OpenSource =
+            Arc::new(move || Ok(Box::new(partitions.source()) as Box<dyn Source>));
         let making = Making {
             settings: &settings,
+            open_source: &open_source,
             stages: &*logic,
             refused: &Refusals::default(),
             monitor: &monitor,
@@ -136,6 +167,30 @@ impl Recorded {
             shown.push(Shown::of(&completed.output));
         }
         shown
+    }
+}
+
+/// An epoch that takes some of these up again, and keeps some of them.
+fn readmission(
+    epoch: u64,
+    partitions: &MemoryPartitions,
+    rejected: &mut BTreeSet<Origin>,
+    dice: &Dice,
+) -> JournalEntry {
+    let readmitted: BTreeSet<Origin> = {
+        let chosen = rejected.iter().filter(|_| dice.chance(0.6));
+        chosen.copied().collect()
+    };
+    let excluded = readmitted.iter().filter(|_| dice.chance(0.3));
+    let excluded: BTreeSet<Origin> = excluded.copied().collect();
+    rejected.retain(|record| !readmitted.contains(record) || excluded.contains(record));
+    JournalEntry {
+        epoch: EpochId(epoch),
+        version: Version::FIRST,
+        positions: partitions.ends().into_iter().collect(),
+        excluded,
+        readmitted,
+        ..JournalEntry::default()
     }
 }
 
@@ -234,10 +289,8 @@ proptest! {
         let recorded = Recorded::new(&Dice::of(seed));
         let shown = recorded.replayed(&Dice::of(one));
         prop_assert_eq!(shown.len(), recorded.journal.len());
-        let rows: usize = shown.iter().map(|shown| shown.rows.len()).sum();
-        let excluded: usize = recorded.journal.iter().map(|entry| entry.excluded.len()).sum();
-        let all: i64 = recorded.partitions.ends().iter().map(|(_, end)| end).sum();
-        prop_assert_eq!(rows + excluded, all as usize);
+        let rows = shown.iter().map(|shown| shown.rows.keys().copied().collect());
+        prop_assert_eq!(rows.collect::<Vec<BTreeSet<Origin>>>(), recorded.kept());
         prop_assert_eq!(shown, recorded.replayed(&Dice::of(other)));
     }
 }

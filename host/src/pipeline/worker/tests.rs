@@ -181,6 +181,7 @@ fn barrier(number: usize, mode: Mode) -> Barrier {
         epoch: EpochId(number as u64 + 1),
         version: Version::FIRST,
         swap: None,
+        readmission: None,
         positions: Arc::new(Positions::default()),
         mode,
         checkpoint: false,

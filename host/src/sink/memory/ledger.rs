@@ -172,6 +172,8 @@ impl Sink for MemoryLedger {
                 version: epoch.version,
                 positions: epoch.positions.clone(),
                 excluded: epoch.excluded.clone(),
+                rejected: epoch.rejected.clone(),
+                readmitted: epoch.readmitted.clone(),
             });
             Ok(())
         })?;

@@ -13,7 +13,8 @@ use super::catalog::Existing;
 use super::failure::Failure;
 use super::session::{Server, Session, column};
 use crate::config::Secret;
-use crate::dead_letter::{LetterStore, Selection, StoredLetter, Visit, parse_headers};
+use crate::dead_letter::{LetterStore, Selection, Settled, StoredLetter, Visit, parse_headers};
+use crate::deployment::Version;
 use crate::record::{Origin, Partition};
 use crate::sink::SinkError;
 use crate::sink::letters::LetterTable;
@@ -24,6 +25,7 @@ const SETTINGS: &str = "SET statement_timeout = 0; SET default_transaction_read_
 /// Which letters: `$1` the pipeline; of each other condition, null: it does not matter.
 const SELECTED: &str = "\
     pipeline = $1
+    AND ($8 OR settled_by IS NULL)
     AND ($2::text IS NULL OR stage = $2)
     AND ($3::text IS NULL OR strpos(reason, $3) > 0)
     AND ($4::timestamptz IS NULL OR written_at >= $4)
@@ -59,7 +61,8 @@ impl PostgresLetters {
             return Err(Failure::Sink(self.table.missing(self.server.what())));
         };
         let differences = existing.differences(target);
-        let checked = self.table.check(self.server.what(), &differences);
+        let lacks = existing.additions(target).into_iter().map(|(name, _)| name);
+        let checked = self.table.check(self.server.what(), &differences, lacks);
         checked.map_err(Failure::Sink)
     }
 
@@ -84,7 +87,7 @@ impl PostgresLetters {
         let until = selection
             .until_ms
             .map(|until| time(until.saturating_add(1)));
-        let values: [&(dyn ToSql + Sync); 7] = [
+        let values: [&(dyn ToSql + Sync); 8] = [
             &self.pipeline,
             &selection.stage,
             &selection.reason,
@@ -92,6 +95,7 @@ impl PostgresLetters {
             &until,
             &partitions,
             &offsets,
+            &selection.with_settled,
         ];
         let sql = self.table.select_sql(SELECTED, newest);
         let rows = client.query_raw(&sql, values).await.map_err(failed())?;
@@ -125,6 +129,15 @@ fn millis(time: SystemTime) -> Option<i64> {
     }
 }
 
+fn settled(row: &Row) -> Result<Option<Settled>, Failure> {
+    let version = column::<Option<i64>>(row, 14)?.and_then(|version| version.try_into().ok());
+    let at_ms = column::<Option<SystemTime>>(row, 15)?.and_then(millis);
+    Ok(version.map(|version| Settled {
+        version: Version(version),
+        at_ms,
+    }))
+}
+
 fn letter(row: &Row) -> Result<StoredLetter, Failure> {
     let partition: i64 = column(row, 1)?;
     let offset = column(row, 2)?;
@@ -155,6 +168,7 @@ fn letter(row: &Row) -> Result<StoredLetter, Failure> {
         left_out_bytes: None,
         epoch: u64::try_from(column::<i64>(row, 8)?).ok(),
         written_ms: millis(column(row, 9)?),
+        settled: settled(row)?,
     })
 }
 

@@ -248,7 +248,8 @@ impl PostgresLedger {
                 buffer,
             });
         }
-        let written = write_epoch(session, owner, epoch, tables).await;
+        let settling = self.letters.as_ref();
+        let written = write_epoch(session, owner, epoch, (settling, tables)).await;
         let Err(failure) = written else {
             return written;
         };

@@ -16,7 +16,7 @@ use super::session::{column, unsigned};
 use super::write::TableWrite;
 use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::sink::journal::{excluded_json, not_ours, offsets_json, parse_excluded, parse_offsets};
+use crate::sink::journal::{StoredEntry, not_ours};
 
 /// The tables that every pipeline of a database shares.
 pub(super) const TABLES: [(&str, &str); 4] = [
@@ -35,7 +35,8 @@ pub(super) const TABLES: [(&str, &str); 4] = [
         "wasmill_epochs",
         "CREATE TABLE wasmill_epochs (
             pipeline text, epoch bigint, deployment bigint NOT NULL, offsets jsonb NOT NULL,
-            excluded jsonb NOT NULL, dead_letter_bytes bigint,
+            excluded jsonb NOT NULL, rejected jsonb NOT NULL, readmitted jsonb NOT NULL,
+            dead_letter_bytes bigint,
             xid xid8 NOT NULL DEFAULT pg_current_xact_id(), PRIMARY KEY (pipeline, epoch))",
     ),
     ("wasmill_deployments", deployments::CREATE),
@@ -60,15 +61,17 @@ const CONFIRM: &str = "\
     AND epoch = (SELECT max(epoch) FROM wasmill_epochs WHERE pipeline = $1)";
 
 const RECORD: &str = "\
-    INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes, deployment)
-    VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6)";
+    INSERT INTO wasmill_epochs
+        (pipeline, epoch, offsets, excluded, rejected, readmitted, dead_letter_bytes, deployment)
+    VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5::text::jsonb, $6::text::jsonb, $7, $8)";
 
 const PRUNE: &str = "\
     DELETE FROM wasmill_epochs WHERE pipeline = $1 AND epoch > 1 AND epoch < least($3, (
         SELECT min(epoch) FROM wasmill_progress WHERE pipeline = $1 AND sink = ANY ($2)))";
 
 const JOURNAL: &str = "\
-    SELECT epoch, offsets::text, excluded::text, deployment FROM wasmill_epochs
+    SELECT epoch, deployment, offsets::text, excluded::text, rejected::text, readmitted::text
+    FROM wasmill_epochs
     WHERE pipeline = $1 AND epoch > $2 ORDER BY epoch LIMIT $3";
 
 /// What is prepared once per connection.
@@ -219,15 +222,16 @@ impl Owner {
         epoch: &EpochOutput,
     ) -> Result<(), Failure> {
         let id = epoch.epoch.0.cast_signed();
-        let offsets = offsets_json(&epoch.positions);
-        let excluded = excluded_json(&epoch.excluded);
+        let stored = StoredEntry::of(epoch);
         let dead_letter_bytes = epoch.dead_letter_bytes.map(u64::cast_signed);
         let version = i64::from(epoch.version.0);
-        let entry: [&(dyn ToSql + Sync); 6] = [
+        let entry: [&(dyn ToSql + Sync); 8] = [
             &self.pipeline,
             &id,
-            &offsets,
-            &excluded,
+            &stored.offsets,
+            &stored.excluded,
+            &stored.rejected,
+            &stored.readmitted,
             &dead_letter_bytes,
             &version,
         ];
@@ -281,12 +285,14 @@ pub(super) async fn journal(
                     "the entry of pipeline `{pipeline}`, epoch {epoch} in wasmill_epochs is damaged"
                 ))
             };
-            Ok(JournalEntry {
-                epoch,
-                version: Version(u32::try_from(unsigned(row, 3)?).map_err(|_| damaged())?),
-                positions: parse_offsets(column(row, 1)?).ok_or_else(damaged)?,
-                excluded: parse_excluded(column(row, 2)?).ok_or_else(damaged)?,
-            })
+            let version = u32::try_from(unsigned(row, 1)?).map_err(|_| damaged())?;
+            let stored = StoredEntry::<&str> {
+                offsets: column(row, 2)?,
+                excluded: column(row, 3)?,
+                rejected: column(row, 4)?,
+                readmitted: column(row, 5)?,
+            };
+            stored.read(epoch, Version(version)).ok_or_else(damaged)
         })
         .collect()
 }

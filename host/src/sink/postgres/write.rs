@@ -8,6 +8,7 @@ use std::pin::Pin;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
 use futures_util::future::join_all;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::encode::{Encoder, HEADER, TRAILER};
@@ -18,6 +19,7 @@ use crate::epoch::{EpochOutput, OutputBatch};
 use crate::record::Origin;
 use crate::sink::SinkError;
 use crate::sink::latest::{Survivors, survivors};
+use crate::sink::letters::LetterTable;
 use crate::sink::table::TableTarget;
 
 /// Rows go to the server in pieces of about this size.
@@ -136,12 +138,41 @@ impl TableWrite<'_> {
     }
 }
 
+/// Marks the letters that an epoch settles.
+async fn settle(
+    client: &Client,
+    letters: &LetterTable,
+    epoch: &EpochOutput,
+) -> Result<(), Failure> {
+    if epoch.settled.is_empty() {
+        return Ok(());
+    }
+    let (mut partitions, mut offsets, mut stages) = (Vec::new(), Vec::new(), Vec::new());
+    for (stage, records) in &epoch.settled {
+        for record in records {
+            partitions.push(i64::from(record.partition.0));
+            offsets.push(record.offset);
+            stages.push(&**stage);
+        }
+    }
+    let record = "pipeline = $2 AND topic = $3 AND (partition, record_offset, stage) IN (
+        SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::text[]))";
+    let sql = letters.settle_sql(("$1", "now()"), record);
+    let (pipeline, topic) = letters.of();
+    let version = i64::from(epoch.version.0);
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&version, &pipeline, &topic, &partitions, &offsets, &stages];
+    let settled = client.execute(&sql, &values).await;
+    settled.map_err(Failure::to("settle dead letters"))?;
+    Ok(())
+}
+
 /// Writes an epoch and returns once it is committed.
 pub(super) async fn write_epoch(
     session: &Session,
     owner: &Owner,
     epoch: &EpochOutput,
-    tables: Vec<TableWrite<'_>>,
+    (letters, tables): (Option<&LetterTable>, Vec<TableWrite<'_>>),
 ) -> Result<(), Failure> {
     let client = session.client();
     let statements = &session.statements().progress;
@@ -163,6 +194,10 @@ pub(super) async fn write_epoch(
         }
     }
 
+    // Before a record that is rejected again gets its new letter in the place of the old one.
+    if let Some(letters) = letters {
+        settle(client, letters, epoch).await?;
+    }
     let (tables, recorded) = tokio::join!(
         biased;
         join_all(tables.into_iter().map(|table| table.run(client))),

@@ -13,7 +13,8 @@ use super::failure::Failure;
 use super::file::DatabaseFile;
 use super::off_the_runtime;
 use super::table::FileTable;
-use crate::dead_letter::{LetterStore, Selection, StoredLetter, Visit, parse_headers};
+use crate::dead_letter::{LetterStore, Selection, Settled, StoredLetter, Visit, parse_headers};
+use crate::deployment::Version;
 use crate::record::{Origin, Partition};
 use crate::sink::SinkError;
 use crate::sink::letters::LetterTable;
@@ -22,6 +23,7 @@ use crate::sink::letters::LetterTable;
 /// that sort as time. The places are a JSON list of pairs.
 const SELECTED: &str = "\
     pipeline = ?1
+    AND (?7 OR settled_by IS NULL)
     AND (?2 IS NULL OR stage = ?2)
     AND (?3 IS NULL OR instr(reason, ?3) > 0)
     AND (?4 IS NULL OR written_at >= ?4)
@@ -58,7 +60,9 @@ impl SqliteLetters {
         let connection = self.file.look()?.ok_or_else(missing)?;
         let table = FileTable::new(letters.target().clone()).map_err(Failure::Sink)?;
         let existing = Existing::find(&connection, table.base())?.ok_or_else(missing)?;
-        let checked = letters.check(self.file.what(), &existing.base_differences(&table));
+        let lacks = existing.additions(&table).into_iter().map(|(name, _)| name);
+        let differences = existing.base_differences(&table);
+        let checked = letters.check(self.file.what(), &differences, lacks);
         checked.map_err(Failure::Sink)?;
         let sql = letters.select_sql(SELECTED, newest);
         self.visit_rows(&connection, &sql, selection, visit)
@@ -89,7 +93,8 @@ impl SqliteLetters {
             selection.reason,
             since,
             until,
-            places
+            places,
+            selection.with_settled
         ])?;
         while let Some(row) = rows.next()? {
             if let ControlFlow::Break(()) = visit(letter(row)?) {
@@ -139,6 +144,13 @@ fn letter(row: &Row<'_>) -> rusqlite::Result<StoredLetter> {
         left_out_bytes: None,
         epoch: row.get::<_, i64>(8)?.try_into().ok(),
         written_ms: millis(9)?,
+        settled: match row.get::<_, Option<u32>>(14)? {
+            Some(version) => Some(Settled {
+                version: Version(version),
+                at_ms: millis(15)?,
+            }),
+            None => None,
+        },
     })
 }
 

@@ -232,9 +232,11 @@ impl Sink for SqliteLedger {
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
         let letters = self.letter_rows(epoch.epoch, &epoch.dead_letters);
+        let table = self.letters.clone().filter(|_| !epoch.settled.is_empty());
         self.with_session(|connection, on| {
             let owner = on.owner.expect(CLAIMED);
-            write::write_epoch(connection, owner, on.tables, epoch, &letters)
+            let letters = (table.as_ref(), &*letters);
+            write::write_epoch(connection, owner, on.tables, epoch, letters)
         })?;
         Ok(Durable::default())
     }

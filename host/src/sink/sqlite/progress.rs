@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::write::TableRows;
 use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
-use crate::sink::journal::{excluded_json, not_ours, offsets_json, parse_excluded, parse_offsets};
+use crate::sink::journal::{StoredEntry, not_ours};
 
 /// The tables that every pipeline of a file shares.
 pub(super) const TABLES: [&str; 4] = [
@@ -25,7 +25,8 @@ pub(super) const TABLES: [&str; 4] = [
         generation INTEGER NOT NULL, PRIMARY KEY (pipeline, sink)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS wasmill_epochs (
         pipeline TEXT NOT NULL, epoch INTEGER NOT NULL, deployment INTEGER NOT NULL,
-        offsets TEXT NOT NULL, excluded TEXT NOT NULL, dead_letter_bytes INTEGER,
+        offsets TEXT NOT NULL, excluded TEXT NOT NULL, rejected TEXT NOT NULL,
+        readmitted TEXT NOT NULL, dead_letter_bytes INTEGER,
         PRIMARY KEY (pipeline, epoch)) STRICT, WITHOUT ROWID",
     deployments::CREATE,
 ];
@@ -46,8 +47,9 @@ const LETTERS: &str = "\
     WHERE pipeline = ?1 AND epoch = (SELECT max(epoch) FROM wasmill_epochs WHERE pipeline = ?1)";
 
 const RECORD: &str = "\
-    INSERT INTO wasmill_epochs (pipeline, epoch, offsets, excluded, dead_letter_bytes, deployment)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    INSERT INTO wasmill_epochs
+        (pipeline, epoch, offsets, excluded, rejected, readmitted, dead_letter_bytes, deployment)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 /// The sinks are a JSON list.
 const PRUNE: &str = "\
@@ -56,7 +58,7 @@ const PRUNE: &str = "\
         WHERE pipeline = ?1 AND sink IN (SELECT value FROM json_each(?2))))";
 
 const JOURNAL: &str = "\
-    SELECT epoch, offsets, excluded, deployment FROM wasmill_epochs
+    SELECT epoch, deployment, offsets, excluded, rejected, readmitted FROM wasmill_epochs
     WHERE pipeline = ?1 AND epoch > ?2 ORDER BY epoch LIMIT ?3";
 
 /// A pipeline as its owner sees it.
@@ -171,11 +173,14 @@ impl Owner {
         connection: &Connection,
         epoch: &EpochOutput,
     ) -> Result<(), Failure> {
+        let stored = StoredEntry::of(epoch);
         let entry = (
             &self.pipeline,
             epoch.epoch.0.cast_signed(),
-            offsets_json(&epoch.positions),
-            excluded_json(&epoch.excluded),
+            stored.offsets,
+            stored.excluded,
+            stored.rejected,
+            stored.readmitted,
             epoch.dead_letter_bytes.map(u64::cast_signed),
             epoch.version.0,
         );
@@ -215,28 +220,30 @@ pub(super) fn journal(
     (after, entries_max): (EpochId, usize),
 ) -> Result<Vec<JournalEntry>, Failure> {
     let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
-    let rows: Vec<(u64, String, String, u32)> = connection
+    let rows: Vec<(u64, u32, StoredEntry<String>)> = connection
         .prepare_cached(JOURNAL)
         .and_then(|mut journal| {
-            let rows = journal
-                .query_map((pipeline, after.0.cast_signed(), entries_max), |row| {
-                    Ok((unsigned(row, 0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            let rows =
+                journal.query_map((pipeline, after.0.cast_signed(), entries_max), |row| {
+                    let stored = StoredEntry {
+                        offsets: row.get(2)?,
+                        excluded: row.get(3)?,
+                        rejected: row.get(4)?,
+                        readmitted: row.get(5)?,
+                    };
+                    Ok((unsigned(row, 0)?, row.get(1)?, stored))
                 })?;
             rows.collect()
         })
         .map_err(Failure::to("read wasmill_epochs"))?;
-    let entries = rows.into_iter().map(|(epoch, offsets, excluded, version)| {
+    let entries = rows.into_iter().map(|(epoch, version, stored)| {
         let damaged = || {
             Failure::permanent(format!(
                 "the entry of pipeline `{pipeline}`, epoch {epoch} in wasmill_epochs is damaged"
             ))
         };
-        Ok(JournalEntry {
-            epoch: EpochId(epoch),
-            version: Version(version),
-            positions: parse_offsets(&offsets).ok_or_else(damaged)?,
-            excluded: parse_excluded(&excluded).ok_or_else(damaged)?,
-        })
+        let entry = stored.read(EpochId(epoch), Version(version));
+        entry.ok_or_else(damaged)
     });
     entries.collect()
 }

@@ -6,8 +6,9 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, BooleanArray};
 use arrow_buffer::NullBuffer;
+use chrono::{SecondsFormat, Utc};
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, Statement, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Statement, TransactionBehavior, params};
 
 use super::BOUNDS;
 use super::failure::Failure;
@@ -16,7 +17,7 @@ use super::table::FileTable;
 use crate::epoch::{EpochOutput, OutputBatch};
 use crate::schema::DataType;
 use crate::sink::latest::{Survivors, survivors};
-use crate::sink::letters::batches_for;
+use crate::sink::letters::{LetterTable, batches_for};
 use crate::sink::screen::find_refusal;
 use crate::sink::times::{write_day, write_timestamp};
 use crate::sink::{Refused, SinkError};
@@ -27,7 +28,7 @@ pub(super) fn write_epoch(
     owner: &Owner,
     tables: &[FileTable],
     epoch: &EpochOutput,
-    letters: &[OutputBatch],
+    (table, letters): (Option<&LetterTable>, &[OutputBatch]),
 ) -> Result<(), Failure> {
     let rows: Vec<TableRows<'_>> = tables
         .iter()
@@ -44,6 +45,10 @@ pub(super) fn write_epoch(
             return transaction.rollback().map_err(Failure::to("roll back"));
         }
     }
+    // Before a record that is rejected again gets its new letter in the place of the old one.
+    if let Some(table) = table {
+        settle(&transaction, table, epoch).map_err(Failure::to("settle dead letters"))?;
+    }
     let mut refused = Vec::new();
     for rows in &rows {
         rows.write(&transaction, &mut refused)?;
@@ -58,6 +63,33 @@ pub(super) fn write_epoch(
     transaction
         .commit()
         .map_err(Failure::to(format!("commit epoch {}", epoch.epoch)))
+}
+
+/// Marks the letters that an epoch settles.
+fn settle(
+    connection: &Connection,
+    letters: &LetterTable,
+    epoch: &EpochOutput,
+) -> rusqlite::Result<()> {
+    let record =
+        "pipeline = ?3 AND topic = ?4 AND partition = ?5 AND record_offset = ?6 AND stage = ?7";
+    let (pipeline, topic) = letters.of();
+    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+    for (stage, records) in &epoch.settled {
+        let mut update = connection.prepare_cached(&letters.settle_sql(("?1", "?2"), record))?;
+        for record in records {
+            update.execute(params![
+                epoch.version.0,
+                now,
+                pipeline,
+                topic,
+                record.partition.0,
+                record.offset,
+                stage
+            ])?;
+        }
+    }
+    Ok(())
 }
 
 /// The rows of one epoch for one table, at most one of each key.

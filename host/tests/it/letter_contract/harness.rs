@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use serde_json::json;
 use wasmill::config::{self, DeadLetters, Pipeline};
 use wasmill::dead_letter::{self, DeadLetterSink, LetterStore};
-use wasmill::epoch::{EpochId, EpochOutput};
-use wasmill::record::DeadLetter;
+use wasmill::deployment::Version;
+use wasmill::epoch::{ByStage, EpochId, EpochOutput};
+use wasmill::record::{DeadLetter, Origin};
 use wasmill::sink::postgres::PostgresLedger;
 use wasmill::sink::sqlite::SqliteLedger;
 use wasmill::sink::{Ledger, SinkError};
@@ -44,6 +45,10 @@ pub(super) trait Host: Send {
     /// Tries to, and does not come to the end of it.
     async fn fail(&mut self, epoch: u64, letters: &[DeadLetter]);
 
+    /// Writes and commits an epoch that settles the letters of this stage about these records, and has
+    /// `letters` itself.
+    async fn settle(&mut self, epoch: u64, settled: (&str, &[Origin]), letters: &[DeadLetter]);
+
     /// Notes that another sink has the epoch, but for these.
     async fn confirm(&mut self, epoch: u64, refused: &[DeadLetter]);
 }
@@ -62,6 +67,13 @@ fn pipeline(sink: &str, letters: &str, folder: &Path) -> Pipeline {
         Ok((pipeline, _)) => pipeline,
         Err(found) => panic!("{found}"),
     }
+}
+
+/// The version that settles letters.
+pub(super) const SETTLED_BY: Version = Version(3);
+
+fn by_stage((stage, records): (&str, &[Origin])) -> ByStage {
+    [(stage.into(), records.iter().copied().collect())].into()
 }
 
 const NOWHERE: &str = "type = \"postgres\"\nurl = \"postgres://nowhere\"";
@@ -100,6 +112,14 @@ impl Host for SinkHost {
 
     async fn fail(&mut self, _epoch: u64, letters: &[DeadLetter]) {
         self.sink.write(letters).await.unwrap();
+    }
+
+    async fn settle(&mut self, epoch: u64, settled: (&str, &[Origin]), letters: &[DeadLetter]) {
+        self.sink
+            .settle(&by_stage(settled), SETTLED_BY)
+            .await
+            .unwrap();
+        self.write(epoch, letters).await;
     }
 
     async fn confirm(&mut self, epoch: u64, refused: &[DeadLetter]) {
@@ -218,6 +238,16 @@ impl Host for LedgerHost {
             matches!(confirmed, Err(SinkError::Fenced { .. })),
             "{confirmed:?}"
         );
+    }
+
+    async fn settle(&mut self, epoch: u64, settled: (&str, &[Origin]), letters: &[DeadLetter]) {
+        let output = EpochOutput {
+            version: SETTLED_BY,
+            settled: by_stage(settled),
+            ..output(epoch, letters)
+        };
+        let written = self.ledger.write(&output).await;
+        assert!(written.unwrap().refused.is_empty());
     }
 
     async fn confirm(&mut self, epoch: u64, refused: &[DeadLetter]) {
