@@ -8,7 +8,7 @@
 //!
 //! How one comes to be: [`crate::reload`]. Where it is written down: [`crate::sink::Ledger`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -136,9 +136,10 @@ pub struct Blueprint {
 /// Aggregates that are given what came before them, from the start of the topic on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backfills {
-    /// Those that lack it in this version, and the first offset of each partition that they have
-    /// themselves: no sink is shown their rows.
-    pub under_way: BTreeMap<String, Positions>,
+    /// each of them that the version has, and the first offset of each partition that it has folded itself
+    pub begins: BTreeMap<String, Positions>,
+    /// those that lack what came before in this version: no sink is shown their rows
+    pub under_way: BTreeSet<String>,
     /// those that get it with the epoch that this version begins with, and the files that it is in
     pub joined: BTreeMap<String, Vec<FileRef>>,
 }
@@ -241,20 +242,46 @@ impl Backfills {
     /// Whether the rows of an aggregate are not to be shown yet.
     #[must_use]
     pub fn hides(&self, aggregate: &str) -> bool {
-        self.under_way.contains_key(aggregate)
+        self.under_way.contains(aggregate)
     }
 
     /// What is under way still when these aggregates join, whose states are in these files.
     #[must_use]
     pub fn join(&self, joined: BTreeMap<String, Vec<FileRef>>) -> Self {
         let mut under_way = self.under_way.clone();
-        under_way.retain(|name, _| !joined.contains_key(name));
-        Self { under_way, joined }
+        under_way.retain(|name| !joined.contains_key(name));
+        Self {
+            begins: self.begins.clone(),
+            under_way,
+            joined,
+        }
+    }
+
+    /// One more aggregate that lacks what came before it; where it begins is not known yet.
+    pub fn add(&mut self, aggregate: String) {
+        self.begins.insert(aggregate.clone(), Positions::default());
+        self.under_way.insert(aggregate);
+    }
+
+    /// An aggregate that was there goes on as it was.
+    pub fn go_on(&mut self, aggregate: &str, before: &Self) {
+        if let Some(begin) = before.begins.get(aggregate) {
+            self.begins.insert(aggregate.to_owned(), begin.clone());
+        }
+        if before.hides(aggregate) {
+            self.under_way.insert(aggregate.to_owned());
+        }
+    }
+
+    /// Those that lack what came before them, with where they begin.
+    pub fn lacking(&self) -> impl Iterator<Item = (&String, &Positions)> {
+        let begins = self.begins.iter();
+        begins.filter(|(name, _)| self.under_way.contains(*name))
     }
 
     /// Aggregates that are new have themselves what comes from these positions on.
     pub fn begin_at(&mut self, positions: &Positions) {
-        let begins = self.under_way.values_mut();
+        let begins = self.begins.values_mut();
         let new = begins.filter(|begin| **begin == Positions::default());
         new.for_each(|begin| begin.clone_from(positions));
     }

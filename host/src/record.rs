@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-use arrow_array::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
 
 pub use self::headers::{HeaderBuffer, RawHeaders, RecordHeader};
 
@@ -211,6 +212,23 @@ pub struct Rows {
     pub columns: RecordBatch,
     /// for each row, its record's index in the raw batch
     pub records: Vec<u32>,
+}
+
+impl Rows {
+    /// Keeps those whose records are meant.
+    ///
+    /// # Panics
+    ///
+    /// When `records` has not one entry per row.
+    pub fn keep(&mut self, is_meant: impl Fn(&u32) -> bool) {
+        if self.records.iter().all(&is_meant) {
+            return;
+        }
+        let mask: BooleanArray = self.records.iter().map(|r| Some(is_meant(r))).collect();
+        self.columns =
+            filter_record_batch(&self.columns, &mask).expect("the mask is as long as the batch");
+        self.records.retain(is_meant);
+    }
 }
 
 /// Why a record was left out, in a word, for counting; the reason for a person stands beside it.

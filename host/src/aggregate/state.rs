@@ -86,7 +86,8 @@ pub struct StateTable {
     pub(super) brought_in: Option<BroughtIn>,
     /// what it had itself, where the table before it is its other half
     pub(super) joining: Option<Joining>,
-    /// whether it has nothing of the table before it
+    /// whether it takes nothing over any more, by a simulated mistake
+    #[cfg(test)]
     pub(super) is_closed: bool,
 }
 
@@ -109,6 +110,7 @@ impl StateTable {
             lineage: next_number(),
             brought_in: None,
             joining: None,
+            #[cfg(test)]
             is_closed: false,
         }
     }

@@ -144,6 +144,7 @@ impl StateTable {
                 expected: self.layout.definition().to_string(),
             });
         }
+        #[cfg(test)]
         if self.is_closed {
             (self.joining, self.brought_in) = (None, None);
             return Ok(());
@@ -169,8 +170,9 @@ impl StateTable {
         }
     }
 
-    /// From now on it takes nothing over.
-    pub fn close(&mut self) {
+    /// From now on it takes nothing over: a mistake, for a simulation.
+    #[cfg(test)]
+    pub(crate) fn close(&mut self) {
         self.is_closed = true;
     }
 

@@ -1,6 +1,5 @@
 //! Another version of the logic comes into force: what the coordinator needs of it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,14 +50,6 @@ impl Swap {
             targets,
             tables: Mutex::new(tables),
         }
-    }
-
-    /// Has these aggregates begin with nothing, whatever they have before.
-    pub fn forget(&self, aggregates: &BTreeSet<Arc<str>>) {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgotten = tables.iter_mut();
-        let forgotten = forgotten.filter(|table| aggregates.contains(table.states.name()));
-        forgotten.for_each(|table| table.states.close());
     }
 
     pub(super) fn take_tables(&self) -> Vec<Incoming> {

@@ -76,8 +76,8 @@ pub(super) struct Backfill {
 impl Lacking {
     /// Those that are to be filled next: all that began at one place.
     pub(super) fn next(backfills: &Backfills) -> Option<Self> {
-        let (_, begin) = backfills.under_way.first_key_value()?;
-        let together = backfills.under_way.iter().filter(|(_, b)| *b == begin);
+        let (_, begin) = backfills.lacking().next()?;
+        let together = backfills.lacking().filter(|(_, b)| *b == begin);
         Some(Self {
             aggregates: together.map(|(name, _)| name.as_str().into()).collect(),
             begin: begin.clone(),
@@ -164,7 +164,6 @@ impl Backfill {
             epoch: EpochId::FIRST,
             end: lacking.begin.clone(),
             rows: 0,
-            begins: Vec::new(),
         };
         let in_force = InForce {
             version,
@@ -175,6 +174,7 @@ impl Backfill {
         let making = Making {
             settings: &self.settings,
             stages: &*stages,
+            backfills: &Backfills::default(),
             refused: &Refusals::default(),
             open_source: &self.open_source,
             monitor: &monitor,
@@ -234,11 +234,12 @@ mod tests {
     }
 
     fn under_way(begins: &[(&str, i64)]) -> Backfills {
-        let begins = begins.iter();
-        Backfills {
-            under_way: begins.map(|(n, b)| ((*n).to_owned(), at(*b))).collect(),
-            ..Backfills::default()
+        let mut backfills = Backfills::default();
+        for (name, begin) in begins {
+            backfills.add((*name).to_owned());
+            backfills.begins.insert((*name).to_owned(), at(*begin));
         }
+        backfills
     }
 
     #[test]

@@ -126,9 +126,8 @@ impl CatchUp {
         let Some(More { entries, last }) = ask(&order, known).await else {
             return Ok(None);
         };
-        let mut path = Path::along(entries, checkpoint)?;
+        let path = Path::along(entries, checkpoint)?;
         from.load_since(path.start.0).await?;
-        path.begin_where(&self.versions.backfills(path.start.1));
         let stages = from.stages(path.start.1)?;
         let recovered = match recovered {
             Some(recovered) => recovered,
@@ -160,6 +159,7 @@ impl CatchUp {
             settings: &self.settings,
             open_source: &self.open_source,
             stages: &*stages,
+            backfills: &self.versions.backfills(path.start.1),
             refused: &Refusals::default(),
             monitor: &monitor,
             sample: &Sample::default(),

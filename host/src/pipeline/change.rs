@@ -77,7 +77,12 @@ impl Change {
         workers: usize,
         tables: Vec<Incoming>,
     ) -> Result<Self, ConfigureError> {
-        let chains: Result<_, _> = (0..workers).map(|_| stages.chain()).collect();
+        let chain = || {
+            let mut chain = stages.chain()?;
+            chain.begin_at(&deployment.backfills);
+            Ok::<_, ConfigureError>(chain)
+        };
+        let chains: Result<_, _> = (0..workers).map(|_| chain()).collect();
         Ok(Self {
             logic: Some(Logic {
                 version: deployment.version,

@@ -27,6 +27,7 @@ use super::worker::{ToWorker, Worker};
 use super::{OpenSource, PipelineError, Refusals, WORKER_QUEUE};
 use crate::aggregate::{StateTable, TableSnapshot};
 use crate::deduplicate::Seen;
+use crate::deployment::Backfills;
 use crate::epoch::{Completed, Coordinator, EpochPart};
 use crate::record::RawBatch;
 use crate::source::Source;
@@ -41,6 +42,8 @@ pub(super) struct Making<'a> {
     /// opens the source once more, for records that are read again out of their order
     pub(super) open_source: &'a OpenSource,
     pub(super) stages: &'a dyn Stages,
+    /// what of the records has been given to aggregates by backfills
+    pub(super) backfills: &'a Backfills,
     pub(super) refused: &'a Refusals,
     pub(super) monitor: &'a Arc<Monitor>,
     /// told some of the records
@@ -116,7 +119,8 @@ impl Making<'_> {
                 queue: Arc::clone(self.monitor.worker_queue(index)),
             });
             let seen = of_worker(seen, index, count);
-            let chain = self.stages.chain()?;
+            let mut chain = self.stages.chain()?;
+            chain.begin_at(self.backfills);
             let mut worker = Worker::new(chain, &seen, index, Arc::clone(self.monitor));
             worker.share(self.sample.clone());
             worker.leave_out(Arc::clone(self.refused), self.stages.ledger());

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::PipelineError;
 use super::reader::Rebuild;
 use super::recover::Restored;
-use crate::deployment::{Backfills, Version};
+use crate::deployment::Version;
 use crate::epoch::{EpochId, JournalEntry};
 use crate::record::Positions;
 
@@ -51,7 +51,6 @@ impl Path {
                     epoch: oldest.epoch,
                     end: oldest.positions,
                     rows: 0,
-                    begins: Vec::new(),
                 });
             }
             (start, first.positions)
@@ -69,16 +68,6 @@ impl Path {
             rebuild,
             replay,
         })
-    }
-
-    /// Where states are made anew from all records, those of aggregates that get what came before them
-    /// from elsewhere begin where they did.
-    pub(super) fn begin_where(&mut self, backfills: &Backfills) {
-        if let Some(rebuild) = &mut self.rebuild {
-            let begins = backfills.under_way.iter();
-            let begins = begins.map(|(name, begin)| (begin.clone(), name.as_str().into()));
-            rebuild.begins = begins.collect();
-        }
     }
 
     /// The epoch that it leads to; `None` when nothing is read again.

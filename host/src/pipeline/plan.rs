@@ -250,6 +250,7 @@ impl Plan {
                 ),
                 names: stage.names(),
                 is_only_asked: false,
+                begin: None,
             });
         }
         // For one of them, the journal says which records are left out.

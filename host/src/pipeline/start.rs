@@ -240,7 +240,7 @@ fn first_deployment(stages: &dyn Stages, start_at_end: bool) -> Deployed {
     let mut backfills = Backfills::default();
     if start_at_end {
         let lacking = stages.backfilled().into_iter();
-        backfills.under_way = lacking.map(|name| (name, Positions::default())).collect();
+        lacking.for_each(|name| backfills.add(name));
     }
     Deployed {
         deployment: Deployment {
@@ -413,7 +413,7 @@ async fn begin(
     }
     let after = checkpoint.map_or(EpochId(0), |restored| restored.epoch);
     let journal = wait_for!(waiter, &name, ledger.journal(after, usize::MAX));
-    let mut path = Path::along(journal, checkpoint)?;
+    let path = Path::along(journal, checkpoint)?;
     let end = path.end();
     // What is repeated leads to the last committed epoch, whatever the first one was.
     let reached = end.unwrap_or(after.max(EpochId::FIRST));
@@ -421,7 +421,6 @@ async fn begin(
         return Err(PipelineError::JournalGap(reached.next()));
     }
     from.load_since(path.start.0).await?;
-    path.begin_where(&versions.backfills(path.start.1));
     let mut begin_at = live.clone();
     if end.is_some() {
         begin_at = path.from(&live);

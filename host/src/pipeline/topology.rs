@@ -266,12 +266,14 @@ impl Topology {
             stop: reading.clone(),
         };
         let first = coming.versions.stages(ready.beginning.first)?;
+        let backfills = coming.versions.backfills(ready.beginning.first);
         let beginning = (ready.beginning, newcomers, coming.clone());
         let (replay, live, turns) = begin(settings, beginning, &checkpoints, options.once);
         let making = Making {
             settings,
             open_source: &ready.open_source,
             stages: &*first,
+            backfills: &backfills,
             refused,
             monitor,
             sample: &coming.sample,

@@ -15,17 +15,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
-use arrow_array::BooleanArray;
-use arrow_select::filter::filter_record_batch;
-
 use super::PipelineError;
 use super::monitor::{Monitor, Stage};
 use super::sample::Sample;
 use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
 use crate::deduplicate::{Deduplicator, Seen};
+use crate::deployment::Backfills;
 use crate::epoch::{Barrier, ByStage, EpochPart, Mode, OutputBatch};
-use crate::record::{Cause, DeadLetter, Origin, RawBatch, Rejection, Rows};
+use crate::record::{Cause, DeadLetter, Origin, Positions, RawBatch, Rejection, Rows};
 use crate::sink::screen::Screen;
 use crate::transform::TransformStage;
 
@@ -58,6 +56,27 @@ pub(super) struct Chain {
     pub(super) shown: Vec<(usize, Arc<str>)>,
 }
 
+impl Chain {
+    /// Aggregates that are given what came before them have themselves what comes from there on.
+    pub(super) fn begin_at(&mut self, backfills: &Backfills) {
+        for aggregate in &mut self.aggregates {
+            let name = &*aggregate.names.stage;
+            aggregate.begin = backfills.begins.get(name).map(|at| Begin {
+                at: at.clone(),
+                lacks_it: backfills.hides(name),
+            });
+        }
+    }
+
+    /// Those of them that are new begin at these positions.
+    pub(super) fn begin_here(&mut self, positions: &Positions) {
+        let begins = self.aggregates.iter_mut();
+        let begins = begins.filter_map(|aggregate| aggregate.begin.as_mut());
+        let new = begins.filter(|begin| begin.at == Positions::default());
+        new.for_each(|begin| begin.at.clone_from(positions));
+    }
+}
+
 pub(super) struct Transform {
     pub(super) from: usize,
     pub(super) stage: TransformStage,
@@ -70,6 +89,16 @@ pub(super) struct Aggregate {
     pub(super) names: StageNames,
     /// whether it only says which records it rejects
     pub(super) is_only_asked: bool,
+    /// where it begins, if a backfill has what came before
+    pub(super) begin: Option<Begin>,
+}
+
+/// Where an aggregate begins that was given what came before it: records of before that are taken up
+/// again later are in that.
+pub(super) struct Begin {
+    pub(super) at: Positions,
+    /// whether it lacks yet what came before: then it does not fold it where all is made anew either
+    pub(super) lacks_it: bool,
 }
 
 /// What a sink cannot hold, of the rows of a stream.
@@ -222,9 +251,9 @@ impl Worker {
         });
         rejected.note(&StageNames::decode(), found, raw, &mut self.left_out);
         let rows = self.leave_out_duplicates(raw, rows, mode);
-        self.run_stages(rows, raw, &mut rejected)?;
+        self.run_stages(rows, (raw, mode), &mut rejected)?;
         while let Some(rows) = self.next_try(raw, &mut rejected) {
-            self.run_stages(rows, raw, &mut rejected)?;
+            self.run_stages(rows, (raw, mode), &mut rejected)?;
         }
         self.remember(raw, &rejected);
         Ok(())
@@ -272,7 +301,7 @@ impl Worker {
     fn run_stages(
         &mut self,
         rows: Rows,
-        raw: &RawBatch,
+        (raw, mode): (&RawBatch, Mode),
         rejected: &mut Rejected,
     ) -> Result<(), PipelineError> {
         let mut streams = Vec::with_capacity(1 + self.chain.transforms.len());
@@ -301,7 +330,7 @@ impl Worker {
             rejected.note(names, found, raw, &mut self.left_out);
         }
         rejected.leave_out_of(&mut streams);
-        let partials = self.fold(&mut streams, rejected, raw)?;
+        let partials = self.fold(&mut streams, rejected, (raw, mode))?;
         let aggregates = self.chain.aggregates.iter();
         for ((all, some), aggregate) in self.partials.iter_mut().zip(partials).zip(aggregates) {
             if !aggregate.is_only_asked {
@@ -360,20 +389,19 @@ impl Worker {
         &mut self,
         streams: &mut [Rows],
         rejected: &mut Rejected,
-        raw: &RawBatch,
+        (raw, mode): (&RawBatch, Mode),
     ) -> Result<Vec<Vec<Partial>>, PipelineError> {
         loop {
             let mut partials = Vec::with_capacity(self.chain.aggregates.len());
             for (index, aggregate) in self.chain.aggregates.iter_mut().enumerate() {
                 let rows = &streams[aggregate.from];
-                let count = rows.columns.num_rows();
-                let folded = self
-                    .monitor
-                    .time(Stage::Fold(index), count, || aggregate.stage.fold(rows));
-                let folded = folded.map_err(|source| PipelineError::Fold {
-                    aggregate: Arc::clone(&aggregate.names.stage),
-                    source,
-                })?;
+                let mut folded = aggregate.fold(rows, (index, &self.monitor))?;
+                // Which of them it rejects is asked of all.
+                if let FoldedRows::Partials(_) = folded
+                    && let Some(own) = aggregate.own(rows, raw, mode)
+                {
+                    folded = aggregate.fold(&own, (index, &self.monitor))?;
+                }
                 match folded {
                     FoldedRows::Partials(some) => partials.push(some),
                     FoldedRows::Rejected(found) => {
@@ -439,6 +467,40 @@ impl Worker {
             }
         }
         rejected
+    }
+}
+
+impl Aggregate {
+    fn fold(
+        &mut self,
+        rows: &Rows,
+        (index, monitor): (usize, &Monitor),
+    ) -> Result<FoldedRows, PipelineError> {
+        let count = rows.columns.num_rows();
+        let folded = monitor.time(Stage::Fold(index), count, || self.stage.fold(rows));
+        folded.map_err(|source| PipelineError::Fold {
+            aggregate: Arc::clone(&self.names.stage),
+            source,
+        })
+    }
+
+    /// Those of the rows that it has not got by a backfill, where these are not all of them.
+    fn own(&self, rows: &Rows, raw: &RawBatch, mode: Mode) -> Option<Rows> {
+        let begin = self.begin.as_ref()?;
+        if mode == Mode::Rebuild && !begin.lacks_it {
+            return None;
+        }
+        let is_own = |&record: &u32| {
+            let Origin { partition, offset } = raw.get(record as usize).origin;
+            let begin = begin.at.get(partition);
+            begin.is_none_or(|begin| offset >= begin)
+        };
+        if rows.records.iter().all(is_own) {
+            return None;
+        }
+        let mut own = rows.clone();
+        own.keep(is_own);
+        Some(own)
     }
 }
 
@@ -514,14 +576,7 @@ impl Rejected {
             return;
         }
         for rows in streams {
-            let keep = |&record: &u32| !self.records[record as usize];
-            if rows.records.iter().all(keep) {
-                continue;
-            }
-            let mask: BooleanArray = rows.records.iter().map(|r| Some(keep(r))).collect();
-            rows.columns = filter_record_batch(&rows.columns, &mask)
-                .expect("the mask is as long as the batch");
-            rows.records.retain(keep);
+            rows.keep(|&record| !self.records[record as usize]);
         }
     }
 }

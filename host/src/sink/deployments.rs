@@ -1,6 +1,6 @@
 //! Deployments as the databases keep them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -83,20 +83,23 @@ impl Stored {
     }
 }
 
-/// Backfills as the databases have them: `{"under_way": {"totals": {"0": 12}}, "joined": {}}`.
+/// Backfills as the databases have them:
+/// `{"begins": {"totals": {"0": 12}}, "under_way": ["totals"], "joined": {}}`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredBackfills {
-    under_way: BTreeMap<String, BTreeMap<u32, i64>>,
+    begins: BTreeMap<String, BTreeMap<u32, i64>>,
+    under_way: BTreeSet<String>,
     joined: BTreeMap<String, Vec<FileRef>>,
 }
 
 fn backfills_json(backfills: &Backfills) -> String {
-    let under_way = backfills.under_way.iter();
+    let begins = backfills.begins.iter();
     let stored = StoredBackfills {
-        under_way: under_way
+        begins: begins
             .map(|(name, begin)| (name.clone(), offsets(begin)))
             .collect(),
+        under_way: backfills.under_way.clone(),
         joined: backfills.joined.clone(),
     };
     serde_json::json!(stored).to_string()
@@ -109,11 +112,12 @@ fn parse_backfills(json: &str) -> Option<Backfills> {
         let offsets = offsets.into_iter();
         offsets.map(|(p, next)| (Partition(p), next)).collect()
     };
-    let under_way = stored.under_way.into_iter();
+    let begins = stored.begins.into_iter();
     Some(Backfills {
-        under_way: under_way
+        begins: begins
             .map(|(name, begin)| (name, positions(begin)))
             .collect(),
+        under_way: stored.under_way,
         joined: stored.joined,
     })
 }
@@ -141,11 +145,12 @@ mod tests {
                 logic: "abc".to_owned(),
             },
             backfills: Backfills {
-                under_way: [(
+                begins: [(
                     "totals".to_owned(),
                     [(Partition(3), 7)].into_iter().collect(),
                 )]
                 .into(),
+                under_way: ["totals".to_owned()].into(),
                 joined: [(
                     "days".to_owned(),
                     vec![FileRef {

@@ -120,18 +120,6 @@ fn what_was_brought_in_of_states_that_are_gone_does_not_count() {
 }
 
 #[test]
-fn a_table_that_is_closed_has_nothing_of_the_one_before_it() {
-    let mut before = table();
-    before
-        .merge(&fold(&[(0, Some("a"), 1)]))
-        .expect("it merges");
-    let mut after = table();
-    after.close();
-    after.take_over(before).expect("it takes nothing");
-    assert_eq!(totals(&mut after), sums(&[]));
-}
-
-#[test]
 fn two_halves_make_the_whole_however_much_was_joined_beforehand() {
     let row = |product, amount| (0, Some(product), amount);
     let before = [row("a", 1), row("b", 2), row("b", 3)];

@@ -156,7 +156,7 @@ impl Live {
         let Some(Logic {
             version,
             swap,
-            chains,
+            mut chains,
         }) = logic
         else {
             return Ok(());
@@ -169,6 +169,8 @@ impl Live {
         self.checkpoints.cut(false, now());
         let epoch = (self.epoch, version);
         let barrier = intake.barrier(epoch, self.cut_at.clone(), Mode::Live);
+        let begins = chains.iter_mut();
+        begins.for_each(|chain| chain.begin_here(&self.cut_at));
         intake.put_in_force(chains, swap, barrier)
     }
 }

@@ -65,25 +65,6 @@ pub(in crate::pipeline) struct Rebuild {
     pub(in crate::pipeline) end: Positions,
     /// records of the piece that was begun
     pub(in crate::pipeline) rows: usize,
-    /// aggregates that begin with nothing at these positions
-    pub(in crate::pipeline) begins: Vec<(Positions, Arc<str>)>,
-}
-
-impl Rebuild {
-    /// Where it comes to next: its end, or where some aggregate begins.
-    fn next_end(&self) -> &Positions {
-        let begins = self.begins.iter().map(|(begin, _)| begin);
-        // They began one after the other, and so one is before the other in each partition.
-        let total = |begin: &&Positions| begin.iter().map(|(_, next)| next).sum::<i64>();
-        begins.min_by_key(total).unwrap_or(&self.end)
-    }
-
-    /// The aggregates that begin here.
-    fn take_beginning(&mut self, positions: &Positions) -> BTreeSet<Arc<str>> {
-        let begin_here = |(begin, _): &mut (Positions, _)| positions.reached(begin);
-        let beginning = self.begins.extract_if(.., begin_here);
-        beginning.map(|(_, aggregate)| aggregate).collect()
-    }
 }
 
 impl Replay {
@@ -126,51 +107,23 @@ impl Replay {
     /// Goes on with the epochs that the journal has forgotten.
     fn make_anew(&mut self, mut rebuild: Rebuild, intake: &mut Intake) -> Result<(), Ending> {
         let none = Arc::default();
-        let end = rebuild.next_end().clone();
-        if !intake.source.positions().reached(&end) {
+        if !intake.source.positions().reached(&rebuild.end) {
             let rows_max = REBUILD_ROWS - rebuild.rows;
-            let until = no_further_than(&end, intake);
+            let until = no_further_than(&rebuild.end, intake);
             let read = intake.poll(&until, rows_max, intake.poll_wait, Mode::Rebuild)?;
             rebuild.rows += read.len();
             intake.distribute(read, &none, Mode::Rebuild)?;
         }
         let done = intake.source.positions().reached(&rebuild.end);
-        if intake.source.positions().reached(&end) || rebuild.rows >= REBUILD_ROWS {
+        if done || rebuild.rows >= REBUILD_ROWS {
             rebuild.rows = 0;
             let epoch = (rebuild.epoch, self.in_force.version);
             let positions = intake.source.positions().clone();
             let barrier = intake.barrier(epoch, positions, Mode::Rebuild);
             intake.cut(&barrier, &none)?;
         }
-        let beginning = rebuild.take_beginning(intake.source.positions());
-        if !beginning.is_empty() {
-            self.begin_anew(&beginning, rebuild.epoch, intake)?;
-        }
-        let is_left = !done || !rebuild.begins.is_empty();
-        self.rebuild = is_left.then_some(rebuild);
+        self.rebuild = (!done).then_some(rebuild);
         Ok(())
-    }
-
-    /// Goes on with the same stages, and with nothing in the states of these aggregates.
-    fn begin_anew(
-        &mut self,
-        aggregates: &BTreeSet<Arc<str>>,
-        epoch: EpochId,
-        intake: &mut Intake,
-    ) -> Result<(), Ending> {
-        let InForce {
-            version,
-            versions,
-            sink,
-        } = &self.in_force;
-        let change = versions.change_to(*version, sink.as_deref(), intake.lanes.len())?;
-        let Some(Logic { chains, swap, .. }) = change.logic else {
-            return Ok(());
-        };
-        swap.forget(aggregates);
-        let positions = intake.source.positions().clone();
-        let barrier = intake.barrier((epoch, *version), positions, Mode::Rebuild);
-        intake.put_in_force(chains, swap, barrier)
     }
 
     /// Goes on with the next epoch of the journal.

@@ -1,6 +1,5 @@
 //! From a candidate to the version in force.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Utc;
@@ -261,19 +260,13 @@ fn takeovers(
 /// before.
 fn backfills(before: &Backfills, plan: &Plan, takeovers: &[(Arc<str>, Takeover)]) -> Backfills {
     let wanted = plan.backfilled();
-    let mut under_way = BTreeMap::new();
+    let mut backfills = Backfills::default();
     for (name, takeover) in takeovers {
-        let name = name.to_string();
-        let begin = match takeover {
-            // It is not known yet where they begin.
-            Takeover::New if wanted.contains(&name) => Positions::default(),
-            Takeover::Unchanged if before.hides(&name) => before.under_way[&name].clone(),
-            _ => continue,
-        };
-        under_way.insert(name, begin);
+        match takeover {
+            Takeover::New if wanted.contains(&**name) => backfills.add(name.to_string()),
+            Takeover::New => {}
+            _ => backfills.go_on(name, before),
+        }
     }
-    Backfills {
-        under_way,
-        joined: BTreeMap::new(),
-    }
+    backfills
 }

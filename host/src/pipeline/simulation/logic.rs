@@ -224,6 +224,7 @@ impl Stages for Logic {
                 component: None,
             },
             is_only_asked: false,
+            begin: None,
         };
         Ok(Chain {
             decoder: Decoder::new(&columns),

@@ -64,13 +64,15 @@ impl Reloading {
         });
         let before = Program::of(&latest.blueprint);
         let mut backfills = Backfills::default();
-        if latest.backfills.hides(EXTRA) && logic.program.has_extra {
-            // States that lack something are not migrated.
-            logic.program.unit = before.unit;
-            backfills.under_way.clone_from(&latest.backfills.under_way);
-        } else if !before.has_extra {
+        if logic.program.has_extra && before.has_extra {
+            if latest.backfills.hides(EXTRA) {
+                // States that lack something are not migrated.
+                logic.program.unit = before.unit;
+            }
+            backfills.go_on(EXTRA, &latest.backfills);
+        } else {
             let new = logic.backfilled().into_iter();
-            backfills.under_way = new.map(|name| (name, Positions::default())).collect();
+            new.for_each(|name| backfills.add(name));
         }
         let mut tables = Vec::new();
         for (mut states, shown) in logic.states()? {

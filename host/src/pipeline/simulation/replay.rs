@@ -18,7 +18,7 @@ use super::records::text;
 use super::world::settings;
 use crate::config::OnLost;
 use crate::deduplicate::Seen;
-use crate::deployment::Version;
+use crate::deployment::{Backfills, Version};
 use crate::epoch::{EpochId, EpochOutput, JournalEntry};
 use crate::pipeline::line::Making;
 use crate::pipeline::monitor::Monitor;
@@ -134,6 +134,7 @@ impl Recorded {
             settings: &settings,
             open_source: &open_source,
             stages: &*logic,
+            backfills: &Backfills::default(),
             refused: &Refusals::default(),
             monitor: &monitor,
             sample: &Sample::default(),

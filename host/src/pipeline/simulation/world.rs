@@ -471,7 +471,8 @@ impl World {
                     begin_anew(&mut extra);
                 }
                 if deployment.backfills.joined.contains_key(EXTRA) {
-                    let begin = goes_on.and_then(|d| d.backfills.under_way.get(EXTRA));
+                    let begin = goes_on.filter(|d| d.backfills.hides(EXTRA));
+                    let begin = begin.and_then(|d| d.backfills.begins.get(EXTRA));
                     let begin = begin.ok_or("what joins was not lacking")?;
                     let counted = self.producer.expected.counted.iter();
                     count(&mut extra, counted.filter(|(o, ..)| is_before(*o, begin)));

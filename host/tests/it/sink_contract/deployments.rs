@@ -33,7 +33,8 @@ fn deployment(version: u32, epoch: u64) -> Deployment {
             logic: format!("logic of {version}"),
         },
         backfills: Backfills {
-            under_way: [("days".to_owned(), Positions::from_iter([(Partition(0), 3)]))].into(),
+            begins: [("days".to_owned(), Positions::from_iter([(Partition(0), 3)]))].into(),
+            under_way: ["days".to_owned()].into(),
             joined: [("totals".to_owned(), vec![])].into(),
         },
         outcome: Outcome::Probation,
