@@ -41,6 +41,9 @@ pub struct Status {
     /// records left out because their key came before; `None` where nobody looks
     #[serde(default)]
     pub duplicates: Option<u64>,
+    /// records that a version has rejected which was rolled back, and that are still to be processed again
+    #[serde(default)]
+    pub readmission_backlog: u64,
     /// committed records a second, over the last ten seconds or so
     #[serde(default)]
     pub records_per_second: f64,

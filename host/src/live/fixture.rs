@@ -37,6 +37,7 @@ pub(super) fn status(seconds: u64) -> Status {
         bytes: records * 342,
         dead_letters: records / 1_000,
         duplicates: None,
+        readmission_backlog: 0,
         records_per_second: 12_000.0,
         partitions: (0..4_i32)
             .map(|partition| PartitionStatus {
@@ -280,6 +281,7 @@ pub(super) fn any_status() -> impl Strategy<Value = Status> {
                 bytes,
                 dead_letters,
                 duplicates: Some(dead_letters),
+                readmission_backlog: 0,
                 records_per_second: f64::NAN,
                 partitions,
                 stages,

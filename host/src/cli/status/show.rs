@@ -42,6 +42,13 @@ pub(super) fn text(status: &Status) -> String {
         let _ = write!(records, ", {} duplicates", count(duplicates));
     }
     out.line("records", &records);
+    if status.readmission_backlog > 0 {
+        let left = count(status.readmission_backlog);
+        out.line(
+            "again",
+            &format!("{left} to process again that a version rejected which was rolled back"),
+        );
+    }
     let lag: i64 = status.partitions.iter().map(lag).sum();
     out.line("lag", &format!("{} to read", count(lag.unsigned_abs())));
     out.line("epochs", &epochs(status));

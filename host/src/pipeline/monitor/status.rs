@@ -30,6 +30,7 @@ impl Monitor {
             bytes: self.bytes.get(),
             dead_letters: self.dead_letters.get(),
             duplicates: self.duplicates.as_ref().map(Counter::get),
+            readmission_backlog: self.reloads.backlog.get(),
             records_per_second: self.log.rate(now),
             partitions: self.partition_statuses(),
             stages: self.stage_statuses(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::deployment::{Deployment, Outcome, Version};
-use crate::epoch::{ByStage, EpochId, JournalEntry};
+use crate::epoch::{ByStage, EpochId, EpochOutput, JournalEntry};
 use crate::record::Origin;
 
 /// Records that are to be processed again.
@@ -80,6 +80,15 @@ struct Keep {
 pub(in crate::pipeline) struct Backlog {
     pub(super) pending: Pending,
     keep: Option<Keep>,
+    pub(super) done: Done,
+}
+
+/// What was processed again since something was found to be pending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) records: usize,
+    /// those of them that were rejected again
+    pub(super) rejected: usize,
 }
 
 /// Goes through the journal for it, from its beginning.
@@ -107,7 +116,7 @@ impl Survey {
     }
 
     pub(super) fn note(&mut self, entry: &JournalEntry) {
-        let Backlog { pending, keep } = &mut self.backlog;
+        let Backlog { pending, keep, .. } = &mut self.backlog;
         if !entry.readmitted.is_empty() {
             pending.remove(&entry.readmitted);
             if let Some(keep) = keep {
@@ -143,12 +152,15 @@ fn before(deployment: &Deployment) -> EpochId {
 }
 
 impl Backlog {
-    /// An epoch has taken up these.
-    pub(super) fn readmitted(&mut self, epoch: EpochId, records: &BTreeSet<Origin>) {
-        self.pending.remove(records);
+    /// An epoch has taken records up again; what that comes to so far.
+    pub(super) fn readmitted(&mut self, output: &EpochOutput) -> Done {
+        self.pending.remove(&output.readmitted);
         if let Some(keep) = &mut self.keep {
-            keep.until = epoch;
+            keep.until = output.epoch;
         }
+        self.done.records += output.readmitted.len();
+        self.done.rejected += output.rejected.values().map(BTreeSet::len).sum::<usize>();
+        self.done
     }
 
     /// The oldest epoch of the journal that has to stay, where no checkpoint is older than that of epoch
@@ -284,10 +296,15 @@ mod tests {
         let mut backlog = survey(&all, &journal);
         assert_eq!(backlog.oldest(EpochId(5), &all), EpochId(5));
         assert_eq!(backlog.oldest(EpochId(50), &all), EpochId(9));
-        backlog.readmitted(EpochId(60), &records(&[3]));
+        let done = backlog.readmitted(&EpochOutput {
+            epoch: EpochId(60),
+            readmitted: records(&[3]),
+            ..EpochOutput::default()
+        });
+        assert_eq!((done.records, done.rejected), (1, 0));
         assert_eq!(backlog.oldest(EpochId(59), &all), EpochId(9));
         assert_eq!(backlog.oldest(EpochId(60), &all), EpochId(60));
-        assert_eq!(backlog, Backlog::default());
+        assert_eq!(backlog.keep, None);
     }
 
     #[test]

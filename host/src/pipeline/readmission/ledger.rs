@@ -1,9 +1,7 @@
 //! What the ledger's task does for records that are taken up again: it finds them in the journal, and
 //! notes that they were committed.
 
-use std::collections::BTreeSet;
-
-use super::backlog::Survey;
+use super::backlog::{Done, Survey};
 use crate::deployment::Version;
 use crate::epoch::{EpochId, EpochOutput};
 use crate::pipeline::PipelineError;
@@ -49,30 +47,23 @@ impl LedgerTask {
 
     /// An epoch is committed that took records up again.
     pub(in crate::pipeline) fn readmitted(&mut self, output: &EpochOutput) {
+        let mut done = Done::default();
         self.backlog
-            .send_modify(|backlog| backlog.readmitted(output.epoch, &output.readmitted));
-        let records = output.readmitted.len();
-        self.monitor.readmitted(records);
+            .send_modify(|backlog| done = backlog.readmitted(output));
+        self.monitor.readmitted(output.readmitted.len());
         self.tell_pending();
         let left = self.backlog.borrow().pending.len();
-        let rejected: usize = output.rejected.values().map(BTreeSet::len).sum();
+        let Done { records, rejected } = done;
         let (epoch, version) = (output.epoch.0, output.version.0);
         if left > 0 {
-            tracing::debug!(
-                records,
-                left,
-                rejected,
-                epoch,
-                version,
-                "processed records again"
-            );
+            tracing::debug!(records, rejected, left, epoch, version, "processing again");
         } else {
             tracing::info!(
                 records,
                 rejected,
                 epoch,
                 version,
-                "all that is left of it was processed again; what was rejected again stays in the dead letters"
+                "all of it is processed again; what was rejected again has new dead letters"
             );
         }
     }
