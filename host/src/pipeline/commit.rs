@@ -128,6 +128,8 @@ impl LedgerTask {
                         self.monitor.sink_retried(0),
                         self.ledger.conclude(version, &outcome)
                     );
+                    // Only now: until then the journal keeps what a version on probation has rejected.
+                    self.versions.conclude(version, &outcome);
                 }
                 Event::Completed(completed) => {
                     if let Some(snapshot) = self.complete(*completed).await?

@@ -251,7 +251,6 @@ impl Reloader {
             .conclude
             .send(Conclude { version, outcome })
             .await;
-        self.coming.versions.conclude(version, &Outcome::Accepted);
         tracing::info!(%version, "the version has passed its probation");
         let _ = requests.events.send(Happening::Accepted { version }.now());
     }

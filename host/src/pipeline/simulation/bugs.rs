@@ -55,10 +55,14 @@ pub(super) enum Bug {
     ShownBeforeWhole,
     /// what a new aggregate has made itself is joined beforehand, and what it makes after that is not
     JoinedTooEarly,
+    /// the journal forgets which records stages have rejected
+    RejectionNotJournalled,
+    /// a new aggregate does not know where it begins, and what comes before is taken up again
+    BeginForgotten,
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 26] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::ProgressOutsideTheTransaction,
         Self::GenerationNotChecked,
         Self::ExclusionNotJournalled,
@@ -85,5 +89,7 @@ impl Bug {
         Self::BackfilledTooFar,
         Self::ShownBeforeWhole,
         Self::JoinedTooEarly,
+        Self::RejectionNotJournalled,
+        Self::BeginForgotten,
     ];
 }

@@ -13,7 +13,7 @@ use super::bugs::Bug;
 use super::dice::Dice;
 use super::filling::Filling;
 use super::line::RunningLine;
-use super::logic::Logic;
+use super::logic::{Logic, May};
 use super::reloading::Reloading;
 use crate::checkpoint::Snapshot;
 use crate::epoch::{Completed, EpochId};
@@ -46,7 +46,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new(
         topology: Topology,
-        (wanted, rate, may_backfill): (Logic, f64, bool),
+        (wanted, rate, may): (Logic, f64, May),
         stop: CancellationToken,
         bug: Option<Bug>,
     ) -> Self {
@@ -66,8 +66,9 @@ impl Host {
             workers: line.workers.len(),
             remembered: wanted.remembered,
             rate,
-            may_backfill,
+            may,
             put: None,
+            accepted: None,
             bug,
         };
         let filling = Filling {
@@ -125,9 +126,19 @@ impl Host {
         self.lines[0].is_live()
     }
 
-    /// Whether an aggregate lacks what came before it.
-    pub(super) fn is_filling(&self) -> bool {
-        self.filling.is_needed()
+    /// Whether an aggregate lacks what came before it, records are to be taken up again, or a version is to
+    /// come into force.
+    pub(super) fn has_more_to_do(&self) -> bool {
+        let coming = &self.reloading.coming;
+        let latest = coming.versions.latest();
+        let is_over = latest
+            .as_ref()
+            .is_some_and(|d| coming.readmissions.is_over(d.version));
+        let put = self.reloading.put;
+        let changes = latest
+            .as_ref()
+            .is_some_and(|d| put.is_some_and(|put| put > d.version));
+        self.filling.is_needed() || !is_over || changes
     }
 
     /// Has some part do a step, or time go by.

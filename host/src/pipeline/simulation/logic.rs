@@ -51,6 +51,18 @@ fn schema(fields: &[(&str, DataType)]) -> Schema {
     Schema::new(fields.collect()).expect("the names are distinct")
 }
 
+/// An amount that some versions reject: those that are divisible by it.
+pub(super) const UNLIKED: i64 = 5;
+
+/// What versions may do in a world.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct May {
+    /// give new aggregates what came before them
+    pub(super) backfill: bool,
+    /// reject what others take, and be rolled back
+    pub(super) reject: bool,
+}
+
 /// What versions of the logic differ in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Program {
@@ -62,6 +74,8 @@ pub(super) struct Program {
     pub(super) has_extra: bool,
     /// whether that gets what came before it
     pub(super) backfills: bool,
+    /// whether it rejects amounts that are not liked
+    pub(super) is_picky: bool,
 }
 
 impl Program {
@@ -70,15 +84,17 @@ impl Program {
         unit: 1,
         has_extra: false,
         backfills: false,
+        is_picky: false,
     };
 
-    /// Any, which fills what is new if that may be.
-    pub(super) fn any(dice: &Dice, may_backfill: bool) -> Self {
+    /// Any.
+    pub(super) fn any(dice: &Dice, may: May) -> Self {
         Self {
             weight: dice.between(1, 1_000) as i64,
             unit: dice.between(1, 3) as u32,
             has_extra: dice.chance(0.5),
-            backfills: may_backfill && dice.chance(0.7),
+            backfills: may.backfill && dice.chance(0.7),
+            is_picky: may.reject && dice.chance(0.5),
         }
     }
 
@@ -89,7 +105,13 @@ impl Program {
             unit: number("unit") as u32,
             has_extra: number("extra") == 1,
             backfills: number("backfills") == 1,
+            is_picky: number("picky") == 1,
         }
+    }
+
+    /// Whether it leaves out a record of this amount.
+    pub(super) fn rejects(self, amount: i64) -> bool {
+        amount == POISON || (self.is_picky && amount > 0 && amount % UNLIKED == 0)
     }
 
     fn layout(self) -> Layout {
@@ -154,10 +176,12 @@ impl Stages for Logic {
             unit,
             has_extra,
             backfills,
+            is_picky,
         } = self.program;
         let configs = serde_json::json!({
             "weight": weight, "unit": unit, "extra": i64::from(has_extra),
             "backfills": i64::from(backfills),
+            "picky": i64::from(is_picky),
         });
         let definition = self.program.layout().definition();
         let states = self
@@ -295,7 +319,10 @@ impl AggregateLogic for Sum {
         input: &RecordBatch,
     ) -> Result<Folded, CallError> {
         let values = Self::values(input, 0);
-        let poisoned = (0..).zip(values).filter(|(_, value)| **value == POISON);
+        let program = self.0;
+        let poisoned = (0..)
+            .zip(values)
+            .filter(|(_, value)| program.rejects(**value));
         let rejected: Vec<RowRejection> = poisoned
             .map(|(row, _)| RowRejection {
                 row,

@@ -1,7 +1,7 @@
 //! The places that outlive a host: the ledger's tables, another sink's documents, dead letters. Each
 //! with the moments at which a call to it can be interrupted or fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::Array;
@@ -54,8 +54,22 @@ pub(super) struct SimulatedLedger {
     store: MemoryStore,
     dice: Dice,
     bug: Option<Bug>,
-    /// records that were refused once, of the whole world
+    notes: Notes,
+}
+
+/// What is known of a whole world. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Notes {
+    /// records that were refused once
     refused_once: Arc<Mutex<Vec<Origin>>>,
+    /// records that epochs have taken up again
+    taken_up: Arc<Mutex<BTreeMap<EpochId, BTreeSet<Origin>>>>,
+}
+
+impl Notes {
+    pub(super) fn taken_up(&self) -> BTreeMap<EpochId, BTreeSet<Origin>> {
+        lock(&self.taken_up).clone()
+    }
 }
 
 impl SimulatedLedger {
@@ -64,7 +78,7 @@ impl SimulatedLedger {
         targets: &Targets,
         dice: &Dice,
         bug: Option<Bug>,
-        refused_once: &Arc<Mutex<Vec<Origin>>>,
+        notes: &Notes,
     ) -> Self {
         let sink = || {
             let mut sink = MemorySink::new(LEDGER, store, &[]).expect("there are no tables yet");
@@ -77,7 +91,7 @@ impl SimulatedLedger {
             store: store.clone(),
             dice: dice.clone(),
             bug,
-            refused_once: Arc::clone(refused_once),
+            notes: notes.clone(),
         }
     }
 
@@ -101,7 +115,7 @@ impl SimulatedLedger {
     fn check_refused(&self, epoch: &EpochOutput) -> Result<(), SinkError> {
         let mut refused = Self::refused(epoch);
         if self.bug == Some(Bug::RefusalForgotten) {
-            let mut known = lock(&self.refused_once);
+            let mut known = lock(&self.notes.refused_once);
             refused.retain(|refused| !known.contains(&refused.origin));
             known.extend(refused.iter().map(|refused| refused.origin));
         }
@@ -116,6 +130,10 @@ impl SimulatedLedger {
         let mut epoch = epoch.clone();
         if self.bug == Some(Bug::ExclusionNotJournalled) {
             epoch.excluded.clear();
+        }
+        let taken_up = epoch.readmitted.clone();
+        if self.bug == Some(Bug::RejectionNotJournalled) {
+            epoch.rejected.clear();
         }
         if self.bug == Some(Bug::RefusedRowDropped) {
             drop_refused(&mut epoch);
@@ -141,7 +159,11 @@ impl SimulatedLedger {
             epoch.streams.clear();
             drop(written);
         }
-        self.ledger.write(&epoch).await
+        let written = self.ledger.write(&epoch).await?;
+        if !epoch.readmitted.is_empty() {
+            lock(&self.notes.taken_up).insert(epoch.epoch, taken_up);
+        }
+        Ok(written)
     }
 }
 
@@ -374,14 +396,23 @@ pub(super) struct Letters(Arc<Mutex<LetterFile>>);
 
 #[derive(Debug, Default)]
 struct LetterFile {
-    letters: Vec<Origin>,
+    /// each that was written, or that is settled from there on
+    letters: Vec<(Origin, Written)>,
     /// how many hosts have opened it: only the last one may write
     opened: u64,
 }
 
 impl Letters {
-    pub(super) fn all(&self) -> Vec<Origin> {
-        lock(&self.0).letters.clone()
+    /// How many letters there are of each record that are not settled.
+    pub(super) fn open(&self) -> BTreeMap<Origin, usize> {
+        let mut open = BTreeMap::new();
+        for (origin, written) in &lock(&self.0).letters {
+            match written {
+                Written::Letter => *open.entry(*origin).or_default() += 1,
+                Written::Settled => drop(open.remove(origin)),
+            }
+        }
+        open
     }
 }
 
@@ -411,6 +442,24 @@ impl DeadLetterSink for SimulatedLetters {
     }
 
     async fn write(&mut self, letters: &[DeadLetter]) -> Result<Option<u64>, SinkError> {
+        let letters = letters.iter().map(|letter| letter.origin);
+        self.append(letters.map(|o| (o, Written::Letter)).collect())
+            .await
+    }
+
+    async fn settle(
+        &mut self,
+        settled: &ByStage,
+        _version: Version,
+    ) -> Result<Option<u64>, SinkError> {
+        let settled = settled.values().flatten();
+        self.append(settled.map(|o| (*o, Written::Settled)).collect())
+            .await
+    }
+}
+
+impl SimulatedLetters {
+    async fn append(&mut self, lines: Vec<(Origin, Written)>) -> Result<Option<u64>, SinkError> {
         self.dice.moment().await;
         if self.dice.fate() == Fate::FailsBefore {
             return Err(away());
@@ -425,17 +474,16 @@ impl DeadLetterSink for SimulatedLetters {
             });
         }
         let all = &mut file.letters;
-        all.extend(letters.iter().map(|letter| letter.origin));
+        all.extend(lines);
         Ok(Some(all.len() as u64))
     }
+}
 
-    async fn settle(
-        &mut self,
-        _settled: &ByStage,
-        _version: Version,
-    ) -> Result<Option<u64>, SinkError> {
-        self.write(&[]).await
-    }
+/// What a line of the file says of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Letter,
+    Settled,
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::dice::Dice;
-use super::logic::{POISON, REFUSED};
+use super::logic::{May, POISON, REFUSED};
 use crate::pipeline::survey::Newcomers;
 use crate::record::{Origin, Partition};
 use crate::source::{MemoryPartitions, MemoryRecord, PartitionRange};
@@ -27,24 +27,34 @@ pub(super) struct Producer {
     remembered: usize,
     /// whether there are records that the ledger refuses
     refuses: bool,
+    /// whether there are duplicates
+    repeats: bool,
     pub(super) expected: Expected,
 }
 
 /// What the records come to.
 #[derive(Debug, Default)]
 pub(super) struct Expected {
-    pub(super) rows: BTreeMap<String, (String, i64)>,
-    pub(super) sums: BTreeMap<String, i64>,
+    /// records that no version takes
     pub(super) left_out: BTreeSet<Origin>,
-    /// the records that count, with group and amount
-    pub(super) counted: Vec<(Origin, String, i64)>,
+    /// the others, but for duplicates
+    pub(super) sound: Vec<Sound>,
     /// the last ids that each partition kept, the newest last, with the group and the amount
     kept: BTreeMap<Partition, VecDeque<(String, String, i64)>>,
 }
 
+/// A record that is sound.
+#[derive(Debug)]
+pub(super) struct Sound {
+    pub(super) origin: Origin,
+    pub(super) id: String,
+    pub(super) group: String,
+    pub(super) amount: i64,
+}
+
 impl Producer {
     /// One that has appended nothing yet.
-    pub(super) fn new(dice: &Dice, remembered: usize, refuses: bool) -> Self {
+    pub(super) fn new(dice: &Dice, remembered: usize, may: May) -> Self {
         let partition_count = dice.between(1, 3) as u32;
         Self {
             partitions: MemoryPartitions::new(partition_count),
@@ -52,7 +62,10 @@ impl Producer {
             survey: watch::Sender::new(Vec::new()),
             to_come: dice.between(20, 200),
             remembered,
-            refuses,
+            // Those that the ledger refused are decided again when what came before is read.
+            refuses: !may.backfill,
+            // What is taken up again is remembered out of its order.
+            repeats: !may.reject,
             expected: Expected::default(),
             dice: dice.clone(),
         }
@@ -98,20 +111,24 @@ impl Producer {
             return;
         }
         let origin = Origin { partition, offset };
-        expected.counted.push((origin, group.clone(), amount));
-        *expected.sums.entry(group.clone()).or_default() += amount;
+        expected.sound.push(Sound {
+            origin,
+            id: id.clone(),
+            group: group.clone(),
+            amount,
+        });
         let kept = expected.kept.entry(partition).or_default();
-        kept.push_back((id.clone(), group.clone(), amount));
+        kept.push_back((id, group, amount));
         if kept.len() > self.remembered {
             kept.pop_front();
         }
-        expected.rows.insert(id, (group, amount));
     }
 
     /// Appends, now and then, a record once more that deduplication has to know: it changes nothing.
     fn produce_again(&self, partition: Partition) -> bool {
         let kept = self.expected.kept.get(&partition);
-        let Some(kept) = kept.filter(|kept| !kept.is_empty() && self.dice.chance(0.15)) else {
+        let kept = kept.filter(|kept| !kept.is_empty() && self.repeats);
+        let Some(kept) = kept.filter(|_| self.dice.chance(0.15)) else {
             return false;
         };
         let (id, group, amount) = &kept[self.dice.below(kept.len() as u64) as usize];

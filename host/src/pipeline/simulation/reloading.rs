@@ -9,12 +9,13 @@ use super::bugs::Bug;
 use super::dice::Dice;
 use super::filling::{Filling, Joining};
 use super::line::RunningLine;
-use super::logic::{EXTRA, Logic, Program};
+use super::logic::{EXTRA, Logic, May, Program};
 use crate::aggregate::StateTable;
 use crate::deployment::{Backfills, Deployment, Outcome, Trigger, Version};
 use crate::epoch::{EpochId, Incoming};
 use crate::pipeline::PipelineError;
 use crate::pipeline::change::{Change, incoming};
+use crate::pipeline::commit::Conclude;
 use crate::pipeline::topology::{Coming, Stages};
 use crate::record::Positions;
 
@@ -27,9 +28,11 @@ pub(super) struct Reloading {
     pub(super) wanted: Option<Logic>,
     /// how likely it is at a step
     pub(super) rate: f64,
-    pub(super) may_backfill: bool,
+    pub(super) may: May,
     /// the version that was put last
     pub(super) put: Option<Version>,
+    /// the one that has passed last
+    pub(super) accepted: Option<Version>,
     pub(super) bug: Option<Bug>,
 }
 
@@ -51,6 +54,9 @@ impl Reloading {
         {
             return self.join(&latest, joining, line, dice);
         }
+        if self.wanted.is_none() && !is_under_way && self.judge(&latest, line, dice)? {
+            return Ok(());
+        }
         if self.wanted.is_none() && !dice.chance(self.rate) {
             return Ok(());
         }
@@ -58,11 +64,66 @@ impl Reloading {
         if is_under_way && self.coming.changes.take().is_none() {
             return Ok(());
         }
-        let mut logic = self.wanted.take().unwrap_or_else(|| Logic {
+        let wanted = self.wanted.take();
+        let program = wanted.map_or_else(|| Program::any(dice, self.may), |logic| logic.program);
+        let on_trial = self.may.reject && dice.chance(0.7);
+        let outcome = if on_trial {
+            Outcome::Probation
+        } else {
+            Outcome::Accepted
+        };
+        self.change_to(program, (&latest, outcome, None), line, dice)
+    }
+
+    /// Decides, perhaps, about a version that is on trial: it passes, or the one before it comes back. Whether
+    /// something was put by that.
+    fn judge(
+        &mut self,
+        latest: &Deployment,
+        line: &mut RunningLine,
+        dice: &Dice,
+    ) -> Result<bool, PipelineError> {
+        let is_open = latest.outcome == Outcome::Probation && self.accepted != Some(latest.version);
+        if !is_open || !dice.chance(0.1) {
+            return Ok(false);
+        }
+        let version = latest.version;
+        let all = self.coming.versions.all();
+        let is_good = |d: &&Deployment| !matches!(d.outcome, Outcome::RolledBack { .. });
+        let former = all.iter().filter(|d| d.version < version).rfind(is_good);
+        let Some(former) = former.filter(|_| dice.chance(0.7)) else {
+            let outcome = Outcome::Accepted;
+            let told = self.coming.conclude.try_send(Conclude { version, outcome });
+            if told.is_ok() {
+                self.accepted = Some(version);
+            }
+            return Ok(false);
+        };
+        let reason = "it is bad".to_owned();
+        let concludes = Some((version, Outcome::RolledBack { reason }));
+        let program = Program::of(&former.blueprint);
+        self.change_to(program, (latest, Outcome::Accepted, concludes), line, dice)?;
+        Ok(true)
+    }
+
+    /// Has a version come into force.
+    fn change_to(
+        &mut self,
+        program: Program,
+        (latest, outcome, concludes): (&Deployment, Outcome, Option<(Version, Outcome)>),
+        line: &mut RunningLine,
+        dice: &Dice,
+    ) -> Result<(), PipelineError> {
+        let mut logic = Logic {
             remembered: self.remembered,
-            program: Program::any(dice, self.may_backfill),
-        });
+            program,
+        };
         let before = Program::of(&latest.blueprint);
+        let is_new = program.has_extra && program.backfills && !before.has_extra;
+        if is_new || (program.has_extra && latest.backfills.hides(EXTRA)) {
+            // What came before is decided by whichever version is in force then.
+            logic.program.is_picky = false;
+        }
         let mut backfills = Backfills::default();
         if logic.program.has_extra && before.has_extra {
             if latest.backfills.hides(EXTRA) {
@@ -84,7 +145,7 @@ impl Reloading {
             let shown = shown && !is_hidden;
             tables.push(Incoming { states, shown });
         }
-        self.put(&latest, logic, backfills, tables)
+        self.put(latest, (outcome, concludes), logic, (backfills, tables))
     }
 
     /// Has aggregates join with what they lacked.
@@ -99,7 +160,10 @@ impl Reloading {
             remembered: self.remembered,
             program: Program::of(&latest.blueprint),
         };
-        let backfills = latest.backfills.join(joined);
+        let mut backfills = latest.backfills.join(joined);
+        if self.bug == Some(Bug::BeginForgotten) {
+            backfills.begins.clear();
+        }
         let mut tables = incoming(&logic, &backfills, &halves)?;
         for table in tables.iter_mut().filter(|table| table.states.is_a_half()) {
             if dice.chance(0.7) {
@@ -115,20 +179,23 @@ impl Reloading {
         self.coming
             .versions
             .learn_halves(latest.version.next(), halves);
-        self.put(latest, logic, backfills, tables)
+        let outcome = latest.outcome.clone();
+        self.put(latest, (outcome, None), logic, (backfills, tables))
     }
 
     fn put(
         &mut self,
         latest: &Deployment,
+        (outcome, concludes): (Outcome, Option<(Version, Outcome)>),
         logic: Logic,
-        backfills: Backfills,
-        tables: Vec<Incoming>,
+        (backfills, tables): (Backfills, Vec<Incoming>),
     ) -> Result<(), PipelineError> {
         let version = latest.version.next();
         let deployment = Deployment {
             version,
-            trigger: if backfills.joined.is_empty() {
+            trigger: if concludes.is_some() {
+                Trigger::Probation
+            } else if backfills.joined.is_empty() {
                 Trigger::File
             } else {
                 Trigger::Backfill
@@ -138,9 +205,9 @@ impl Reloading {
             positions: Positions::default(),
             blueprint: logic.blueprint(),
             backfills,
-            outcome: Outcome::Accepted,
+            outcome,
         };
-        let change = Change::with(deployment, None, &logic, self.workers, tables)?;
+        let change = Change::with(deployment, concludes, &logic, self.workers, tables)?;
         self.coming.versions.learn(version, Arc::new(logic));
         self.coming.changes.put(change);
         self.put = Some(version);

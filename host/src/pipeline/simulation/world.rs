@@ -1,7 +1,9 @@
 //! A world: the records, the places that outlive a host, and the hosts that come and go.
 
+mod checks;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 use super::bugs::Bug;
 use super::dice::Dice;
 use super::host::Host;
-use super::logic::{EXTRA, LEDGER, Logic, Program, ROWS, SUMS};
+use super::logic::{EXTRA, LEDGER, Logic, May, Program, ROWS, SUMS};
 use super::places::{
-    Documents, Letters, SEARCH, SimulatedLedger, SimulatedLetters, SimulatedSearch,
+    Documents, Letters, Notes, SEARCH, SimulatedLedger, SimulatedLetters, SimulatedSearch,
 };
-use super::records::Producer;
+use super::records::{Producer, Sound};
 use super::store::SimulatedStore;
 use crate::checkpoint::CheckpointStore;
 use crate::config::OnLost;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Outcome};
 use crate::epoch::EpochId;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::reload::full;
@@ -28,7 +30,7 @@ use crate::pipeline::start::{Waiter, make_ready};
 use crate::pipeline::topology::{Settings, Stages, Topology};
 use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
 use crate::record::{Origin, Positions};
-use crate::sink::memory::{MemoryStore, Value};
+use crate::sink::memory::MemoryStore;
 use crate::sink::{Ledger, SinkError, Targets};
 
 /// A world that does not come to an end within so many steps is stuck.
@@ -48,7 +50,7 @@ pub(super) struct World {
     documents: Documents,
     letters: Letters,
     objects: Arc<InMemory>,
-    refused_once: Arc<Mutex<Vec<Origin>>>,
+    notes: Notes,
     /// how likely the host dies at a step
     dying: f64,
     /// how likely the host stands still instead of dying
@@ -59,8 +61,7 @@ pub(super) struct World {
     leaving: f64,
     /// how likely somebody wants another version of the logic
     reloading: f64,
-    /// whether new aggregates may get what came before them
-    may_backfill: bool,
+    may: May,
     /// whether everything is there, and the host is to come to its end
     is_ending: bool,
     /// hosts that stand still, and may wake up
@@ -115,16 +116,18 @@ impl World {
         let settings = settings(&dice);
         let rate = |dice: &Dice, most: f64| if dice.chance(0.3) { 0.0 } else { most };
         dice.let_fail(rate(&dice, 0.03));
-        let may_backfill = dice.chance(0.5);
+        let may = May {
+            backfill: dice.chance(0.5),
+            reject: dice.chance(0.5),
+        };
         Self {
-            // Those that the ledger refused are decided again when what came before is read.
-            producer: Producer::new(&dice, settings.remembered, !may_backfill),
+            producer: Producer::new(&dice, settings.remembered, may),
             dying: rate(&dice, 0.004),
             standing: rate(&dice, 0.3),
             stopping: rate(&dice, 0.001),
             leaving: rate(&dice, 0.005),
             reloading: rate(&dice, 0.05),
-            may_backfill,
+            may,
             is_ending: false,
             dice,
             bug,
@@ -133,7 +136,7 @@ impl World {
             documents: Documents::default(),
             letters: Letters::default(),
             objects: Arc::new(InMemory::new()),
-            refused_once: Arc::default(),
+            notes: Notes::default(),
             asleep: Vec::new(),
             seen: (EpochId(0), Positions::default()),
             checked: 0,
@@ -198,7 +201,7 @@ impl World {
             self.let_search_come_and_go();
             let all_is_there = self.producer.to_come == 0
                 && host.is_live()
-                && !host.is_filling()
+                && !host.has_more_to_do()
                 && self.committed_all();
             if all_is_there && !host.stop.is_cancelled() {
                 // From here on nothing dies any more: it has to come to its end.
@@ -228,9 +231,7 @@ impl World {
         let in_force = deployments.last().map(|d| Program::of(&d.blueprint));
         let program = match in_force {
             None => Program::FIRST,
-            Some(_) if self.dice.chance(self.reloading) => {
-                Program::any(&self.dice, self.may_backfill)
-            }
+            Some(_) if self.dice.chance(self.reloading) => Program::any(&self.dice, self.may),
             Some(program) => program,
         };
         Logic {
@@ -264,7 +265,7 @@ impl World {
         refused: &Refusals,
     ) -> Result<Option<Host>, String> {
         let (settings, bug) = (self.settings.clone(), self.bug);
-        let (reloading, may_backfill) = (self.reloading, self.may_backfill);
+        let (reloading, may) = (self.reloading, self.may);
         let endpoints = self.endpoints(logic);
         let newcomers = self.producer.newcomers();
         let starting = async {
@@ -291,7 +292,7 @@ impl World {
                 (&options, stop),
                 refused,
             )?;
-            let reloading = (logic, reloading, may_backfill);
+            let reloading = (logic, reloading, may);
             Ok::<_, PipelineError>(Host::new(topology, reloading, stop.clone(), bug))
         };
         let mut starting = std::pin::pin!(starting);
@@ -326,7 +327,7 @@ impl World {
                 &logic.targets(),
                 &dice,
                 bug,
-                &self.refused_once,
+                &self.notes,
             )),
             sinks: vec![Box::new(SimulatedSearch {
                 documents: self.documents.clone(),
@@ -390,227 +391,5 @@ impl World {
             && ranges
                 .iter()
                 .all(|(p, end)| positions.get(*p) == Some(*end))
-    }
-
-    /// What holds at every moment.
-    fn check_step(&mut self) -> Result<(), String> {
-        if self.ledger.uses() == self.checked {
-            return Ok(());
-        }
-        let (of_rows, of_sums) = (self.ledger.sum(ROWS, 2), self.ledger.sum(SUMS, 1));
-        if of_rows != of_sums {
-            return Err(format!("rows come to {of_rows}, and totals to {of_sums}"));
-        }
-        let (epoch, positions) = self.ledger.progress("simulated");
-        if epoch < self.seen.0 || !positions.reached(&self.seen.1) {
-            return Err(format!(
-                "progress went back from epoch {} to {epoch}",
-                self.seen.0
-            ));
-        }
-        self.seen = (epoch, positions);
-        self.checked = self.ledger.uses();
-        let indexed = self.documents.newest();
-        if indexed > epoch {
-            return Err(format!(
-                "the sink has epoch {indexed}, and the ledger {epoch}"
-            ));
-        }
-        Ok(())
-    }
-
-    async fn check_end(&mut self) -> Result<(), String> {
-        let rows = self.rows();
-        same("rows", &rows, &self.producer.expected.rows)?;
-        same("totals", &self.sums(), &self.producer.expected.sums)?;
-        let number = |text: &String| text.parse::<i64>().unwrap_or(i64::MIN);
-        let documents = self.documents.of(ROWS).into_iter();
-        let documents = documents
-            .map(|(id, c)| (id, (c[1].clone(), number(&c[2]))))
-            .collect();
-        same("documents", &documents, &self.producer.expected.rows)?;
-        let documents = self.documents.of(SUMS).into_iter();
-        let documents = documents.map(|(group, c)| (group, number(&c[1]))).collect();
-        same(
-            "documents of totals",
-            &documents,
-            &self.producer.expected.sums,
-        )?;
-        self.check_versions()?;
-        let letters = self.letters.all();
-        let distinct: BTreeSet<Origin> = letters.iter().copied().collect();
-        if distinct != self.producer.expected.left_out || letters.len() != distinct.len() {
-            let expected = self.producer.expected.left_out.len();
-            let (found, distinct) = (letters.len(), distinct.len());
-            return Err(format!(
-                "{found} dead letters of {distinct} records, and {expected} were left out"
-            ));
-        }
-        self.check_checkpoint().await
-    }
-
-    /// Each record was counted by the version that the deployments say.
-    fn check_versions(&self) -> Result<(), String> {
-        let deployments = self.ledger.deployments("simulated");
-        let numbers = deployments.iter().map(|d| d.version.0);
-        if !numbers.eq(1..=deployments.len() as u32) {
-            return Err("the deployments are not numbered in order".to_owned());
-        }
-        let (mut weighted, mut extra) = (BTreeMap::new(), BTreeMap::new());
-        let mut before: Option<&Deployment> = None;
-        for (number, deployment) in deployments.iter().enumerate() {
-            let program = Program::of(&deployment.blueprint);
-            let counted = self.producer.expected.counted.iter();
-            let of_it = counted.filter(|(origin, ..)| made_by(&deployments, *origin) == number);
-            for (_, group, amount) in of_it.clone() {
-                *weighted.entry(group.clone()).or_default() += amount * program.weight;
-            }
-            if program.has_extra {
-                let goes_on = before.filter(|d| Program::of(&d.blueprint).has_extra);
-                if goes_on.is_none() {
-                    begin_anew(&mut extra);
-                }
-                if deployment.backfills.joined.contains_key(EXTRA) {
-                    let begin = goes_on.filter(|d| d.backfills.hides(EXTRA));
-                    let begin = begin.and_then(|d| d.backfills.begins.get(EXTRA));
-                    let begin = begin.ok_or("what joins was not lacking")?;
-                    let counted = self.producer.expected.counted.iter();
-                    count(&mut extra, counted.filter(|(o, ..)| is_before(*o, begin)));
-                    extra.values_mut().for_each(|sum| sum.1 = sum.0);
-                }
-                let groups = count(&mut extra, of_it);
-                if !deployment.backfills.hides(EXTRA) {
-                    for group in groups {
-                        let sum: &mut (i64, i64) = extra.entry(group).or_default();
-                        sum.1 = sum.0;
-                    }
-                }
-            }
-            before = Some(deployment);
-        }
-        same("weighted totals", &self.column(SUMS, 2), &weighted)?;
-        // Groups that were never shown have no row.
-        let shown = extra.into_iter().map(|(group, (_, shown))| (group, shown));
-        let shown = shown.filter(|(_, shown)| *shown != 0);
-        same(
-            "totals of the second aggregate",
-            &self.column(EXTRA, 1),
-            &shown.collect(),
-        )?;
-        let documents = self.documents.of(SUMS).into_iter();
-        let documents = documents.map(|(group, c)| (group, c[2].parse().unwrap_or(i64::MIN)));
-        same(
-            "documents of weighted totals",
-            &documents.collect(),
-            &weighted,
-        )
-    }
-
-    /// The newest checkpoint is that of the last epoch: a restart reads nothing again.
-    async fn check_checkpoint(&mut self) -> Result<(), String> {
-        self.dice.let_fail(0.0);
-        let (targets, refused) = (Targets::default(), &self.refused_once);
-        let mut ledger = SimulatedLedger::new(&self.ledger, &targets, &self.dice, None, refused);
-        let others = [SEARCH.to_owned()];
-        let definition = serde_json::json!({ "simulated": true });
-        let claimed = until_ready(ledger.claim(&definition, &others)).await;
-        let claim = claimed.map_err(|error| error.to_string())?;
-        let objects = Arc::clone(&self.objects);
-        let store = CheckpointStore::over(objects, "", "simulated", &claim.life);
-        let epochs = store.list().await.map_err(|error| error.to_string())?;
-        match epochs.first() {
-            Some(newest) if *newest == claim.epoch => Ok(()),
-            newest => Err(format!(
-                "the newest checkpoint is {newest:?}, and the last epoch {}",
-                claim.epoch
-            )),
-        }
-    }
-
-    fn rows(&self) -> BTreeMap<String, (String, i64)> {
-        let table = self.ledger.table(ROWS).map(|table| table.rows);
-        let rows = table.into_iter().flatten().map(|(key, values)| {
-            let group = values[1].to_string();
-            (key[0].clone(), (group, integer(&values[2])))
-        });
-        rows.collect()
-    }
-
-    fn sums(&self) -> BTreeMap<String, i64> {
-        self.column(SUMS, 1)
-    }
-
-    fn column(&self, table: &str, column: usize) -> BTreeMap<String, i64> {
-        let table = self.ledger.table(table).map(|table| table.rows);
-        let rows = table.into_iter().flatten();
-        rows.map(|(key, values)| (key[0].clone(), integer(&values[column])))
-            .collect()
-    }
-}
-
-/// The deployment that counted a record, by what is written down.
-fn made_by(deployments: &[Deployment], origin: Origin) -> usize {
-    let begins = |d: &Deployment| d.positions.get(origin.partition).unwrap_or(0);
-    let found = deployments.iter().rposition(|d| begins(d) <= origin.offset);
-    found.unwrap_or(0)
-}
-
-/// Adds up the amounts of records; the groups that they are of.
-fn count<'a>(
-    sums: &mut BTreeMap<String, (i64, i64)>,
-    records: impl Iterator<Item = &'a (Origin, String, i64)>,
-) -> BTreeSet<String> {
-    let mut groups = BTreeSet::new();
-    for (_, group, amount) in records {
-        sums.entry(group.clone()).or_default().0 += amount;
-        groups.insert(group.clone());
-    }
-    groups
-}
-
-fn is_before(origin: Origin, positions: &Positions) -> bool {
-    let begin = positions.get(origin.partition);
-    begin.is_some_and(|begin| origin.offset < begin)
-}
-
-/// Groups of an aggregate that begins with nothing: what its table shows stays until there is more.
-fn begin_anew(groups: &mut BTreeMap<String, (i64, i64)>) {
-    for (so_far, _) in groups.values_mut() {
-        *so_far = 0;
-    }
-}
-
-async fn until_ready<T>(work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    loop {
-        if let Poll::Ready(done) = poll!(&mut work) {
-            return done;
-        }
-    }
-}
-
-fn integer(value: &Value) -> i64 {
-    match value {
-        Value::Int64(value) => *value,
-        _ => i64::MIN,
-    }
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    found: &BTreeMap<String, T>,
-    expected: &BTreeMap<String, T>,
-) -> Result<(), String> {
-    let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
-    let differing = keys
-        .into_iter()
-        .find(|key| found.get(*key) != expected.get(*key));
-    match differing {
-        None => Ok(()),
-        Some(key) => Err(format!(
-            "{what} differ at {key}: {:?} instead of {:?}",
-            found.get(key),
-            expected.get(key)
-        )),
     }
 }
