@@ -160,10 +160,7 @@ impl Reloading {
             remembered: self.remembered,
             program: Program::of(&latest.blueprint),
         };
-        let mut backfills = latest.backfills.join(joined);
-        if self.bug == Some(Bug::BeginForgotten) {
-            backfills.begins.clear();
-        }
+        let backfills = latest.backfills.join(joined);
         let mut tables = incoming(&logic, &backfills, &halves)?;
         for table in tables.iter_mut().filter(|table| table.states.is_a_half()) {
             if dice.chance(0.7) {
@@ -207,7 +204,12 @@ impl Reloading {
             backfills,
             outcome,
         };
-        let change = Change::with(deployment, concludes, &logic, self.workers, tables)?;
+        let mut change = Change::with(deployment, concludes, &logic, self.workers, tables)?;
+        if self.bug == Some(Bug::BeginForgotten) {
+            let chains = change.logic.iter_mut().flat_map(|logic| &mut logic.chains);
+            let aggregates = chains.flat_map(|chain| &mut chain.aggregates);
+            aggregates.for_each(|aggregate| aggregate.begin = None);
+        }
         self.coming.versions.learn(version, Arc::new(logic));
         self.coming.changes.put(change);
         self.put = Some(version);
