@@ -167,7 +167,7 @@ impl Selection {
 
 /// What stores have that cannot change what they have: a letter, or that one is settled.
 pub(super) enum Entry {
-    Letter(StoredLetter),
+    Letter(Box<StoredLetter>),
     Settled {
         /// the stable key of the letter
         key: String,

@@ -12,6 +12,7 @@ mod swap;
 pub use barrier::{Barrier, EpochPart, Mode};
 pub use coordinator::{Completed, Coordinator};
 pub use cutter::EpochCutter;
+pub(crate) use readmission::by_stage;
 pub use readmission::{ByStage, Readmission};
 pub use swap::{Incoming, Swap};
 

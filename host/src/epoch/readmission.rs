@@ -9,10 +9,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::EpochOutput;
-use crate::record::Origin;
+use crate::record::{DeadLetter, Origin};
 
 /// Records that some stage rejected, by the name of the stage.
 pub type ByStage = BTreeMap<Arc<str>, BTreeSet<Origin>>;
+
+/// The records of letters.
+pub(crate) fn by_stage<'a>(letters: impl Iterator<Item = &'a DeadLetter>) -> ByStage {
+    let mut records = ByStage::new();
+    for letter in letters {
+        if let Some(of_stage) = records.get_mut(letter.stage.as_str()) {
+            of_stage.insert(letter.origin);
+        } else {
+            let stage = letter.stage.as_str().into();
+            records.insert(stage, [letter.origin].into());
+        }
+    }
+    records
+}
 
 /// What an epoch takes up again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

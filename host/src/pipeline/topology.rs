@@ -29,11 +29,13 @@ use super::turns::Turns;
 use super::versions::Versions;
 use super::worker::Chain;
 use super::{
-    EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, PipelineError, Plan, Refusals, RunOptions,
+    EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, OpenSource, PipelineError, Plan, Refusals,
+    RunOptions,
 };
 use crate::aggregate::StateTable;
 use crate::checkpoint::CheckpointStore;
 use crate::config::{OnLost, Pipeline, SourceKind, Start};
+use crate::deduplicate::Seen;
 use crate::deployment::Blueprint;
 use crate::epoch::{EpochCutter, EpochId};
 use crate::guest::ConfigureError;
@@ -210,18 +212,7 @@ impl Topology {
         let (coming, conclusions) = Coming::new(ready.versions, ready.has_changed);
         let stopping = (reading, settings);
         let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), stopping, monitor);
-        let Recovered {
-            tables,
-            files,
-            seen,
-            seen_files,
-            ..
-        } = ready.recovered;
-        let stored = Stored {
-            files,
-            seen_files,
-            remembered: settings.remembered,
-        };
+        let ((tables, seen), stored) = taken_apart(ready.recovered, settings.remembered);
         let kept = (store.clone(), settings.checkpoints_kept);
         let told = (&coming.versions, monitor);
         let (checkpoints, to_checkpoints) =
@@ -230,7 +221,8 @@ impl Topology {
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
         let (ask, asked) = mpsc::channel(sinks.len().max(1));
-        let (backlog_out, backlog) = watch::channel(Backlog::default());
+        let by = (settings, reading, monitor);
+        let (readmitter, backlog) = readmitting(&coming, &ready.open_source, by);
         let ledger = LedgerTask {
             ledger: ready.ledger,
             dead_letters: ready.dead_letters,
@@ -242,17 +234,9 @@ impl Topology {
             committed: ready.beginning.epoch,
             positions: ready.beginning.live.clone(),
             versions: Arc::clone(&coming.versions),
-            backlog: backlog_out,
-            readmissions: coming.readmissions.clone(),
-            conclusions,
-            stop: reading.clone(),
-            monitor: Arc::clone(monitor),
-        };
-        let readmitter = Readmitter {
             backlog,
             readmissions: coming.readmissions.clone(),
-            open_source: Arc::clone(&ready.open_source),
-            poll_wait: settings.poll_wait,
+            conclusions,
             stop: reading.clone(),
             monitor: Arc::clone(monitor),
         };
@@ -306,6 +290,37 @@ impl Topology {
         self.line.start(&mut parts);
         parts
     }
+}
+
+/// The states that a line begins with, with what deduplication remembers, and what of it is stored.
+fn taken_apart(
+    recovered: Recovered,
+    remembered: usize,
+) -> ((Vec<(StateTable, bool)>, Seen), Stored) {
+    let stored = Stored {
+        files: recovered.files,
+        seen_files: recovered.seen_files,
+        remembered,
+    };
+    ((recovered.tables, recovered.seen), stored)
+}
+
+/// The task that reads what is to be processed again, and the ledger's way to tell it what that is.
+fn readmitting(
+    coming: &Coming,
+    open_source: &OpenSource,
+    (settings, stop, monitor): (&Settings, &CancellationToken, &Arc<Monitor>),
+) -> (Readmitter, watch::Sender<Backlog>) {
+    let (found, backlog) = watch::channel(Backlog::default());
+    let readmitter = Readmitter {
+        backlog,
+        readmissions: coming.readmissions.clone(),
+        open_source: Arc::clone(open_source),
+        poll_wait: settings.poll_wait,
+        stop: stop.clone(),
+        monitor: Arc::clone(monitor),
+    };
+    (readmitter, found)
 }
 
 /// What is repeated first, and how reading goes on live then; with `once`, to the ends as they are now.

@@ -22,7 +22,7 @@ use crate::aggregate::{AggregateStage, FoldedRows, Partial};
 use crate::decode::Decoder;
 use crate::deduplicate::{Deduplicator, Seen};
 use crate::deployment::Backfills;
-use crate::epoch::{Barrier, ByStage, EpochPart, Mode, OutputBatch};
+use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, by_stage};
 use crate::record::{Cause, DeadLetter, Origin, Positions, RawBatch, Rejection, Rows};
 use crate::sink::screen::Screen;
 use crate::transform::TransformStage;
@@ -429,7 +429,9 @@ impl Worker {
                 reason: letter.reason.clone(),
             });
         }
-        let rejected = self.rejected(&left_out);
+        // What the ledger has refused it would refuse again.
+        let by_stages = |letter: &&DeadLetter| !self.refused.contains_key(&letter.origin);
+        let rejected = by_stage(left_out.iter().filter(by_stages));
         let excluded = left_out.iter().map(|letter| letter.origin);
         let excluded = excluded.chain(self.duplicates.drain(..)).collect();
         let partials = self.partials.iter_mut().map(std::mem::take).collect();
@@ -447,26 +449,6 @@ impl Worker {
             dead_letters: left_out,
             seen,
         })
-    }
-
-    /// Those of the records that stages left out, and not the ledger.
-    fn rejected(&self, left_out: &[DeadLetter]) -> ByStage {
-        let mut rejected = ByStage::new();
-        for letter in left_out {
-            if self.refused.contains_key(&letter.origin) {
-                continue;
-            }
-            match rejected.get_mut(letter.stage.as_str()) {
-                Some(records) => {
-                    records.insert(letter.origin);
-                }
-                None => {
-                    let stage = letter.stage.as_str().into();
-                    rejected.insert(stage, [letter.origin].into());
-                }
-            }
-        }
-        rejected
     }
 }
 

@@ -113,7 +113,7 @@ pub(super) fn write_settled(
 /// What a line says; `None` when it is none of ours.
 pub(super) fn parse_line(line: &[u8]) -> Option<Entry> {
     if !line.starts_with(SETTLED) {
-        return parse_letter(line).map(Entry::Letter);
+        return parse_letter(line).map(|letter| Entry::Letter(Box::new(letter)));
     }
     let line: SettledLine<'_> = serde_json::from_slice(line).ok()?;
     let record = Origin {

@@ -86,7 +86,7 @@ impl LetterStore for LetterFile {
         let noted = self.read(SETTLED, &mut note);
         let mut sieve = Sieve::new(settlements, (selection, newest), visit);
         let mut offer = |entry, place| match entry {
-            Entry::Letter(letter) => sieve.offer(letter, place),
+            Entry::Letter(letter) => sieve.offer(*letter, place),
             Entry::Settled { .. } => ControlFlow::Continue(()),
         };
         let read = noted.and_then(|()| self.read(b"", &mut offer));

@@ -168,7 +168,7 @@ pub(super) fn parse(message: &BorrowedMessage<'_>) -> Option<Entry> {
         offset: offset?,
     };
     let Some(version) = settled_by else {
-        return Some(Entry::Letter(letter));
+        return Some(Entry::Letter(Box::new(letter)));
     };
     Some(Entry::Settled {
         key: letter.stable_key(),

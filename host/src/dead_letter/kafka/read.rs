@@ -226,7 +226,7 @@ impl LetterStore for LetterTopic {
         })?;
         let mut sieve = Sieve::new(settlements, (selection, newest), visit);
         self.read(since_ms, &mut |entry, place| match entry {
-            Entry::Letter(letter) => sieve.offer(letter, place),
+            Entry::Letter(letter) => sieve.offer(*letter, place),
             Entry::Settled { .. } => ControlFlow::Continue(()),
         })?;
         sieve.finish();

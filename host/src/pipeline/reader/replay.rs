@@ -166,12 +166,11 @@ impl Replay {
         excluded: &Arc<BTreeSet<Origin>>,
         intake: &mut Intake,
     ) -> Result<bool, Ending> {
-        let mut retrieval = match self.readmitted.take() {
-            Some(retrieval) => retrieval,
-            None => {
-                let source = (intake.open_source)().map_err(PipelineError::Source)?;
-                Retrieval::new(source, entry.readmitted.difference(excluded).copied())
-            }
+        let mut retrieval = if let Some(begun) = self.readmitted.take() {
+            begun
+        } else {
+            let source = (intake.open_source)().map_err(PipelineError::Source)?;
+            Retrieval::new(source, entry.readmitted.difference(excluded).copied())
         };
         let mut found = Found::default();
         let stepped = retrieval.step(intake.poll_wait, &mut found);

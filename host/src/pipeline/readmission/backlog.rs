@@ -251,7 +251,9 @@ mod tests {
 
     fn survey(deployments: &[Deployment], journal: &[JournalEntry]) -> Backlog {
         let mut survey = Survey::new(deployments);
-        journal.iter().for_each(|entry| survey.note(entry));
+        for entry in journal {
+            survey.note(entry);
+        }
         survey.finish()
     }
 

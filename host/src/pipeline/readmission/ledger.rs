@@ -23,7 +23,9 @@ impl LedgerTask {
                     self.monitor.sink_retried(0),
                     self.ledger.journal(known, ENTRIES_MAX)
                 );
-                entries.iter().for_each(|entry| survey.note(entry));
+                for entry in &entries {
+                    survey.note(entry);
+                }
                 match entries.last() {
                     Some(last) => known = last.epoch,
                     None => break,

@@ -116,7 +116,7 @@ impl Reloader {
         let mut requests = requests.lock().await;
         let mut probation = Probation::none();
         if let Some(version) = self.begin(&requests).await? {
-            probation = self.watch(version);
+            probation = self.watch(version, &requests).await;
         }
         let ended = self.coming.conclude.clone();
         let mut open = true;
@@ -158,7 +158,7 @@ impl Reloader {
             };
             let request = last_of(request, &mut requests.requests);
             if let Some(version) = self.serve(request, &requests).await {
-                probation = self.watch(version);
+                probation = self.watch(version, &requests).await;
             }
         }
     }
@@ -227,14 +227,18 @@ impl Reloader {
         version
     }
 
-    /// Begins to watch a version that came into force.
-    fn watch(&self, version: Version) -> Probation {
+    /// Begins to watch a version that came into force. Where there is none to go back to, it has passed.
+    async fn watch(&mut self, version: Version, requests: &Requests) -> Probation {
         let all = self.coming.versions.all();
         let watched = all.iter().any(|deployment| {
             deployment.version == version && deployment.outcome == Outcome::Probation
         });
         let settings = self.standing.wanted().pipeline().reload;
-        if !watched || self.version_before().is_err() {
+        if !watched {
+            return Probation::none();
+        }
+        if self.version_before().is_err() {
+            self.accept(version, requests).await;
             return Probation::none();
         }
         self.standing.watch(Some(version));

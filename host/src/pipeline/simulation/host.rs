@@ -126,6 +126,11 @@ impl Host {
         self.lines[0].is_live()
     }
 
+    /// Nobody wants other versions any more.
+    pub(super) fn let_versions_be(&mut self) {
+        self.reloading.rate = 0.0;
+    }
+
     /// Whether an aggregate lacks what came before it, records are to be taken up again, or a version is to
     /// come into force.
     pub(super) fn has_more_to_do(&self) -> bool {

@@ -84,7 +84,7 @@ impl Reloading {
         dice: &Dice,
     ) -> Result<bool, PipelineError> {
         let is_open = latest.outcome == Outcome::Probation && self.accepted != Some(latest.version);
-        if !is_open || !dice.chance(0.1) {
+        if !is_open || !dice.chance(0.2) {
             return Ok(false);
         }
         let version = latest.version;

@@ -126,7 +126,7 @@ impl World {
             standing: rate(&dice, 0.3),
             stopping: rate(&dice, 0.001),
             leaving: rate(&dice, 0.005),
-            reloading: rate(&dice, 0.05),
+            reloading: rate(&dice, if may.reject { 0.15 } else { 0.05 }),
             may,
             is_ending: false,
             dice,
@@ -199,6 +199,10 @@ impl World {
                 self.producer.produce();
             }
             self.let_search_come_and_go();
+            if self.producer.to_come == 0 {
+                // What is under way comes to an end.
+                host.let_versions_be();
+            }
             let all_is_there = self.producer.to_come == 0
                 && host.is_live()
                 && !host.has_more_to_do()
