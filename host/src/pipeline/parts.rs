@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
 use super::monitor::Monitor;
+use super::tuning::Tuning;
 
 /// Everything that runs.
 pub(super) struct Parts {
@@ -83,21 +84,22 @@ impl Parts {
     }
 
     /// Waits until every part has ended. The first error stops the others, and is returned once
-    /// they have ended or the deadline has passed.
+    /// they have ended or the deadline has passed, which `tuning` gives when the end begins.
     ///
     /// # Errors
     ///
-    /// The first error of a part; [`PipelineError::StopDeadline`] when parts still ran `deadline`
-    /// after `stop` was cancelled.
+    /// The first error of a part; [`PipelineError::StopDeadline`] when parts still ran so
+    /// long after `stop` was cancelled.
     pub(super) async fn finish(
         mut self,
         stop: &CancellationToken,
         reading: &CancellationToken,
-        deadline: Duration,
+        tuning: &watch::Receiver<Tuning>,
         monitor: &Monitor,
     ) -> Result<(), PipelineError> {
         let mut running = self.threads.len() + self.tasks.len();
         let mut outcome = Ok(());
+        let mut deadline = Duration::ZERO;
         let mut due = None;
         while running > 0 {
             let event = tokio::select! {
@@ -118,7 +120,10 @@ impl Parts {
                     running -= 1;
                     monitor.stopping();
                     reading.cancel();
-                    due.get_or_insert_with(|| tokio::time::Instant::now() + deadline);
+                    if due.is_none() {
+                        deadline = tuning.borrow().stop_time_max;
+                        due = Some(tokio::time::Instant::now() + deadline);
+                    }
                     if outcome.is_ok() {
                         outcome = Err(error);
                     }
@@ -126,6 +131,7 @@ impl Parts {
                 Event::Stop => {
                     monitor.stopping();
                     tracing::info!("stopping: finishing the epoch and committing it");
+                    deadline = tuning.borrow().stop_time_max;
                     due = Some(tokio::time::Instant::now() + deadline);
                 }
                 Event::Deadline => {

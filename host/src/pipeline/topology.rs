@@ -16,7 +16,7 @@ use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
 use super::commit::{Checkpoints, Conclude, Lagging, LedgerTask};
 use super::line::{Line, Making};
 use super::monitor::Monitor;
-use super::outlet::{HELD_UP_MAX, News, Outlet, SinkTask};
+use super::outlet::{News, Outlet, SinkTask};
 use super::parts::Parts;
 use super::reader::{InForce, Live, Replay, Then};
 use super::recover::Recovered;
@@ -24,6 +24,7 @@ use super::reload::Reloader;
 use super::sample::Sample;
 use super::start::{Beginning, Ready};
 use super::survey::Newcomers;
+use super::tuning::Tuning;
 use super::turns::Turns;
 use super::versions::Versions;
 use super::worker::Chain;
@@ -50,7 +51,6 @@ pub(super) struct Settings {
     pub(super) max_rows: usize,
     pub(super) max_wait: Duration,
     pub(super) checkpoint_interval: Duration,
-    pub(super) checkpoints_kept: usize,
     /// whether the first run begins at the ends of the partitions
     pub(super) start_at_end: bool,
     /// what to do about offsets that were deleted before they were read
@@ -60,8 +60,8 @@ pub(super) struct Settings {
     pub(super) remembered: usize,
     /// sinks without which the stream goes on when they do not answer
     pub(super) may_lag: BTreeSet<String>,
-    /// how long these hold up a stop
-    pub(super) stop_held_up_max: Duration,
+    /// what may change meanwhile
+    pub(super) tuning: Tuning,
 }
 
 impl Settings {
@@ -75,7 +75,6 @@ impl Settings {
             max_rows: pipeline.commit.max_rows,
             max_wait: pipeline.commit.max_wait,
             checkpoint_interval: pipeline.checkpoint.interval,
-            checkpoints_kept: pipeline.checkpoint.keep,
             start_at_end: matches!(kind, SourceKind::Kafka(k) if k.start == Start::Latest),
             on_lost: match kind {
                 SourceKind::Kafka(kafka) => kafka.on_lost,
@@ -84,7 +83,7 @@ impl Settings {
             poll_wait: POLL_WAIT,
             remembered: deduplicate.map_or(0, |deduplicate| deduplicate.last as usize),
             may_lag: may_lag.map(|sink| sink.name.clone()).collect(),
-            stop_held_up_max: HELD_UP_MAX.min(pipeline.shutdown.timeout / 2),
+            tuning: Tuning::of(pipeline),
         }
     }
 
@@ -164,13 +163,19 @@ pub(super) struct Coming {
     pub(super) conclude: mpsc::Sender<Conclude>,
     /// some of the records
     pub(super) sample: Sample,
+    /// told of settings that parts look up
+    pub(super) tuning: watch::Sender<Tuning>,
     /// whether nothing is read before another version is in force
     pub(super) has_changed: bool,
 }
 
 impl Coming {
     /// Nothing yet; and the other end for what becomes of versions.
-    fn new(versions: Arc<Versions>, has_changed: bool) -> (Self, mpsc::Receiver<Conclude>) {
+    fn new(
+        versions: Arc<Versions>,
+        tuning: Tuning,
+        has_changed: bool,
+    ) -> (Self, mpsc::Receiver<Conclude>) {
         let (conclude, conclusions) = mpsc::channel(1);
         let changes = Changes::default();
         changes.expect(
@@ -183,6 +188,7 @@ impl Coming {
             changes,
             conclude,
             sample: Sample::default(),
+            tuning: watch::Sender::new(tuning),
             has_changed,
         };
         (coming, conclusions)
@@ -201,9 +207,10 @@ impl Topology {
         let store = ready.checkpoints;
         let from = ready.recovered.checkpoint.as_ref();
         let from = from.map_or(EpochId(0), |restored| restored.epoch);
-        let (coming, conclusions) = Coming::new(ready.versions, ready.has_changed);
-        let stopping = (reading, settings);
-        let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), stopping, monitor);
+        let (coming, conclusions) = Coming::new(ready.versions, settings.tuning, ready.has_changed);
+        let stopping = (reading, &coming.tuning);
+        let lenient = (&settings.may_lag, stopping);
+        let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), lenient, monitor);
         let Recovered {
             tables,
             files,
@@ -216,7 +223,7 @@ impl Topology {
             seen_files,
             remembered: settings.remembered,
         };
-        let kept = (store.clone(), settings.checkpoints_kept);
+        let kept = (store.clone(), coming.tuning.subscribe());
         let told = (&coming.versions, monitor);
         let (checkpoints, to_checkpoints) =
             checkpointing(kept, ready.claim.generation, stored, told);
@@ -323,7 +330,7 @@ fn begin(
 
 /// The task that writes checkpoints, for this generation, and the ledger's way to it.
 fn checkpointing(
-    (store, keep): (CheckpointStore, usize),
+    (store, tuning): (CheckpointStore, watch::Receiver<Tuning>),
     generation: u64,
     stored: Stored,
     (versions, monitor): (&Arc<Versions>, &Arc<Monitor>),
@@ -334,7 +341,7 @@ fn checkpointing(
     let (published, published_in) = mpsc::channel(1);
     let task = CheckpointTask {
         store,
-        keep,
+        tuning,
         generation,
         stored,
         unsaved: BTreeMap::new(),
@@ -358,7 +365,10 @@ fn checkpointing(
 fn outlets(
     others: Vec<Box<dyn Sink>>,
     (claim, from): (&Claim, EpochId),
-    (stop, settings): (&CancellationToken, &Settings),
+    (may_lag, (stop, tuning)): (
+        &BTreeSet<String>,
+        (&CancellationToken, &watch::Sender<Tuning>),
+    ),
     monitor: &Arc<Monitor>,
 ) -> (Vec<Outlet>, Vec<SinkTask>, mpsc::Receiver<News>) {
     // Room for all that can be under way: so a sink never waits for the ledger's task to listen
@@ -373,7 +383,7 @@ fn outlets(
             .get(sink.name())
             .copied()
             .unwrap_or_default();
-        let may_lag = settings.may_lag.contains(sink.name());
+        let may_lag = may_lag.contains(sink.name());
         let queue = Arc::clone(monitor.outlet_queue(index));
         let lags = may_lag && confirmed < from;
         outlets.push(Outlet::new(
@@ -389,7 +399,7 @@ fn outlets(
             feeds,
             feed: None,
             written: confirmed.max(EpochId::FIRST),
-            lenient: may_lag.then(|| (stop.clone(), settings.stop_held_up_max)),
+            lenient: may_lag.then(|| (stop.clone(), tuning.subscribe())),
             news: told.clone(),
             monitor: Arc::clone(monitor),
         });

@@ -58,6 +58,13 @@ fn settings(pipeline: &Pipeline) -> Value {
             "keep": pipeline.reload.keep,
         },
         "log": { "level": pipeline.log_level },
+        "admin": pipeline.admin.as_ref().map(|admin| {
+            let token = admin.token.as_ref();
+            json!({
+                "listen": admin.listen.to_string(),
+                "token": token.map(|token| hidden(token.reveal())),
+            })
+        }),
     })
 }
 
@@ -78,7 +85,6 @@ fn fixed(pipeline: &Pipeline) -> Value {
         "checkpoint": { "store": pipeline.checkpoint.location.to_string() },
         "sink": Value::Object(sinks.collect()),
         "dead_letters": letters(&pipeline.dead_letters),
-        "admin": { "listen": pipeline.admin.as_ref().map(|admin| admin.listen.to_string()) },
     })
 }
 
