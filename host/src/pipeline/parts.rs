@@ -162,3 +162,36 @@ fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_takes_as_long_as_the_settings_say_when_it_begins() {
+        let tuning = watch::Sender::new(Tuning {
+            checkpoints_kept: 1,
+            stop_time_max: Duration::from_secs(9),
+        });
+        let (stop, reading) = (CancellationToken::new(), CancellationToken::new());
+        let mut parts = Parts::new();
+        parts.task(std::future::pending());
+        let (told, stopped) = (tuning.subscribe(), stop.clone());
+        let monitor = Monitor::bare();
+        let finishing = parts.finish(&stop, &reading, &told, &monitor);
+        let changing = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            tuning.send_modify(|tuning| tuning.stop_time_max = Duration::from_secs(40));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stopped.cancel();
+        };
+        let started = tokio::time::Instant::now();
+        let (outcome, ()) = tokio::join!(finishing, changing);
+        let forty = Duration::from_secs(40);
+        assert!(
+            matches!(outcome, Err(PipelineError::StopDeadline(limit)) if limit == forty),
+            "{outcome:?}"
+        );
+        assert_eq!(started.elapsed(), Duration::from_secs(42));
+    }
+}

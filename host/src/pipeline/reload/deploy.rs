@@ -38,7 +38,9 @@ impl Reloader {
     ) -> Result<Report, Obstacle> {
         let Candidate { plan, trigger, .. } = &candidate;
         let (trigger, running) = (*trigger, self.running()?);
-        let differences = Differences::between(&running, plan);
+        // Settings may have changed since the version came into force.
+        let holds = self.standing.wanted();
+        let differences = Differences::between((&running, holds.pipeline()), plan);
         if !differences.fixed.is_empty() {
             return Err(Refusal::NotLive(format!(
                 "this cannot change while the pipeline runs:{}\n\
