@@ -208,8 +208,7 @@ impl Topology {
         let from = ready.recovered.checkpoint.as_ref();
         let from = from.map_or(EpochId(0), |restored| restored.epoch);
         let (coming, conclusions) = Coming::new(ready.versions, settings.tuning, ready.has_changed);
-        let stopping = (reading, &coming.tuning);
-        let lenient = (&settings.may_lag, stopping);
+        let lenient = (&settings.may_lag, reading, &coming.tuning);
         let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), lenient, monitor);
         let Recovered {
             tables,
@@ -223,10 +222,8 @@ impl Topology {
             seen_files,
             remembered: settings.remembered,
         };
-        let kept = (store.clone(), coming.tuning.subscribe());
-        let told = (&coming.versions, monitor);
-        let (checkpoints, to_checkpoints) =
-            checkpointing(kept, ready.claim.generation, stored, told);
+        let ours = (store.clone(), ready.claim.generation);
+        let (checkpoints, to_checkpoints) = checkpointing(ours, stored, &coming, monitor);
         let (epochs, epoch_in) = mpsc::channel(settings.epochs_waiting());
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
@@ -330,10 +327,10 @@ fn begin(
 
 /// The task that writes checkpoints, for this generation, and the ledger's way to it.
 fn checkpointing(
-    (store, tuning): (CheckpointStore, watch::Receiver<Tuning>),
-    generation: u64,
+    (store, generation): (CheckpointStore, u64),
     stored: Stored,
-    (versions, monitor): (&Arc<Versions>, &Arc<Monitor>),
+    coming: &Coming,
+    monitor: &Arc<Monitor>,
 ) -> (CheckpointTask, Checkpoints) {
     // Room for the last one, at a stop, behind the one that is being written.
     let (snapshot_out, inbox) = mpsc::channel(2);
@@ -341,7 +338,7 @@ fn checkpointing(
     let (published, published_in) = mpsc::channel(1);
     let task = CheckpointTask {
         store,
-        tuning,
+        tuning: coming.tuning.subscribe(),
         generation,
         stored,
         unsaved: BTreeMap::new(),
@@ -349,7 +346,7 @@ fn checkpointing(
         reached,
         published,
         busy: Arc::default(),
-        versions: Arc::clone(versions),
+        versions: Arc::clone(&coming.versions),
         monitor: Arc::clone(monitor),
     };
     let checkpoints = Checkpoints {
@@ -365,9 +362,10 @@ fn checkpointing(
 fn outlets(
     others: Vec<Box<dyn Sink>>,
     (claim, from): (&Claim, EpochId),
-    (may_lag, (stop, tuning)): (
+    (may_lag, stop, tuning): (
         &BTreeSet<String>,
-        (&CancellationToken, &watch::Sender<Tuning>),
+        &CancellationToken,
+        &watch::Sender<Tuning>,
     ),
     monitor: &Arc<Monitor>,
 ) -> (Vec<Outlet>, Vec<SinkTask>, mpsc::Receiver<News>) {
