@@ -77,7 +77,7 @@ async fn change(app: &App, peer: &Peer, wanted: Wanted, trigger: Trigger, dry_ru
     peer.lease.extend();
     let answer = tokio::select! {
         biased;
-        answer = app.control.ask(wanted, trigger, dry_run) => answer,
+        answer = app.known.control.ask(wanted, trigger, dry_run) => answer,
         () = app.stop.cancelled() => Err(Refusal::NotRunning("the run is ending".to_owned())),
     };
     match answer {

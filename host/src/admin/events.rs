@@ -30,7 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Somebody who listens.
 struct Listening {
     events: Receiver<Event>,
-    stop: CancellationToken,
+    leaving: CancellationToken,
     greeted: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -44,8 +44,8 @@ pub(super) async fn events(
     };
     peer.lease.extend();
     let listening = Listening {
-        events: app.control.listen(),
-        stop: app.stop.clone(),
+        events: app.known.control.listen(),
+        leaving: app.leaving.clone(),
         greeted: false,
         _place: place,
     };
@@ -56,7 +56,7 @@ pub(super) async fn events(
     closing(answer)
 }
 
-/// Ends when the server stops.
+/// Ends when the server takes no more questions, with the last event before that.
 fn stream(listening: Listening) -> impl Stream<Item = Result<Sent, Infallible>> {
     stream::unfold(listening, async |mut listening| {
         let sent = listening.next().await?;
@@ -73,12 +73,12 @@ impl Listening {
         }
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => None,
             received = self.events.recv() => match received {
                 Ok(event) => Some(sent(&event)),
                 Err(RecvError::Lagged(missed)) => Some(lagged(missed)),
                 Err(RecvError::Closed) => None,
             },
+            () = self.leaving.cancelled() => None,
         }
     }
 }

@@ -31,29 +31,30 @@ mod change;
 mod events;
 mod guard;
 mod listener;
+mod notes;
+mod reception;
 mod routes;
+
+pub use reception::Reception;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::SecondsFormat;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
 use self::listener::{BoundedListener, CONNECTIONS_MAX, Peer};
+use self::notes::Notes;
 use crate::config::{Admin, Secret};
 use crate::deployment::Version;
 use crate::pipeline::Monitor;
-use crate::reload::{Control, Event, Happening};
-use crate::status::RefusalStatus;
+use crate::reload::Control;
 
 /// How long answers that are under way may take when the server stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
@@ -71,12 +72,57 @@ const _: () = assert!(
 
 /// The server cannot be started.
 #[derive(Debug, Error)]
-#[error(
-    "failed to listen on {address}, which is `listen` in `[admin]`: {source}; name another port, leave `[admin]` out, or stop whoever has it"
-)]
-pub struct AdminError {
+pub enum AdminError {
+    /// Somebody else has the address, or this machine has not.
+    #[error(
+        "failed to listen on {address}, which is `listen` in `[admin]`: {source}; name another port, leave `[admin]` out, or stop whoever has it"
+    )]
+    Address {
+        /// which
+        address: SocketAddr,
+        /// what the system says
+        source: io::Error,
+    },
+    /// It overlaps with the address that it is to take the place of.
+    #[error(
+        "failed to listen on {address}, which is `listen` in `[admin]`, while this run itself answers on {own}: a new address is taken before the old one is given up, so name another port, or stop the run and start it again"
+    )]
+    Own {
+        /// which
+        address: SocketAddr,
+        /// the address before
+        own: SocketAddr,
+    },
+}
+
+impl AdminError {
+    /// As it is where this run listens already.
+    fn beside(self, own: Option<SocketAddr>) -> Self {
+        match (self, own) {
+            (Self::Address { address, source }, Some(own))
+                if source.kind() == io::ErrorKind::AddrInUse && own.port() == address.port() =>
+            {
+                Self::Own { address, own }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// An address that is had, and where nobody answers yet.
+#[derive(Debug)]
+struct Bound {
+    listener: TcpListener,
     address: SocketAddr,
-    source: io::Error,
+}
+
+impl Bound {
+    async fn to(address: SocketAddr) -> Result<Self, AdminError> {
+        let failed = |source| AdminError::Address { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
 }
 
 /// A server that answers.
@@ -85,19 +131,38 @@ pub struct AdminServer {
     address: SocketAddr,
     app: Arc<App>,
     serving: JoinHandle<io::Result<()>>,
-    noting: JoinHandle<()>,
+}
+
+/// What is known of the run, at whatever address it is asked for.
+#[derive(Debug, Clone)]
+struct Known {
+    monitor: Arc<Monitor>,
+    control: Control,
+    notes: Arc<Notes>,
+}
+
+impl Known {
+    /// To be called within a runtime.
+    fn new(monitor: Arc<Monitor>, control: Control) -> Self {
+        let notes = Arc::new(Notes::begin(&control));
+        Self {
+            monitor,
+            control,
+            notes,
+        }
+    }
 }
 
 /// What all answers are made of.
 #[derive(Debug)]
 struct App {
-    monitor: Arc<Monitor>,
-    control: Control,
+    known: Known,
     guard: Guard,
-    /// the last refusal, unless another version came into force since
-    refused: Mutex<Option<RefusalStatus>>,
     listeners: Arc<Semaphore>,
     changes: Semaphore,
+    /// nobody can ask any more
+    leaving: CancellationToken,
+    /// nor gets an answer; leaving begins with it at the latest
     stop: CancellationToken,
 }
 
@@ -113,31 +178,31 @@ impl AdminServer {
         monitor: Arc<Monitor>,
         control: Control,
     ) -> Result<Self, AdminError> {
-        let address = admin.listen;
-        let failed = |source| AdminError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let happening = control.listen();
+        let bound = Bound::to(admin.listen).await?;
+        Ok(Self::serve(bound, admin, Known::new(monitor, control)))
+    }
+
+    /// Answers those who ask at this address.
+    fn serve(Bound { listener, address }: Bound, admin: &Admin, known: Known) -> Self {
+        let stop = CancellationToken::new();
         let app = Arc::new(App {
-            monitor,
-            control,
+            known,
             guard: Guard::new(admin, address),
-            refused: Mutex::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             changes: Semaphore::new(CHANGES_MAX),
-            stop: CancellationToken::new(),
+            leaving: stop.child_token(),
+            stop,
         });
         let router = routes::router(Arc::clone(&app));
         let service = router.into_make_service_with_connect_info::<Peer>();
         let serving = axum::serve(BoundedListener::new(listener), service)
-            .with_graceful_shutdown(app.stop.clone().cancelled_owned());
+            .with_graceful_shutdown(app.leaving.clone().cancelled_owned());
         tracing::info!(%address, "answering on /healthz, /readyz, /metrics and /api");
-        Ok(Self {
+        Self {
             address,
             serving: tokio::spawn(serving.into_future()),
-            noting: tokio::spawn(note_refusals(Arc::clone(&app), happening)),
             app,
-        })
+        }
     }
 
     /// Wants another token from now on, or none.
@@ -149,6 +214,16 @@ impl AdminServer {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Takes no more questions, and answers those under way, however long that takes.
+    fn leave(&self) {
+        tracing::info!(address = %self.address, "no longer answering here");
+        self.app.leaving.cancel();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.serving.is_finished()
     }
 
     /// Takes no more questions, and ends once those under way are answered, or soon after.
@@ -170,46 +245,13 @@ impl Drop for AdminServer {
         // Whoever still listens to events hears the end of them.
         self.app.stop.cancel();
         self.serving.abort();
-        self.noting.abort();
     }
 }
 
 impl App {
     /// The version in force, where one is known.
     fn deployment(&self) -> Option<Version> {
-        let deployments = self.control.deployments();
+        let deployments = self.known.control.deployments();
         deployments.last().map(|newest| newest.version)
-    }
-
-    fn last_refusal(&self) -> Option<RefusalStatus> {
-        let refused = self.refused.lock();
-        refused.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note(&self, event: Event) {
-        let refused = match event.what {
-            Happening::Refused { trigger, reason } => Some(RefusalStatus {
-                at: event.at.to_rfc3339_opts(SecondsFormat::Millis, true),
-                trigger,
-                reason,
-            }),
-            Happening::Deployed { .. } => None,
-            Happening::Requested { .. }
-            | Happening::Accepted { .. }
-            | Happening::Failed { .. }
-            | Happening::BackfillFailed { .. } => return,
-        };
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
-    }
-}
-
-/// Keeps the last refusal, for whoever asks later.
-async fn note_refusals(app: Arc<App>, mut happening: Receiver<Event>) {
-    loop {
-        match happening.recv().await {
-            Ok(event) => app.note(event),
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
-        }
     }
 }

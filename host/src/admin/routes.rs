@@ -157,7 +157,7 @@ fn denied(denial: Denial) -> Answer {
 }
 
 async fn healthz(State(app): State<Arc<App>>) -> Answer {
-    let stuck = app.monitor.stuck();
+    let stuck = app.known.monitor.stuck();
     if stuck.is_empty() {
         return answer::json(StatusCode::OK, &json!({ "status": "alive" }));
     }
@@ -169,7 +169,7 @@ async fn healthz(State(app): State<Arc<App>>) -> Answer {
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Answer {
-    let status = app.monitor.status();
+    let status = app.known.monitor.status();
     if status.is_ready() {
         return answer::json(StatusCode::OK, &json!({ "status": "ready" }));
     }
@@ -189,16 +189,16 @@ async fn readyz(State(app): State<Arc<App>>) -> Answer {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Answer {
-    let text = app.monitor.metrics();
+    let text = app.known.monitor.metrics();
     answer::text_of(StatusCode::OK, exposition::CONTENT_TYPE, text)
 }
 
 async fn status(State(app): State<Arc<App>>) -> Answer {
-    let mut status = app.monitor.status();
-    let deployments = app.control.deployments();
+    let mut status = app.known.monitor.status();
+    let deployments = app.known.control.deployments();
     let newest = deployments.len().saturating_sub(DEPLOYMENTS_MAX);
     status.deployments = deployments[newest..].to_vec();
-    status.refused = app.last_refusal();
+    status.refused = app.known.notes.last_refusal();
     answer::json(StatusCode::OK, &status)
 }
 
@@ -209,7 +209,7 @@ async fn pipeline(State(app): State<Arc<App>>) -> Answer {
         #[serde(flatten)]
         pipeline: &'a Outline,
     }
-    let description = app.control.description();
+    let description = app.known.control.description();
     let in_force = InForce {
         deployment: app.deployment(),
         pipeline: &description.pipeline,
@@ -223,7 +223,7 @@ async fn components(State(app): State<Arc<App>>) -> Answer {
         deployment: Option<Version>,
         components: &'a [ComponentOutline],
     }
-    let description = app.control.description();
+    let description = app.known.control.description();
     let in_force = InForce {
         deployment: app.deployment(),
         components: &description.components,
@@ -237,10 +237,10 @@ async fn deployments(State(app): State<Arc<App>>) -> Answer {
         deployments: &'a [DeploymentStatus],
         refused: Option<RefusalStatus>,
     }
-    let deployments = app.control.deployments();
+    let deployments = app.known.control.deployments();
     let known = Known {
         deployments: &deployments,
-        refused: app.last_refusal(),
+        refused: app.known.notes.last_refusal(),
     };
     answer::json(StatusCode::OK, &known)
 }

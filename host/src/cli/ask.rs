@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 pub(super) enum AskError {
     /// No answer.
     #[error(
-        "nobody answers on {address} ({reason}): is the pipeline running on this machine, with this address in `[admin]`? Its log says more"
+        "nobody answers on {address} ({reason}): is the pipeline running on this machine, with this address in `[admin]`? Its log says more. Where `listen` was just changed in the file, name the former one with --admin, or send SIGHUP to the run"
     )]
     Unreachable {
         address: SocketAddr,

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{AdminError, AdminServer};
+use crate::admin::{AdminError, Reception};
 use crate::config::Embedding;
 use crate::description::Description;
 use crate::pipeline::{self, Endpoints, Monitor, PipelineError, Plan, Reloading, RunOptions};
-use crate::reload::{self, Control};
+use crate::reload::{self, Control, Files};
 use crate::telemetry;
 
 /// What `wasmill run` is told.
@@ -74,13 +74,24 @@ impl Generated {
     }
 }
 
+/// A run that can be changed.
+#[derive(Debug, Clone)]
+pub(super) struct Served {
+    pub(super) control: Control,
+    /// what it watches by itself; empty where it is told not to
+    pub(super) files: watch::Receiver<Files>,
+}
+
 /// Runs the pipeline until it is told to stop by SIGINT or SIGTERM, or with `--once` until it has
-/// read everything. Whoever wants to hear of reloads gets the `control` of the run, once it serves them.
+/// read everything. Whoever wants to hear of reloads, or to ask for them, is told once the run serves them.
 ///
 /// # Errors
 ///
 /// A faulty pipeline, whose reports go to stderr first, or what ended the run.
-pub(super) fn run(args: Args, control: Option<oneshot::Sender<Control>>) -> anyhow::Result<()> {
+pub(super) fn run(
+    args: Args,
+    listener: Option<watch::Sender<Option<Served>>>,
+) -> anyhow::Result<()> {
     let Args {
         pipeline: path,
         once,
@@ -101,7 +112,7 @@ pub(super) fn run(args: Args, control: Option<oneshot::Sender<Control>>) -> anyh
     super::print(&diagnostics);
     telemetry::set_level(plan.pipeline().log_level.as_deref())?;
     let runtime = super::runtime()?;
-    let outcome = runtime.block_on(run_until_told(&Arc::new(plan), once, control));
+    let outcome = runtime.block_on(run_until_told(&Arc::new(plan), once, listener));
     // Tasks that hang on a server do not hold up the exit.
     runtime.shutdown_background();
     match outcome? {
@@ -120,7 +131,7 @@ pub(super) fn run(args: Args, control: Option<oneshot::Sender<Control>>) -> anyh
 async fn run_until_told(
     plan: &Arc<Plan>,
     once: bool,
-    listener: Option<oneshot::Sender<Control>>,
+    listener: Option<watch::Sender<Option<Served>>>,
 ) -> Result<Result<pipeline::Summary, PipelineError>, AdminError> {
     let pipeline = plan.pipeline();
     let stop = CancellationToken::new();
@@ -133,27 +144,29 @@ async fn run_until_told(
     let description = Description::of(pipeline, plan);
     requests.description.send_replace(Arc::new(description));
     let (files, watched) = watch::channel(plan.files());
-    let watching = tokio::spawn(reload::reload_on_change(control.clone(), watched));
+    let watching = reload::reload_on_change(control.clone(), watched.clone());
+    let watching = tokio::spawn(watching);
     if let Some(listener) = listener {
-        // Nobody listens any more: that is fine.
-        let _ = listener.send(control.clone());
+        listener.send_replace(Some(Served {
+            control: control.clone(),
+            files: watched,
+        }));
     }
     // Before any server is reached: it says which of them is waited for.
-    let admin = match &pipeline.admin {
-        Some(admin) => Some(AdminServer::start(admin, Arc::clone(&monitor), control).await?),
-        None => None,
-    };
+    let reception = Reception::open(pipeline.admin.as_ref(), Arc::clone(&monitor), control).await?;
     let options = RunOptions {
         once,
         stop,
         monitor,
-        reloading: Some(Reloading::by(requests, files)),
+        reloading: Some(Reloading::by(
+            requests,
+            files,
+            Some(Arc::new(reception.clone())),
+        )),
     };
     let outcome = pipeline::run(plan, &Endpoints::of(plan), &options).await;
     watching.abort();
-    if let Some(admin) = admin {
-        admin.stop().await;
-    }
+    reception.stop().await;
     Ok(outcome)
 }
 

@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::PipelineError;
 use super::monitor::Monitor;
 use super::patience::{CHECKPOINTS, Patience};
+use super::tuning::Tuning;
 use super::versions::Versions;
 use crate::aggregate::{Segment, TableSnapshot};
 use crate::checkpoint::{
@@ -150,7 +151,8 @@ pub(super) struct Stored {
 /// The task that writes checkpoints.
 pub(super) struct CheckpointTask {
     pub(super) store: CheckpointStore,
-    pub(super) keep: usize,
+    /// says how many are kept
+    pub(super) tuning: watch::Receiver<Tuning>,
     pub(super) generation: u64,
     pub(super) stored: Stored,
     /// keys that are in no file yet
@@ -303,14 +305,16 @@ impl CheckpointTask {
             return Ok(Ok(()));
         }
         // A sink that lags behind all of them needs the journal from its first entry on.
-        let looking = || self.store.oldest_kept(self.keep, needed);
+        // Of both: what is kept must not be older than what the journal is said to be needed for.
+        let keep = self.tuning.borrow().checkpoints_kept;
+        let looking = || self.store.oldest_kept(keep, needed);
         let oldest = self.persist(epoch, looking).await?.unwrap_or_default();
         let (noted, answer) = oneshot::channel();
         let told = self.published.send(Published { oldest, noted }).await;
         if told.is_err() || answer.await.is_err() {
             return Ok(Err(LedgerGone));
         }
-        if let Err(error) = self.store.prune(self.keep, needed).await {
+        if let Err(error) = self.store.prune(keep, needed).await {
             // The next one tries again.
             tracing::warn!(%error, "old checkpoints could not be deleted");
         }

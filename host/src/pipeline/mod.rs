@@ -35,6 +35,7 @@ mod start;
 mod summary;
 mod survey;
 mod topology;
+mod tuning;
 mod turns;
 mod versions;
 mod worker;
@@ -317,9 +318,10 @@ async fn run_once(
         stop: reading.clone(),
         monitor: Arc::clone(monitor),
     };
+    let tuning = reloader.coming.tuning.subscribe();
     topology
         .start(reloader)
-        .finish(&options.stop, &reading, pipeline.shutdown.timeout, monitor)
+        .finish(&options.stop, &reading, &tuning, monitor)
         .await?;
     surveying.finish().await;
     Ok(monitor.summary())

@@ -17,13 +17,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
 use super::monitor::{Monitor, Queue};
 use super::patience::{Patience, until_done};
 use super::start::aim;
+use super::tuning::Tuning;
 use crate::epoch::{Completed, EpochId, EpochOutput, Mode};
 use crate::record::DeadLetter;
 use crate::sink::Sink;
@@ -230,8 +231,8 @@ pub(super) struct SinkTask {
     pub(super) feed: Option<mpsc::Receiver<Completed>>,
     /// the last epoch that it has written
     pub(super) written: EpochId,
-    /// where the sink may lag: cancelled when the run is to end, which it holds up for so long
-    pub(super) lenient: Option<(CancellationToken, Duration)>,
+    /// where the sink may lag: cancelled when the run is to end, which it holds up for a while
+    pub(super) lenient: Option<(CancellationToken, watch::Receiver<Tuning>)>,
     pub(super) news: mpsc::Sender<News>,
     pub(super) monitor: Arc<Monitor>,
 }
@@ -243,13 +244,13 @@ impl SinkTask {
     /// Writes epochs until there are no more.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
         let (news, sink) = (self.news.clone(), self.index);
-        let Some((stop, held_up_max)) = self.lenient.clone() else {
+        let Some((stop, tuning)) = self.lenient.clone() else {
             return self.work().await;
         };
         tokio::select! {
             biased;
             worked = self.work() => worked,
-            () = long_after(&stop, held_up_max) => {
+            () = long_after(&stop, &tuning) => {
                 let _ = news.send(News::GaveUp { sink }).await;
                 Ok(())
             }
@@ -344,7 +345,8 @@ async fn tell(ledger: &mpsc::Sender<News>, news: News) -> Result<(), LedgerGone>
 }
 
 /// Waits for a stop, and then as long as a sink that may lag is given to come to an end.
-async fn long_after(stop: &CancellationToken, held_up_max: Duration) {
+async fn long_after(stop: &CancellationToken, tuning: &watch::Receiver<Tuning>) {
     stop.cancelled().await;
+    let held_up_max = tuning.borrow().held_up_max();
     tokio::time::sleep(held_up_max).await;
 }

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
 use super::monitor::Monitor;
+use super::tuning::Tuning;
 
 /// Everything that runs.
 pub(super) struct Parts {
@@ -83,21 +84,22 @@ impl Parts {
     }
 
     /// Waits until every part has ended. The first error stops the others, and is returned once
-    /// they have ended or the deadline has passed.
+    /// they have ended or the deadline has passed, which `tuning` gives when the end begins.
     ///
     /// # Errors
     ///
-    /// The first error of a part; [`PipelineError::StopDeadline`] when parts still ran `deadline`
-    /// after `stop` was cancelled.
+    /// The first error of a part; [`PipelineError::StopDeadline`] when parts still ran so
+    /// long after `stop` was cancelled.
     pub(super) async fn finish(
         mut self,
         stop: &CancellationToken,
         reading: &CancellationToken,
-        deadline: Duration,
+        tuning: &watch::Receiver<Tuning>,
         monitor: &Monitor,
     ) -> Result<(), PipelineError> {
         let mut running = self.threads.len() + self.tasks.len();
         let mut outcome = Ok(());
+        let mut deadline = Duration::ZERO;
         let mut due = None;
         while running > 0 {
             let event = tokio::select! {
@@ -118,7 +120,10 @@ impl Parts {
                     running -= 1;
                     monitor.stopping();
                     reading.cancel();
-                    due.get_or_insert_with(|| tokio::time::Instant::now() + deadline);
+                    if due.is_none() {
+                        deadline = tuning.borrow().stop_time_max;
+                        due = Some(tokio::time::Instant::now() + deadline);
+                    }
                     if outcome.is_ok() {
                         outcome = Err(error);
                     }
@@ -126,6 +131,7 @@ impl Parts {
                 Event::Stop => {
                     monitor.stopping();
                     tracing::info!("stopping: finishing the epoch and committing it");
+                    deadline = tuning.borrow().stop_time_max;
                     due = Some(tokio::time::Instant::now() + deadline);
                 }
                 Event::Deadline => {
@@ -155,4 +161,37 @@ fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
         .map(ToString::to_string)
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_takes_as_long_as_the_settings_say_when_it_begins() {
+        let tuning = watch::Sender::new(Tuning {
+            checkpoints_kept: 1,
+            stop_time_max: Duration::from_secs(9),
+        });
+        let (stop, reading) = (CancellationToken::new(), CancellationToken::new());
+        let mut parts = Parts::new();
+        parts.task(std::future::pending());
+        let (told, stopped) = (tuning.subscribe(), stop.clone());
+        let monitor = Monitor::bare();
+        let finishing = parts.finish(&stop, &reading, &told, &monitor);
+        let changing = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            tuning.send_modify(|tuning| tuning.stop_time_max = Duration::from_secs(40));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stopped.cancel();
+        };
+        let started = tokio::time::Instant::now();
+        let (outcome, ()) = tokio::join!(finishing, changing);
+        let forty = Duration::from_secs(40);
+        assert!(
+            matches!(outcome, Err(PipelineError::StopDeadline(limit)) if limit == forty),
+            "{outcome:?}"
+        );
+        assert_eq!(started.elapsed(), Duration::from_secs(42));
+    }
 }

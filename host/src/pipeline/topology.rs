@@ -16,7 +16,7 @@ use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
 use super::commit::{Checkpoints, Conclude, Lagging, LedgerTask};
 use super::line::{Line, Making};
 use super::monitor::Monitor;
-use super::outlet::{HELD_UP_MAX, News, Outlet, SinkTask};
+use super::outlet::{News, Outlet, SinkTask};
 use super::parts::Parts;
 use super::reader::{InForce, Live, Replay, Then};
 use super::readmission::{Backlog, Readmissions, Readmitter};
@@ -25,6 +25,7 @@ use super::reload::Reloader;
 use super::sample::Sample;
 use super::start::{Beginning, Ready};
 use super::survey::Newcomers;
+use super::tuning::Tuning;
 use super::turns::Turns;
 use super::versions::Versions;
 use super::worker::Chain;
@@ -53,7 +54,6 @@ pub(super) struct Settings {
     pub(super) max_rows: usize,
     pub(super) max_wait: Duration,
     pub(super) checkpoint_interval: Duration,
-    pub(super) checkpoints_kept: usize,
     /// whether the first run begins at the ends of the partitions
     pub(super) start_at_end: bool,
     /// what to do about offsets that were deleted before they were read
@@ -63,8 +63,8 @@ pub(super) struct Settings {
     pub(super) remembered: usize,
     /// sinks without which the stream goes on when they do not answer
     pub(super) may_lag: BTreeSet<String>,
-    /// how long these hold up a stop
-    pub(super) stop_held_up_max: Duration,
+    /// what may change meanwhile
+    pub(super) tuning: Tuning,
 }
 
 impl Settings {
@@ -78,7 +78,6 @@ impl Settings {
             max_rows: pipeline.commit.max_rows,
             max_wait: pipeline.commit.max_wait,
             checkpoint_interval: pipeline.checkpoint.interval,
-            checkpoints_kept: pipeline.checkpoint.keep,
             start_at_end: matches!(kind, SourceKind::Kafka(k) if k.start == Start::Latest),
             on_lost: match kind {
                 SourceKind::Kafka(kafka) => kafka.on_lost,
@@ -87,7 +86,7 @@ impl Settings {
             poll_wait: POLL_WAIT,
             remembered: deduplicate.map_or(0, |deduplicate| deduplicate.last as usize),
             may_lag: may_lag.map(|sink| sink.name.clone()).collect(),
-            stop_held_up_max: HELD_UP_MAX.min(pipeline.shutdown.timeout / 2),
+            tuning: Tuning::of(pipeline),
         }
     }
 
@@ -171,13 +170,19 @@ pub(super) struct Coming {
     pub(super) conclude: mpsc::Sender<Conclude>,
     /// some of the records
     pub(super) sample: Sample,
+    /// told of settings that parts look up
+    pub(super) tuning: watch::Sender<Tuning>,
     /// whether nothing is read before another version is in force
     pub(super) has_changed: bool,
 }
 
 impl Coming {
     /// Nothing yet; and the other end for what becomes of versions.
-    fn new(versions: Arc<Versions>, has_changed: bool) -> (Self, mpsc::Receiver<Conclude>) {
+    fn new(
+        versions: Arc<Versions>,
+        tuning: Tuning,
+        has_changed: bool,
+    ) -> (Self, mpsc::Receiver<Conclude>) {
         let (conclude, conclusions) = mpsc::channel(1);
         let changes = Changes::default();
         changes.expect(
@@ -191,6 +196,7 @@ impl Coming {
             readmissions: Readmissions::default(),
             conclude,
             sample: Sample::default(),
+            tuning: watch::Sender::new(tuning),
             has_changed,
         };
         (coming, conclusions)
@@ -209,14 +215,12 @@ impl Topology {
         let store = ready.checkpoints;
         let from = ready.recovered.checkpoint.as_ref();
         let from = from.map_or(EpochId(0), |restored| restored.epoch);
-        let (coming, conclusions) = Coming::new(ready.versions, ready.has_changed);
-        let stopping = (reading, settings);
-        let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), stopping, monitor);
+        let (coming, conclusions) = Coming::new(ready.versions, settings.tuning, ready.has_changed);
+        let lenient = (&settings.may_lag, reading, &coming.tuning);
+        let (outlets, sinks, news) = outlets(ready.sinks, (&ready.claim, from), lenient, monitor);
         let ((tables, seen), stored) = taken_apart(ready.recovered, settings.remembered);
-        let kept = (store.clone(), settings.checkpoints_kept);
-        let told = (&coming.versions, monitor);
-        let (checkpoints, to_checkpoints) =
-            checkpointing(kept, ready.claim.generation, stored, told);
+        let ours = (store.clone(), ready.claim.generation);
+        let (checkpoints, to_checkpoints) = checkpointing(ours, stored, &coming, monitor);
         let (epochs, epoch_in) = mpsc::channel(settings.epochs_waiting());
         // Each sink has one order and one question at most that are not answered.
         let (order, orders) = mpsc::channel(sinks.len().max(1));
@@ -361,10 +365,10 @@ fn begin(
 
 /// The task that writes checkpoints, for this generation, and the ledger's way to it.
 fn checkpointing(
-    (store, keep): (CheckpointStore, usize),
-    generation: u64,
+    (store, generation): (CheckpointStore, u64),
     stored: Stored,
-    (versions, monitor): (&Arc<Versions>, &Arc<Monitor>),
+    coming: &Coming,
+    monitor: &Arc<Monitor>,
 ) -> (CheckpointTask, Checkpoints) {
     // Room for the last one, at a stop, behind the one that is being written.
     let (snapshot_out, inbox) = mpsc::channel(2);
@@ -372,7 +376,7 @@ fn checkpointing(
     let (published, published_in) = mpsc::channel(1);
     let task = CheckpointTask {
         store,
-        keep,
+        tuning: coming.tuning.subscribe(),
         generation,
         stored,
         unsaved: BTreeMap::new(),
@@ -380,7 +384,7 @@ fn checkpointing(
         reached,
         published,
         busy: Arc::default(),
-        versions: Arc::clone(versions),
+        versions: Arc::clone(&coming.versions),
         monitor: Arc::clone(monitor),
     };
     let checkpoints = Checkpoints {
@@ -396,7 +400,11 @@ fn checkpointing(
 fn outlets(
     others: Vec<Box<dyn Sink>>,
     (claim, from): (&Claim, EpochId),
-    (stop, settings): (&CancellationToken, &Settings),
+    (may_lag, stop, tuning): (
+        &BTreeSet<String>,
+        &CancellationToken,
+        &watch::Sender<Tuning>,
+    ),
     monitor: &Arc<Monitor>,
 ) -> (Vec<Outlet>, Vec<SinkTask>, mpsc::Receiver<News>) {
     // Room for all that can be under way: so a sink never waits for the ledger's task to listen
@@ -411,7 +419,7 @@ fn outlets(
             .get(sink.name())
             .copied()
             .unwrap_or_default();
-        let may_lag = settings.may_lag.contains(sink.name());
+        let may_lag = may_lag.contains(sink.name());
         let queue = Arc::clone(monitor.outlet_queue(index));
         let lags = may_lag && confirmed < from;
         outlets.push(Outlet::new(
@@ -427,7 +435,7 @@ fn outlets(
             feeds,
             feed: None,
             written: confirmed.max(EpochId::FIRST),
-            lenient: may_lag.then(|| (stop.clone(), settings.stop_held_up_max)),
+            lenient: may_lag.then(|| (stop.clone(), tuning.subscribe())),
             news: told.clone(),
             monitor: Arc::clone(monitor),
         });

@@ -46,23 +46,21 @@ pub async fn reload_on_change(control: Control, mut files: Receiver<Files>) {
         };
         let control = control.clone();
         asked.spawn(async move {
-            tell(trigger, control.ask(Wanted::Files, trigger, false).await);
+            tell(trigger, &control.ask(Wanted::Files, trigger, false).await);
         });
     }
 }
 
-/// Nobody else hears what has come of a change.
-fn tell(trigger: Trigger, answer: Result<Report, Refusal>) {
+/// Nobody else hears what has come of a change. Whoever reloads logs what is changed, and why something
+/// is not.
+fn tell(trigger: Trigger, answer: &Result<Report, Refusal>) {
     match answer {
-        Ok(Report {
-            version: Some(version),
-            ..
-        }) => tracing::info!(%version, %trigger, "reloaded"),
-        Ok(_) => tracing::info!(%trigger, "nothing to reload: the pipeline is the same"),
-        Err(Refusal::Superseded) => tracing::debug!(%trigger, "a later change is reloaded instead"),
-        Err(refusal) => {
-            tracing::warn!(%trigger, reason = %refusal, "not reloaded: the running version stays");
+        Ok(report) if report.changes.is_empty() => {
+            tracing::info!(%trigger, "nothing to reload: the pipeline is the same");
         }
+        Err(Refusal::Superseded) => tracing::debug!(%trigger, "a later change is reloaded instead"),
+        Err(Refusal::NotRunning(reason)) => tracing::warn!(%trigger, reason, "not reloaded"),
+        Ok(_) | Err(_) => {}
     }
 }
 

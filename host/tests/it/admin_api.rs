@@ -6,4 +6,5 @@ mod commands;
 mod described;
 mod events;
 mod harness;
+mod reception;
 mod schema;

@@ -155,6 +155,21 @@ fn what_is_saved_is_built_and_what_does_not_compile_changes_nothing() {
     bench.stop("INT");
 }
 
+#[test]
+fn what_is_built_comes_into_force_where_the_run_does_not_watch_its_files() {
+    let mut bench = Bench::new();
+    let unwatched = format!("{PIPELINE}\n[reload]\nwatch = false\n");
+    fs::write(bench.path("pipeline.toml"), unwatched).unwrap();
+    bench.start(|_| {});
+    bench.until("rows", |bench| bench.path("data/dev.sqlite3").exists());
+    bench.save("\"large\"", "\"huge\"");
+    bench.says("reload asked for (file)");
+    bench.says("version 2 is in force");
+    let asked = bench.log().matches("reload asked for").count();
+    assert_eq!(asked, 1, "{}", bench.log());
+    bench.stop("TERM");
+}
+
 /// A cargo that describes packages as ever, and never ends a build.
 fn endless_cargo(folder: &Path) -> PathBuf {
     let path = folder.join("endless-cargo");

@@ -42,6 +42,7 @@ mod embedded;
 mod end_to_end;
 mod faults;
 mod lagging;
+mod live_settings;
 mod log_level;
 mod new_columns;
 mod observability;

@@ -46,7 +46,10 @@ pub(super) fn refusal(kind: &str, error: &str, had_token: bool) -> String {
                 "not allowed: {error}; say it with WASMILL_TOKEN in the environment, or --token"
             )
         }
-        "unauthorized" | "forbidden" => format!("not allowed: {error}"),
+        "unauthorized" => format!(
+            "not allowed: {error}; where `token` was just changed in the file, ask with the former one in WASMILL_TOKEN, or send SIGHUP to the run"
+        ),
+        "forbidden" => format!("not allowed: {error}"),
         "nothing_there" => format!("{error}: the pipeline runs with an older version of wasmill"),
         _ => format!("the running version stays: {error}"),
     }
@@ -105,7 +108,10 @@ mod tests {
         let without = refusal("unauthorized", "needs its token", false);
         assert!(without.contains("WASMILL_TOKEN"), "{without}");
         let with = refusal("unauthorized", "another token", true);
-        assert_eq!(with, "not allowed: another token");
+        assert!(with.starts_with("not allowed: another token; "), "{with}");
+        assert!(with.contains("SIGHUP"), "{with}");
+        let forbidden = refusal("forbidden", "from elsewhere", true);
+        assert_eq!(forbidden, "not allowed: from elsewhere");
         let states = refusal("states", "a\u{7}\nb", false);
         assert_eq!(states, "the running version stays: a\\u{7}\nb");
     }

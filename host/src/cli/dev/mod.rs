@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! save ─► watch ─► cargo build ─► component replaced ─► the run's own watch ─► reload
+//!                                        └─── where the run has none ───────────┘
 //! ```
 //!
 //! # Invariants
@@ -17,15 +18,16 @@ use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::guests::Guests;
 use self::workshop::Workshop;
 use super::build::stopper::Stopper;
+use super::run::Served;
 use super::{run, terminal};
 use crate::config;
-use crate::reload::{Control, Happening};
+use crate::reload::Happening;
 
 /// What `wasmill dev` is told.
 #[derive(Debug, clap::Args)]
@@ -67,15 +69,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
     let (stop, stopper) = (CancellationToken::new(), Stopper::apart());
     runtime.spawn(stop_on_signals(stop.clone(), stopper.clone()));
-    let mut workshop =
-        runtime.block_on(async { Workshop::open(guests, stop.clone(), stopper.clone()) })?;
+    let (served, serving) = watch::channel(None);
+    let mut workshop = runtime.block_on(async {
+        Workshop::open(guests, serving.clone(), stop.clone(), stopper.clone())
+    })?;
     if !runtime.block_on(workshop.first()) {
         return Ok(());
     }
     let building = runtime.spawn(workshop.keep_building());
-    let (send, control) = oneshot::channel();
-    let telling = runtime.spawn(tell(control));
-    let ended = run::run(args.run, Some(send));
+    let telling = runtime.spawn(tell(serving));
+    let ended = run::run(args.run, Some(served));
     stop.cancel();
     stopper.stop();
     telling.abort();
@@ -115,9 +118,15 @@ async fn stop_on_signals(stop: CancellationToken, stopper: Stopper) {
     }
 }
 
+/// The run, once it can be changed; `None` where it never can.
+async fn served(serving: &mut watch::Receiver<Option<Served>>) -> Option<Served> {
+    let served = serving.wait_for(Option::is_some).await;
+    served.ok()?.clone()
+}
+
 /// Says what comes of reloads, once the run serves them.
-async fn tell(control: oneshot::Receiver<Control>) {
-    let Ok(control) = control.await else {
+async fn tell(mut serving: watch::Receiver<Option<Served>>) {
+    let Some(Served { control, .. }) = served(&mut serving).await else {
         return;
     };
     let mut events = control.listen();

@@ -5,21 +5,28 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use tokio::task::spawn_blocking;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::guests::Guests;
+use super::served;
 use crate::cli::build::stopper::Stopper;
 use crate::cli::build::{self, cargo};
+use crate::cli::run::Served;
 use crate::cli::{cache_folder, terminal};
+use crate::deployment::Trigger;
 use crate::guest::GuestEngine;
-use crate::reload::Watch;
+use crate::reload::{Wanted, Watch};
 
 /// Where guests are built.
 pub(super) struct Workshop {
     guests: Arc<Guests>,
     engine: Arc<GuestEngine>,
     watch: Watch,
+    serving: watch::Receiver<Option<Served>>,
+    /// reloads that are asked for
+    asked: JoinSet<()>,
     stop: CancellationToken,
     stopper: Stopper,
 }
@@ -32,6 +39,7 @@ impl Workshop {
     /// When there is no engine to load components with.
     pub(super) fn open(
         guests: Guests,
+        serving: watch::Receiver<Option<Served>>,
         stop: CancellationToken,
         stopper: Stopper,
     ) -> anyhow::Result<Self> {
@@ -40,6 +48,8 @@ impl Workshop {
             guests: Arc::new(guests),
             engine: Arc::new(GuestEngine::new(cache_folder())?),
             watch,
+            serving,
+            asked: JoinSet::new(),
             stop,
             stopper,
         })
@@ -75,7 +85,28 @@ impl Workshop {
     /// Builds after every save, until it is told to stop. What is saved during a build is built after it.
     pub(super) async fn keep_building(mut self) {
         while self.saved().await {
-            self.build("the running version stays").await;
+            if self.build("the running version stays").await {
+                self.have_reloaded().await;
+            }
+        }
+    }
+
+    /// Asks for a reload where the run does not watch its files itself.
+    async fn have_reloaded(&mut self) {
+        let served = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            served = served(&mut self.serving) => served,
+        };
+        let Some(Served { control, files }) = served else {
+            return;
+        };
+        while self.asked.try_join_next().is_some() {}
+        if files.borrow().is_empty() {
+            self.asked.spawn(async move {
+                // What comes of it is told by those who listen to events.
+                let _ = control.ask(Wanted::Files, Trigger::File, false).await;
+            });
         }
     }
 
@@ -103,36 +134,44 @@ impl Workshop {
         true
     }
 
-    /// Builds all guests, and says what came of it; `otherwise` is what follows from a failure.
-    async fn build(&self, otherwise: &str) {
+    /// Builds all guests, and says what came of it; `otherwise` is what follows from a failure. Whether a
+    /// component has changed.
+    async fn build(&self, otherwise: &str) -> bool {
         let started = Instant::now();
         let (guests, engine) = (Arc::clone(&self.guests), Arc::clone(&self.engine));
         let stopper = self.stopper.clone();
-        let built = spawn_blocking(move || build_all(&guests, &engine, &stopper)).await;
+        let work = move || {
+            let mut changed = Vec::new();
+            let built = build_all(&guests, &engine, &stopper, &mut changed);
+            (built, changed)
+        };
+        let (built, changed) = match spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => (Err(error).context("the build has panicked"), Vec::new()),
+        };
         if self.stopper.is_stopped() {
-            return;
+            return false;
         }
-        let built = built
-            .context("the build has panicked")
-            .and_then(|built| built);
         let seconds = started.elapsed().as_secs_f64();
         terminal::note(&match built {
-            Ok(changed) if changed.is_empty() => {
+            Ok(()) if changed.is_empty() => {
                 format!("built in {seconds:.1} s: nothing has changed")
             }
-            Ok(changed) => format!("built in {seconds:.1} s: {}", changed.join(", ")),
+            Ok(()) => format!("built in {seconds:.1} s: {}", changed.join(", ")),
             Err(error) => format!("not built, {otherwise}: {error:#}"),
         });
+        !changed.is_empty()
     }
 }
 
-/// Builds and publishes; the names of the pipeline's components that have changed.
+/// Builds and publishes. `changed` gets the names of the pipeline's components that have changed, also
+/// where something else does not build after them.
 fn build_all(
     guests: &Guests,
     engine: &GuestEngine,
     stopper: &Stopper,
-) -> anyhow::Result<Vec<String>> {
-    let mut changed = Vec::new();
+    changed: &mut Vec<String>,
+) -> anyhow::Result<()> {
     for workspace in &guests.workspaces {
         for built in cargo::build(workspace, stopper)? {
             let of_package = guests.components.iter();
@@ -148,5 +187,5 @@ fn build_all(
             }
         }
     }
-    Ok(changed)
+    Ok(())
 }

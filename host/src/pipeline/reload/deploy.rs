@@ -13,9 +13,10 @@ use crate::epoch::{EpochId, Incoming};
 use crate::pipeline::change::{Change, Pace};
 use crate::pipeline::start::{Waiter, keep_components};
 use crate::pipeline::topology::Stages;
+use crate::pipeline::tuning::Tuning;
 use crate::pipeline::{PipelineError, Plan};
 use crate::record::Positions;
-use crate::reload::{Happening, Refusal, Report, Requests};
+use crate::reload::{Happening, Refusal, Report, Requests, Settle};
 use crate::telemetry;
 
 /// What is to come into force, and why.
@@ -36,7 +37,9 @@ impl Reloader {
     ) -> Result<Report, Obstacle> {
         let Candidate { plan, trigger, .. } = &candidate;
         let (trigger, running) = (*trigger, self.running()?);
-        let differences = Differences::between(&running, plan);
+        // Settings may have changed since the version came into force.
+        let holds = self.standing.wanted();
+        let differences = Differences::between((&running, holds.pipeline()), plan);
         if !differences.fixed.is_empty() {
             return Err(Refusal::NotLive(format!(
                 "this cannot change while the pipeline runs:{}\n\
@@ -57,15 +60,25 @@ impl Reloader {
             self.rehearse(&running, plan)?;
             Self::ask_to_migrate(&running, plan, &takeovers, &mut report)?;
         }
+        let settle = self.prepare_answers(plan).await?;
         if dry_run || report.changes.is_empty() {
             return Ok(report);
         }
         if differences.logic.is_empty() {
-            self.change_settings(plan, &differences, trigger);
+            self.coming.changes.put(Change {
+                logic: None,
+                pace: Some(Pace::of(plan.pipeline())),
+            });
+            self.standing.settled(plan);
+            self.reloading.files.send_replace(plan.files());
+            self.change_settings(plan, &differences, settle);
+            let changes = list(&differences.settings);
+            tracing::info!(%trigger, changes, "settings are changed");
             return Ok(report);
         }
-        let backfills = backfills(&before, plan, &takeovers);
+        let (plan, backfills) = (Arc::clone(plan), backfills(&before, plan, &takeovers));
         let version = self.swap_to(candidate, backfills, &takeovers).await?;
+        self.change_settings(&plan, &differences, settle);
         let changes = list(&report.changes);
         tracing::info!(%version, %trigger, changes, "another version of the logic is in force");
         let deployed = Happening::Deployed { version, trigger };
@@ -74,14 +87,21 @@ impl Reloader {
         Ok(report)
     }
 
-    /// The logic stays, and the rest takes effect at once.
-    fn change_settings(&self, plan: &Arc<Plan>, differences: &Differences, trigger: Trigger) {
-        self.coming.changes.put(Change {
-            logic: None,
-            pace: Some(Pace::of(plan.pipeline())),
-        });
-        self.standing.done(plan, None);
-        self.reloading.files.send_replace(plan.files());
+    /// What it takes to answer as `[admin]` of a version says.
+    async fn prepare_answers(&self, plan: &Plan) -> Result<Option<Settle>, Obstacle> {
+        let Some(answering) = &self.reloading.answering else {
+            return Ok(None);
+        };
+        let settle = answering.prepare(plan.pipeline().admin.as_ref()).await;
+        Ok(Some(settle.map_err(Refusal::Invalid)?))
+    }
+
+    /// What is neither logic nor pace takes effect at once.
+    fn change_settings(&self, plan: &Plan, differences: &Differences, settle: Option<Settle>) {
+        self.coming.tuning.send_replace(Tuning::of(plan.pipeline()));
+        if let Some(settle) = settle {
+            settle();
+        }
         let is_level = |setting: &String| setting.starts_with("log.");
         if differences.settings.iter().any(is_level) {
             let level = plan.pipeline().log_level.as_deref();
@@ -89,8 +109,6 @@ impl Reloader {
                 tracing::warn!(%error, "the level of the log stays");
             }
         }
-        let changes = list(&differences.settings);
-        tracing::info!(%trigger, changes, "settings are changed");
     }
 
     /// Has a candidate that was found good come into force; its version.

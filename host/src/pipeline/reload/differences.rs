@@ -19,9 +19,9 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    /// Between what runs and what is wanted.
-    pub(super) fn between(running: &Plan, wanted: &Plan) -> Self {
-        let (before, after) = (running.pipeline(), wanted.pipeline());
+    /// Between the logic that runs, with the settings that hold beside it, and what is wanted.
+    pub(super) fn between((running, holds): (&Plan, &Pipeline), wanted: &Plan) -> Self {
+        let (before, after) = (holds, wanted.pipeline());
         Self {
             logic: texts(running.logic(), wanted.logic()),
             settings: texts(&settings(before), &settings(after)),
@@ -58,6 +58,13 @@ fn settings(pipeline: &Pipeline) -> Value {
             "keep": pipeline.reload.keep,
         },
         "log": { "level": pipeline.log_level },
+        "admin": pipeline.admin.as_ref().map(|admin| {
+            let token = admin.token.as_ref();
+            json!({
+                "listen": admin.listen.to_string(),
+                "token": token.map(|token| hidden(token.reveal())),
+            })
+        }),
     })
 }
 
@@ -78,7 +85,6 @@ fn fixed(pipeline: &Pipeline) -> Value {
         "checkpoint": { "store": pipeline.checkpoint.location.to_string() },
         "sink": Value::Object(sinks.collect()),
         "dead_letters": letters(&pipeline.dead_letters),
-        "admin": { "listen": pipeline.admin.as_ref().map(|admin| admin.listen.to_string()) },
     })
 }
 
@@ -153,4 +159,62 @@ fn hidden(secret: &str) -> Value {
         "(not shown, {:02x}{:02x}{:02x})",
         digest[0], digest[1], digest[2]
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipeline(admin: &str) -> Pipeline {
+        let text = format!(
+            r#"
+[pipeline]
+name = "shop"
+
+[source]
+type = "generator"
+columns = [{{ name = "id", from = "transactionId", type = "utf8" }}]
+
+[[sink]]
+name = "db"
+type = "sqlite"
+path = "shop.sqlite3"
+tables = [{{ from = "source", table = "sales", key = ["id"] }}]
+
+[dead_letters]
+type = "sqlite"
+{admin}"#
+        );
+        let base = std::path::Path::new("shop");
+        let parsed = crate::config::parse(&text, "pipeline.toml", base, &|_| None);
+        parsed.unwrap().0
+    }
+
+    #[test]
+    fn admin_is_a_setting_whose_token_is_not_shown() {
+        let listen = "[admin]\nlisten = \"127.0.0.1:8080\"\n";
+        let before = pipeline(&format!("{listen}token = \"0123456789abcdef\""));
+        let after = pipeline(&format!("{listen}token = \"fedcba9876543210\""));
+        let changes = texts(&settings(&before), &settings(&after));
+        let [change] = &changes[..] else {
+            panic!("{changes:?}");
+        };
+        assert!(
+            change.starts_with("admin.token was \"(not shown, "),
+            "{change}"
+        );
+        for secret in ["0123456789abcdef", "fedcba9876543210"] {
+            assert!(!change.contains(secret), "{change}");
+        }
+        assert_eq!(texts(&settings(&before), &settings(&before)), [""; 0]);
+
+        let without = pipeline("");
+        let changes = texts(&settings(&without), &settings(&before));
+        assert!(
+            changes[0].starts_with("admin was null, is now "),
+            "{changes:?}"
+        );
+        assert!(!changes[0].contains("0123456789abcdef"), "{changes:?}");
+        assert_eq!(texts(&fixed(&without), &fixed(&before)), [""; 0]);
+    }
 }

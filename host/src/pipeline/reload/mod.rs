@@ -18,17 +18,19 @@ mod filling;
 mod former;
 mod prepare;
 mod probation;
+mod queue;
 mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::deploy::Candidate;
 use self::filling::Filling;
 use self::probation::Probation;
+use self::queue::Queue;
 pub(super) use self::state::Standing;
 pub(super) use self::state::full;
 use super::backfill::Backfill;
@@ -40,7 +42,7 @@ use super::{Connect, PipelineError};
 use crate::checkpoint::CheckpointStore;
 use crate::deployment::{Outcome, Trigger, Version};
 use crate::description::Description;
-use crate::reload::{Files, Happening, Refusal, Request, Requests};
+use crate::reload::{Answering, Files, Happening, Refusal, Request, Requests};
 
 /// How a run may be changed while it runs.
 #[derive(Clone)]
@@ -48,22 +50,28 @@ pub struct Reloading {
     /// what is asked for
     requests: Arc<tokio::sync::Mutex<Requests>>,
     files: watch::Sender<Files>,
+    answering: Option<Arc<dyn Answering>>,
 }
 
 impl Reloading {
     /// By these requests. Tells `files` which ones the version is made of that came into force by a
-    /// reload of the files.
+    /// reload of the files, and has `answering` answer as their `[admin]` says.
     #[must_use]
-    pub fn by(requests: Requests, files: watch::Sender<Files>) -> Self {
+    pub fn by(
+        requests: Requests,
+        files: watch::Sender<Files>,
+        answering: Option<Arc<dyn Answering>>,
+    ) -> Self {
         Self {
             requests: Arc::new(tokio::sync::Mutex::new(requests)),
             files,
+            answering,
         }
     }
 
     /// Nobody can ask for anything.
     pub(super) fn closed() -> Self {
-        Self::by(crate::reload::control().1, watch::Sender::default())
+        Self::by(crate::reload::control().1, watch::Sender::default(), None)
     }
 }
 
@@ -119,7 +127,7 @@ impl Reloader {
             probation = self.watch(version, &requests).await;
         }
         let ended = self.coming.conclude.clone();
-        let mut open = true;
+        let (mut queue, mut open) = (Queue::default(), true);
         loop {
             self.publish(&requests);
             filling.keep_up(self).await;
@@ -149,14 +157,13 @@ impl Reloader {
                     }
                     continue;
                 }
-                request = requests.requests.recv(), if open => request,
+                request = queue.next(&mut requests.requests), if open => request,
             };
             let Some(request) = request else {
                 // Nobody can ask any more; what is on trial goes on.
                 open = false;
                 continue;
             };
-            let request = last_of(request, &mut requests.requests);
             if let Some(version) = self.serve(request, &requests).await {
                 probation = self.watch(version, &requests).await;
             }
@@ -320,24 +327,6 @@ impl Reloader {
         let description = Description::of(plan.pipeline(), &plan);
         requests.description.send_replace(Arc::new(description));
     }
-}
-
-/// The newest request of those that wait, if it is not only a question; the others are answered.
-fn last_of(first: Request, waiting: &mut mpsc::Receiver<Request>) -> Request {
-    let mut last = first;
-    while !last.dry_run
-        && let Ok(next) = waiting.try_recv()
-    {
-        if next.dry_run {
-            let _ = next.answer.send(Err(Refusal::NotRunning(
-                "another version is being put into force just now: ask again".to_owned(),
-            )));
-            continue;
-        }
-        let superseded = std::mem::replace(&mut last, next);
-        let _ = superseded.answer.send(Err(Refusal::Superseded));
-    }
-    last
 }
 
 fn list(lines: &[String]) -> String {

@@ -89,6 +89,11 @@ impl Standing {
         inner.on_probation = on_probation;
     }
 
+    /// Other settings are in force, and the logic is the same.
+    pub(super) fn settled(&self, plan: &Arc<Plan>) {
+        self.inner().wanted = Arc::clone(plan);
+    }
+
     /// The version in force is watched, or has passed.
     pub(super) fn watch(&self, version: Option<Version>) {
         self.inner().on_probation = version;

@@ -28,6 +28,7 @@ use crate::pipeline::monitor::Monitor;
 use crate::pipeline::reload::full;
 use crate::pipeline::start::{Waiter, make_ready};
 use crate::pipeline::topology::{Settings, Stages, Topology};
+use crate::pipeline::tuning::Tuning;
 use crate::pipeline::{Endpoints, PipelineError, Refusals, RunOptions};
 use crate::record::{Origin, Positions};
 use crate::sink::memory::MemoryStore;
@@ -83,7 +84,10 @@ pub(super) fn settings(dice: &Dice) -> Settings {
         max_rows: dice.between(3, 30) as usize,
         max_wait: Duration::from_secs(30),
         checkpoint_interval: Duration::from_secs(100),
-        checkpoints_kept: dice.between(1, 3) as usize,
+        tuning: Tuning {
+            checkpoints_kept: dice.between(1, 3) as usize,
+            stop_time_max: Duration::from_secs(10),
+        },
         start_at_end: false,
         on_lost: OnLost::Stop,
         poll_wait: Duration::ZERO,
@@ -92,7 +96,6 @@ pub(super) fn settings(dice: &Dice) -> Settings {
         } else {
             0
         },
-        stop_held_up_max: Duration::from_secs(5),
         may_lag: dice
             .chance(0.5)
             .then(|| SEARCH.to_owned())
