@@ -106,6 +106,20 @@ impl Filling {
         Ok(())
     }
 
+    /// What lacks cannot be made: told, and the rest goes on.
+    pub(super) fn tell_failure(&self, reason: String, requests: &Requests) {
+        let aggregates = self.lacking().map(Lacking::names).unwrap_or_default();
+        tracing::error!(
+            aggregates,
+            reason,
+            "what came before them cannot be folded, and so they stay hidden: the rest goes on; the next \
+             version of the pipeline, or the next start, tries it again"
+        );
+        let _ = requests
+            .events
+            .send(Happening::BackfillFailed { aggregates, reason }.now());
+    }
+
     /// Gives it up, and waits until everything has ended that it has started.
     pub(super) async fn end(&mut self) {
         if let Self::Folding(folding) = std::mem::take(self) {
@@ -186,19 +200,5 @@ impl Reloader {
         let made = made.await.map_err(|_| Obstacle::Ending)?;
         let tables = made.map_err(|error| Refusal::States(full(&error)))?;
         bring_in_rounds(tables, &names, &self.looks).await
-    }
-
-    /// What lacks cannot be made: told, and the rest goes on.
-    pub(super) fn tell_unfilled(&self, reason: String, filling: &Filling, requests: &Requests) {
-        let aggregates = filling.lacking().map(Lacking::names).unwrap_or_default();
-        tracing::error!(
-            aggregates,
-            reason,
-            "what came before them cannot be folded, and so they stay hidden: the rest goes on; the next \
-             version of the pipeline, or the next start, tries it again"
-        );
-        let _ = requests
-            .events
-            .send(Happening::BackfillFailed { aggregates, reason }.now());
     }
 }

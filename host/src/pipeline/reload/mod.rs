@@ -315,7 +315,7 @@ impl Reloader {
         if self.once {
             return Err(error);
         }
-        self.tell_unfilled(reason, filling, requests);
+        filling.tell_failure(reason, requests);
         Ok(())
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Filling {
 /// How far it has come.
 pub(super) enum Now {
     Beginning(Task<Line>, Receiver<Completed>),
-    Folding(RunningLine, Receiver<Completed>),
+    Folding(Box<RunningLine>, Receiver<Completed>),
     Storing(Task<Joining>),
     Joining(Joining),
 }
@@ -71,7 +71,7 @@ impl Filling {
         };
         let now = match now {
             Now::Beginning(mut task, pieces) => match poll!(&mut task) {
-                Poll::Ready(line) => Now::Folding(RunningLine::new(line?), pieces),
+                Poll::Ready(line) => Now::Folding(Box::new(RunningLine::new(line?)), pieces),
                 Poll::Pending => Now::Beginning(task, pieces),
             },
             Now::Folding(line, pieces) => self.fold(&lacking, line, pieces, dice)?,
@@ -117,7 +117,7 @@ impl Filling {
     fn fold(
         &self,
         lacking: &Lacking,
-        mut line: RunningLine,
+        mut line: Box<RunningLine>,
         mut pieces: Receiver<Completed>,
         dice: &Dice,
     ) -> Result<Now, PipelineError> {

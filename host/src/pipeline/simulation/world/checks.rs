@@ -145,14 +145,18 @@ impl World {
             let goes_on = before.filter(|d| Program::of(&d.blueprint).has_extra);
             if goes_on.is_none() {
                 // What its table shows stays until there is more.
-                extra.values_mut().for_each(|sum| sum.0 = 0);
+                for sum in extra.values_mut() {
+                    sum.0 = 0;
+                }
                 begin = deployment.backfills.begins.get(EXTRA);
             }
             if deployment.backfills.joined.contains_key(EXTRA) {
                 let begin = begin.ok_or("what joins was not lacking")?;
                 let came_before = fates.iter().filter(|f| is_before(f.record.origin, begin));
                 count(&mut extra, came_before);
-                extra.values_mut().for_each(|sum| sum.1 = sum.0);
+                for sum in extra.values_mut() {
+                    sum.1 = sum.0;
+                }
             }
             let has_it = |f: &&Fate<'_>| begin.is_some_and(|b| is_before(f.record.origin, b));
             let own = fates.iter().filter(|f| f.by == number && f.is_taken);
@@ -272,7 +276,7 @@ fn integer(value: &Value) -> i64 {
     }
 }
 
-fn number(text: &String) -> i64 {
+fn number(text: &str) -> i64 {
     text.parse().unwrap_or(i64::MIN)
 }
 
