@@ -112,7 +112,7 @@ impl Reloader {
                 biased;
                 () = ended.closed() => return Ok(()),
                 () = self.stop.cancelled() => return Ok(()),
-                verdict = probation.verdict(&self.coming.versions) => {
+                verdict = probation.verdict(&self.coming.versions, &self.monitor) => {
                     match verdict {
                         Ok(version) => self.accept(version, &requests).await,
                         Err(reason) => self.go_back(reason, &requests).await?,
@@ -127,9 +127,12 @@ impl Reloader {
                 open = false;
                 continue;
             };
-            let request = last_of(request, &mut requests.requests);
+            let (request, questions) = last_of(request, &mut requests.requests);
             if let Some(version) = self.serve(request, &requests).await {
                 probation = self.watch(version);
+            }
+            for question in questions {
+                self.serve(question, &requests).await;
             }
         }
     }
@@ -270,22 +273,21 @@ impl Reloader {
     }
 }
 
-/// The newest request of those that wait, if it is not only a question; the others are answered.
-fn last_of(first: Request, waiting: &mut mpsc::Receiver<Request>) -> Request {
-    let mut last = first;
+/// The newest request of those that wait, if the first one is not only a question, and the questions
+/// among them, which are answered after it: as it will be then. The others are told.
+fn last_of(first: Request, waiting: &mut mpsc::Receiver<Request>) -> (Request, Vec<Request>) {
+    let (mut last, mut questions) = (first, Vec::new());
     while !last.dry_run
         && let Ok(next) = waiting.try_recv()
     {
         if next.dry_run {
-            let _ = next.answer.send(Err(Refusal::NotRunning(
-                "another version is being put into force just now: ask again".to_owned(),
-            )));
+            questions.push(next);
             continue;
         }
         let superseded = std::mem::replace(&mut last, next);
         let _ = superseded.answer.send(Err(Refusal::Superseded));
     }
-    last
+    (last, questions)
 }
 
 fn list(lines: &[String]) -> String {
@@ -299,3 +301,37 @@ fn list(lines: &[String]) -> String {
 
 /// How long somebody waits who looks whether a version is as good as the one before.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::reload::Wanted;
+
+    #[test]
+    fn the_last_request_wins_and_questions_wait_for_it() {
+        let (send, mut waiting) = mpsc::channel(8);
+        let request = |version, dry_run| {
+            let (answer, answered) = oneshot::channel();
+            let request = Request {
+                wanted: Wanted::Version(Version(version)),
+                trigger: Trigger::Api,
+                dry_run,
+                answer,
+            };
+            (request, answered)
+        };
+        let (first, mut superseded) = request(1, false);
+        let (question, mut asked) = request(2, true);
+        let (newest, _waits) = request(3, false);
+        send.try_send(question).unwrap();
+        send.try_send(newest).unwrap();
+        let (last, questions) = last_of(first, &mut waiting);
+        assert_eq!(last.wanted, Wanted::Version(Version(3)));
+        assert_eq!(superseded.try_recv().unwrap(), Err(Refusal::Superseded));
+        assert_eq!(questions.len(), 1);
+        assert_eq!(questions[0].wanted, Wanted::Version(Version(2)));
+        assert!(asked.try_recv().is_err(), "it is not answered yet");
+    }
+}
