@@ -4,7 +4,8 @@
 //! config says what goes wrong, in which of its functions, and when:
 //! `{ "mode": "trap", "in": "fold", "poison": 13 }` traps whenever `fold` gets a row with the value
 //! 13, and with `"every": 7` each seventh call of an instance goes wrong. Without either every call
-//! of that function does.
+//! of that function does. `"version": 2` raises the version of its states, which `migrate` takes over
+//! as they are.
 //!
 //! It is written in plain `wit-bindgen`, as what it says must be as wrong as it likes.
 
@@ -48,6 +49,7 @@ impl Guest for Hostile {
     fn configure(_input: Vec<Field>, config: String) -> Result<Contract, String> {
         let config: serde_json::Value =
             serde_json::from_str(&config).map_err(|error| error.to_string())?;
+        let state_version = config["version"].as_u64().unwrap_or(1) as u32;
         let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
         SETTINGS.with(|settings| {
             settings
@@ -67,7 +69,7 @@ impl Guest for Hostile {
         Ok(Contract {
             needs: vec!["value".into()],
             state: vec![field("sum"), field("count")],
-            state_version: 1,
+            state_version,
             output: vec![field("sum"), field("count")],
         })
     }

@@ -38,6 +38,7 @@ mod guest_tools;
 mod scaffolds;
 
 mod admin_api;
+mod bad_versions;
 mod embedded;
 mod end_to_end;
 mod faults;

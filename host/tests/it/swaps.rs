@@ -10,7 +10,8 @@ use wasmill::generate::Settings;
 
 use super::support::http::{self, Answer};
 use super::support::job::{Job, LOG, send_signal, wait_for_exit};
-use super::support::running::Running;
+use super::support::postgres::count;
+use super::support::running::{Running, reload};
 use super::support::truth;
 
 const PARTITIONS: u32 = 3;
@@ -78,22 +79,6 @@ fn post(job: &Job, path: &str) -> Answer {
     http::request(job.admin, "POST", path).expect("the admin server answers")
 }
 
-/// Asks for a reload until there is somebody who can do it.
-fn reload(job: &Job) -> Answer {
-    let started = Instant::now();
-    loop {
-        match http::request(job.admin, "POST", "/api/reload") {
-            Ok(answer) if answer.status != 503 => return answer,
-            other => assert!(
-                started.elapsed() < Duration::from_mins(1),
-                "{other:?}: {}",
-                job.log()
-            ),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// Waits until so many rows are there, and tells how many there are.
 async fn wait_for_rows(job: &Job, database: &Client, rows: i64) -> i64 {
     let (mut last, mut moved) = (0, Instant::now());
@@ -111,14 +96,6 @@ async fn wait_for_rows(job: &Job, database: &Client, rows: i64) -> i64 {
             job.log()
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn count(database: &Client, sql: &str) -> i64 {
-    // The table is not there before the first start.
-    match database.query_one(sql, &[]).await {
-        Ok(row) => row.get(0),
-        Err(_) => 0,
     }
 }
 

@@ -325,6 +325,14 @@ impl Monitor {
         tell(&self.partitions(), positions, Which::Position);
     }
 
+    /// Whether records were read that are not committed.
+    pub(super) fn has_unfinished_records(&self) -> bool {
+        let partitions = self.partitions();
+        partitions
+            .iter()
+            .any(|meter| meter.position() > meter.committed())
+    }
+
     /// What each partition holds now.
     pub(super) fn set_ends(&self, ranges: &[PartitionRange]) {
         for meter in self.partitions().iter() {

@@ -136,7 +136,7 @@ impl Reloader {
                 biased;
                 () = ended.closed() => return Ok(()),
                 () = self.stop.cancelled() => return Ok(()),
-                verdict = probation.verdict(&self.coming.versions) => {
+                verdict = probation.verdict(&self.coming.versions, &self.monitor) => {
                     match verdict {
                         Ok(version) => self.accept(version, &requests).await,
                         Err(reason) => self.go_back(reason, &requests).await?,

@@ -8,10 +8,16 @@ use tokio::time::Instant;
 use super::LOOK_EVERY;
 use crate::config;
 use crate::deployment::Version;
+use crate::pipeline::monitor::Monitor;
 use crate::pipeline::versions::{Tally, Versions};
 
-/// Below so many records, the share of those that are rejected says nothing.
+/// Below so many records, the share of those that are rejected says nothing before the probation ends.
 const RECORDS_MIN: u64 = 10_000;
+/// Nor then below so many.
+const RECORDS_MIN_AT_END: u64 = 100;
+/// Of fewer records than [`RECORDS_MIN`] it has to be too large by so many standard deviations: a few bad
+/// records in a row are chance.
+const DEVIATIONS: f64 = 3.0;
 
 /// A version that is watched, or none.
 pub(super) struct Probation(Option<Watched>);
@@ -48,26 +54,41 @@ impl Probation {
 
     /// Waits for the end of it: the version has passed, or why it has not. Never, where nothing is
     /// watched.
-    pub(super) async fn verdict(&self, versions: &Arc<Versions>) -> Result<Version, String> {
+    ///
+    /// A version that has finished nothing yet, while there are records that it works on, is watched for
+    /// longer: calls that run to their limits take their time to fail.
+    pub(super) async fn verdict(
+        &self,
+        versions: &Arc<Versions>,
+        monitor: &Monitor,
+    ) -> Result<Version, String> {
         let Some(watched) = &self.0 else {
             return std::future::pending().await;
         };
         loop {
+            let is_working = monitor.has_unfinished_records();
             let tally = versions.tally(watched.version);
-            if let Some(reason) = watched.fault(&tally) {
+            let left = watched.until.saturating_duration_since(Instant::now());
+            let is_over = left == Duration::ZERO && !(is_working && tally.records == 0);
+            if let Some(reason) = watched.fault(&tally, is_over) {
                 return Err(reason);
             }
-            let left = watched.until.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO {
+            if is_over {
                 return Ok(watched.version);
             }
-            tokio::time::sleep(left.min(LOOK_EVERY)).await;
+            let pause = if left == Duration::ZERO {
+                LOOK_EVERY
+            } else {
+                left.min(LOOK_EVERY)
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 }
 
 impl Watched {
-    fn fault(&self, tally: &Tally) -> Option<String> {
+    /// What is wrong with it, as far as can be told by now, or at the end.
+    fn fault(&self, tally: &Tally, at_end: bool) -> Option<String> {
         if tally.failed > 0 && self.before.failed == 0 {
             let example = tally.example.as_deref().unwrap_or_default();
             return Some(format!(
@@ -75,11 +96,16 @@ impl Watched {
                 tally.failed, tally.records
             ));
         }
-        if tally.records < RECORDS_MIN {
-            return None;
-        }
         let (share, before) = (tally.rejected_share(), self.before.rejected_share());
-        (share > before + self.rejected_share).then(|| {
+        let most = before + self.rejected_share;
+        let records = tally.records as f64;
+        let chance = DEVIATIONS * (most * (1.0 - most).max(0.0) / records.max(1.0)).sqrt();
+        let most = match tally.records {
+            RECORDS_MIN.. => most,
+            RECORDS_MIN_AT_END.. if at_end => most + chance,
+            _ => return None,
+        };
+        (share > most).then(|| {
             format!(
                 "it rejects {:.2} % of the first {} records, the version before {:.2} % (`rejected_share` of `[reload]`)",
                 100.0 * share,
@@ -115,10 +141,10 @@ mod tests {
     #[tokio::test]
     async fn a_share_of_rejected_records_counts_from_ten_thousand_on() {
         let watched = watched(tally(100_000, 2_000, 0));
-        assert_eq!(watched.fault(&tally(9_999, 9_999, 0)), None);
-        assert_eq!(watched.fault(&tally(10_000, 299, 0)), None);
+        assert_eq!(watched.fault(&tally(9_999, 9_999, 0), false), None);
+        assert_eq!(watched.fault(&tally(10_000, 299, 0), false), None);
         let fault = watched
-            .fault(&tally(10_000, 400, 0))
+            .fault(&tally(10_000, 400, 0), false)
             .expect("it rejects too many");
         assert!(
             fault.starts_with("it rejects 4.00 % of the first 10000 records"),
@@ -127,8 +153,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn at_the_end_fewer_records_count_where_it_is_no_chance() {
+        let watched = watched(tally(100_000, 2_000, 0));
+        assert_eq!(watched.fault(&tally(99, 99, 0), true), None);
+        assert_eq!(watched.fault(&tally(100, 8, 0), true), None);
+        assert!(watched.fault(&tally(100, 9, 0), true).is_some());
+        assert_eq!(watched.fault(&tally(5_000, 180, 0), true), None);
+        assert!(watched.fault(&tally(5_000, 200, 0), true).is_some());
+    }
+
+    #[tokio::test]
     async fn one_record_on_which_the_code_fails_is_enough_unless_it_did_before() {
-        assert!(watched(tally(100, 0, 0)).fault(&tally(1, 1, 1)).is_some());
-        assert_eq!(watched(tally(100, 1, 1)).fault(&tally(1, 1, 1)), None);
+        assert!(
+            watched(tally(100, 0, 0))
+                .fault(&tally(1, 1, 1), false)
+                .is_some()
+        );
+        assert_eq!(
+            watched(tally(100, 1, 1)).fault(&tally(1, 1, 1), false),
+            None
+        );
     }
 }

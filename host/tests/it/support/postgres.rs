@@ -131,3 +131,11 @@ pub(crate) async fn connect(url: &str) -> Client {
     tokio::spawn(connection);
     client
 }
+
+/// The number that a query asks for; 0 as long as its tables are not there, before the first start.
+pub(crate) async fn count(database: &Client, sql: &str) -> i64 {
+    database
+        .query_one(sql, &[])
+        .await
+        .map_or(0, |row| row.get(0))
+}

@@ -64,6 +64,22 @@ pub(crate) fn ask_until<T>(
     panic!("{path} said {last:?} in the end; {}", job.log());
 }
 
+/// Asks for a reload until there is somebody who can do it.
+pub(crate) fn reload(job: &Job) -> Answer {
+    let started = Instant::now();
+    loop {
+        match http::request(job.admin, "POST", "/api/reload") {
+            Ok(answer) if answer.status != 503 => return answer,
+            other => assert!(
+                started.elapsed() < Duration::from_mins(1),
+                "{other:?}: {}",
+                job.log()
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Waits until `/readyz` says that this part is waited for, for a reason with these words in it; the
 /// whole reason.
 pub(crate) fn waits_for(job: &Job, part: &str, words: &str) -> String {
