@@ -144,6 +144,15 @@ pub struct Backfills {
     pub joined: BTreeMap<String, Vec<FileRef>>,
 }
 
+/// How many of its records a version has rejected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rejections {
+    /// offsets that it went over
+    pub records: u64,
+    /// records that some stage left out
+    pub rejected: u64,
+}
+
 /// A version of the pipeline's logic, and since when it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
@@ -161,6 +170,8 @@ pub struct Deployment {
     pub blueprint: Blueprint,
     /// what is made of records that came before it
     pub backfills: Backfills,
+    /// what the version before had done, as far as it is known: what this one is measured by
+    pub former: Rejections,
     /// what became of it
     pub outcome: Outcome,
 }

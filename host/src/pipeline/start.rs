@@ -20,7 +20,7 @@ use super::{Endpoints, OpenSource, PipelineError};
 use crate::blocking::off_the_runtime;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::dead_letter::DeadLetterSink;
-use crate::deployment::{Backfills, Deployment, Outcome, Trigger, Version};
+use crate::deployment::{Backfills, Deployment, Outcome, Rejections, Trigger, Version};
 use crate::epoch::{Deployed, EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
 use crate::sink::{Claim, Ledger, Remedy, Sink, Targets};
@@ -159,6 +159,10 @@ pub(super) async fn make_ready(
     let store = checkpoints(&claim.life).map_err(PipelineError::Checkpoint)?;
     let has_changed = wants(&deployments);
     let versions = Versions::new(deployments);
+    if has_changed || versions.is_on_trial() {
+        let journal = wait_for!(waiter, &name, ledger.journal(EpochId(0), usize::MAX));
+        versions.recall(&journal);
+    }
     let first = meet(&versions, stages, settings.start_at_end, (&store, waiter)).await?;
     let from = recover::Source {
         store: &store,
@@ -251,6 +255,7 @@ fn first_deployment(stages: &dyn Stages, start_at_end: bool) -> Deployed {
             positions: Positions::default(),
             blueprint: stages.blueprint(),
             backfills,
+            former: Rejections::default(),
             outcome: Outcome::Accepted,
         },
         concludes: None,

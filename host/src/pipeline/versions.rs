@@ -16,8 +16,8 @@ use super::patience::CHECKPOINTS;
 use super::start::{Waiter, patiently};
 use super::topology::Stages;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::deployment::{Backfills, Blueprint, Deployment, Outcome, Version};
-use crate::epoch::EpochId;
+use crate::deployment::{Backfills, Blueprint, Deployment, Outcome, Rejections, Version};
+use crate::epoch::{EpochId, JournalEntry};
 use crate::record::{Cause, DeadLetter};
 use crate::sink::Targets;
 
@@ -36,20 +36,20 @@ struct Known {
     halves: BTreeMap<Version, Arc<Halves>>,
     /// whether files are being written that no deployment names yet
     is_joining: bool,
-    /// what each did in this run
+    /// what each did, in this run and as far as the journal told at its start
     tallies: BTreeMap<Version, Tally>,
 }
 
-/// What a version did in this run, as far as it is committed.
+/// What a version did, as far as it is committed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// offsets that it went over
     pub(super) records: u64,
     /// records that some stage left out
     pub(super) rejected: u64,
-    /// those of them on which a guest failed
+    /// those of them on which a guest failed, in this run
     pub(super) failed: u64,
-    /// how it failed first
+    /// how it failed first, in this run
     pub(super) example: Option<String>,
 }
 
@@ -102,6 +102,24 @@ impl Versions {
         }
     }
 
+    /// What the journal still tells of what versions did, before this run.
+    pub(super) fn recall(&self, journal: &[JournalEntry]) {
+        let mut known = self.known();
+        let followed = journal.windows(2).filter_map(|pair| match pair {
+            [before, entry] if entry.epoch == before.epoch.next() => Some((before, entry)),
+            _ => None,
+        });
+        for (before, entry) in followed.filter(|(_, entry)| entry.readmitted.is_empty()) {
+            let tally = known.tallies.entry(entry.version).or_default();
+            let offsets = entry.positions.iter().map(|(partition, next)| {
+                let from = before.positions.get(partition).unwrap_or(next);
+                u64::try_from(next - from).unwrap_or(0)
+            });
+            tally.records += offsets.sum::<u64>();
+            tally.rejected += entry.rejected.values().map(|r| r.len() as u64).sum::<u64>();
+        }
+    }
+
     /// What a version did.
     pub(super) fn tally(&self, version: Version) -> Tally {
         self.known()
@@ -131,6 +149,38 @@ impl Versions {
     /// The newest deployment; `None` before the first one.
     pub(super) fn latest(&self) -> Option<Deployment> {
         self.known().deployments.last().cloned()
+    }
+
+    /// How much the last version before this one rejected that did anything.
+    pub(super) fn rejections_before(&self, version: Version) -> Rejections {
+        let Tally {
+            records, rejected, ..
+        } = self.tally_before(version);
+        Rejections { records, rejected }
+    }
+
+    /// What a version is measured by: what its deployment says of the version before, or else what that has
+    /// done of late.
+    pub(super) fn measure_of(&self, version: Version) -> Tally {
+        let before = self.tally_before(version);
+        let known = self.known();
+        let deployment = known.deployments.iter().find(|d| d.version == version);
+        let former = deployment.map(|d| d.former).unwrap_or_default();
+        if former.records == 0 {
+            return before;
+        }
+        Tally {
+            records: former.records,
+            rejected: former.rejected,
+            ..before
+        }
+    }
+
+    /// Whether the version in force is on probation.
+    pub(super) fn is_on_trial(&self) -> bool {
+        let known = self.known();
+        let latest = known.deployments.last();
+        latest.is_some_and(|deployment| deployment.outcome == Outcome::Probation)
     }
 
     /// All deployments, in order.
@@ -312,5 +362,44 @@ fn failed(version: Version, error: PipelineError) -> PipelineError {
             }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Origin, Partition};
+
+    fn entry(epoch: u64, version: u32, next: i64, rejected: &[i64]) -> JournalEntry {
+        let partition = Partition(0);
+        let rejected = rejected.iter();
+        let origins = rejected.map(|&offset| Origin { partition, offset });
+        JournalEntry {
+            epoch: EpochId(epoch),
+            version: Version(version),
+            positions: [(partition, next)].into_iter().collect(),
+            rejected: [("sales".into(), origins.collect())].into(),
+            ..JournalEntry::default()
+        }
+    }
+
+    #[test]
+    fn the_journal_tells_what_versions_did_where_it_has_no_gap() {
+        let versions = Versions::new(Vec::new());
+        versions.recall(&[
+            entry(1, 1, 0, &[]),
+            entry(7, 1, 500, &[400]),
+            entry(8, 1, 600, &[550]),
+            entry(9, 2, 600, &[]),
+            entry(10, 2, 610, &[600, 601]),
+        ]);
+        let tally = |version| {
+            let tally = versions.tally(Version(version));
+            (tally.records, tally.rejected)
+        };
+        assert_eq!(tally(1), (100, 1), "who knows how many the first 500 were");
+        assert_eq!(tally(2), (10, 2));
+        let before = versions.tally_before(Version(2));
+        assert_eq!((before.records, before.rejected), (100, 1));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::journal::{offsets, offsets_json, parse_offsets};
 use crate::checkpoint::FileRef;
-use crate::deployment::{Backfills, Blueprint, Deployment, Outcome, Trigger, Version};
+use crate::deployment::{Backfills, Blueprint, Deployment, Outcome, Rejections, Trigger, Version};
 use crate::epoch::EpochId;
 use crate::record::Partition;
 
@@ -26,6 +26,8 @@ pub(super) struct Stored {
     pub(super) states: String,
     pub(super) logic: String,
     pub(super) backfills: String,
+    pub(super) former_records: i64,
+    pub(super) former_rejected: i64,
     pub(super) outcome: String,
     pub(super) reason: Option<String>,
 }
@@ -52,6 +54,8 @@ impl From<&Deployment> for Stored {
             states: states.to_string(),
             logic: logic.clone(),
             backfills: backfills_json(&deployment.backfills),
+            former_records: deployment.former.records.cast_signed(),
+            former_rejected: deployment.former.rejected.cast_signed(),
             outcome: deployment.outcome.name().to_owned(),
             reason: deployment.outcome.reason().map(ToOwned::to_owned),
         }
@@ -78,6 +82,10 @@ impl Stored {
                 logic: self.logic,
             },
             backfills: parse_backfills(&self.backfills)?,
+            former: Rejections {
+                records: u64::try_from(self.former_records).ok()?,
+                rejected: u64::try_from(self.former_rejected).ok()?,
+            },
             outcome: Outcome::read(&self.outcome, self.reason)?,
         })
     }
@@ -162,6 +170,10 @@ mod tests {
                 )]
                 .into(),
             },
+            former: Rejections {
+                records: 1 << 40,
+                rejected: 7,
+            },
             outcome: Outcome::RolledBack {
                 reason: "it traps".to_owned(),
             },
@@ -179,6 +191,7 @@ mod tests {
             positions: [(Partition(0), 5)].into_iter().collect(),
             blueprint: Blueprint::default(),
             backfills: Backfills::default(),
+            former: Rejections::default(),
             outcome: Outcome::Accepted,
         };
         let damages: [fn(&mut Stored); 5] = [

@@ -57,6 +57,8 @@ pub(super) const TABLES: [(&str, &[&str]); 4] = [
             "states",
             "logic",
             "backfills",
+            "former_records",
+            "former_rejected",
             "outcome",
             "reason",
         ],

@@ -191,7 +191,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::deployment::{Backfills, Blueprint, Trigger};
+    use crate::deployment::{Backfills, Blueprint, Rejections, Trigger};
     use crate::record::{Partition, Positions};
 
     fn origin(offset: i64) -> Origin {
@@ -228,6 +228,7 @@ mod tests {
             positions: Positions::default(),
             blueprint: Blueprint::default(),
             backfills: Backfills::default(),
+            former: Rejections::default(),
             outcome,
         }
     }

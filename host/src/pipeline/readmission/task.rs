@@ -183,7 +183,9 @@ fn warn_of(readmission: &Readmission) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deployment::{Backfills, Blueprint, Deployment, Outcome, Trigger, Version};
+    use crate::deployment::{
+        Backfills, Blueprint, Deployment, Outcome, Rejections, Trigger, Version,
+    };
     use crate::epoch::{EpochId, JournalEntry};
     use crate::pipeline::readmission::backlog::Survey;
     use crate::record::{Positions, RawHeaders, RawRecord};
@@ -204,6 +206,7 @@ mod tests {
             positions: Positions::default(),
             blueprint: Blueprint::default(),
             backfills: Backfills::default(),
+            former: Rejections::default(),
             outcome: Outcome::RolledBack {
                 reason: String::new(),
             },

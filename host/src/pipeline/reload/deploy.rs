@@ -175,14 +175,16 @@ impl Reloader {
         let latest = self.coming.versions.latest();
         let is_watched = !matches!(trigger, Trigger::Probation | Trigger::Backfill)
             && !plan.pipeline().reload.probation.is_zero();
+        let version = latest.map_or(Version::FIRST, |deployment| deployment.version.next());
         Deployment {
-            version: latest.map_or(Version::FIRST, |deployment| deployment.version.next()),
+            version,
             trigger: *trigger,
             deployed_at: Utc::now(),
             epoch: EpochId::default(),
             positions: Positions::default(),
             blueprint: plan.blueprint().clone(),
             backfills,
+            former: self.coming.versions.rejections_before(version),
             outcome: if is_watched {
                 Outcome::Probation
             } else {

@@ -19,6 +19,9 @@ const RECORDS_MIN_AT_END: u64 = 100;
 /// records in a row are chance.
 const DEVIATIONS: f64 = 3.0;
 
+/// Where nothing is known of the version before, it has to be a larger share than this, from 0 to 1.
+const UNKNOWN_SHARE_MAX: f64 = 0.5;
+
 /// A version that is watched, or none.
 pub(super) struct Probation(Option<Watched>);
 
@@ -27,7 +30,7 @@ struct Watched {
     until: Instant,
     /// by how much the share of rejected records may rise
     rejected_share: f64,
-    /// what the version before did in this run
+    /// what the version before did
     before: Tally,
 }
 
@@ -43,7 +46,7 @@ impl Probation {
             version,
             until: Instant::now() + settings.probation,
             rejected_share: settings.rejected_share,
-            before: versions.tally_before(version),
+            before: versions.measure_of(version),
         }))
     }
 
@@ -97,7 +100,11 @@ impl Watched {
             ));
         }
         let (share, before) = (tally.rejected_share(), self.before.rejected_share());
-        let most = before + self.rejected_share;
+        let most = if self.before.records == 0 {
+            UNKNOWN_SHARE_MAX
+        } else {
+            before + self.rejected_share
+        };
         let records = tally.records as f64;
         let chance = DEVIATIONS * (most * (1.0 - most).max(0.0) / records.max(1.0)).sqrt();
         let most = match tally.records {
@@ -160,6 +167,13 @@ mod tests {
         assert!(watched.fault(&tally(100, 9, 0), true).is_some());
         assert_eq!(watched.fault(&tally(5_000, 180, 0), true), None);
         assert!(watched.fault(&tally(5_000, 200, 0), true).is_some());
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_known_of_the_version_before_half_of_the_records_may_be_bad() {
+        let watched = watched(Tally::default());
+        assert_eq!(watched.fault(&tally(20_000, 10_000, 0), true), None);
+        assert!(watched.fault(&tally(20_000, 10_001, 0), true).is_some());
     }
 
     #[tokio::test]

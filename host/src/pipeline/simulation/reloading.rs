@@ -11,7 +11,7 @@ use super::filling::{Filling, Joining};
 use super::line::RunningLine;
 use super::logic::{EXTRA, Logic, May, Program};
 use crate::aggregate::StateTable;
-use crate::deployment::{Backfills, Deployment, Outcome, Trigger, Version};
+use crate::deployment::{Backfills, Deployment, Outcome, Rejections, Trigger, Version};
 use crate::epoch::{EpochId, Incoming};
 use crate::pipeline::PipelineError;
 use crate::pipeline::change::{Change, incoming};
@@ -202,6 +202,7 @@ impl Reloading {
             positions: Positions::default(),
             blueprint: logic.blueprint(),
             backfills,
+            former: Rejections::default(),
             outcome,
         };
         let mut change = Change::with(deployment, concludes, &logic, self.workers, tables)?;

@@ -16,22 +16,24 @@ pub(super) const CREATE: &str = "\
         pipeline text, version bigint, trigger text NOT NULL, deployed_at timestamptz NOT NULL,
         epoch bigint NOT NULL, offsets jsonb NOT NULL, pipeline_toml text NOT NULL,
         components jsonb NOT NULL, configs jsonb NOT NULL, states jsonb NOT NULL,
-        logic text NOT NULL, backfills jsonb NOT NULL, outcome text NOT NULL, reason text,
+        logic text NOT NULL, backfills jsonb NOT NULL, former_records bigint NOT NULL,
+        former_rejected bigint NOT NULL, outcome text NOT NULL, reason text,
         xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
         written xid8 NOT NULL DEFAULT pg_current_xact_id(),
         PRIMARY KEY (pipeline, version))";
 
 const RECORD: &str = "\
     INSERT INTO wasmill_deployments (pipeline, version, trigger, deployed_at, epoch, offsets,
-        pipeline_toml, components, configs, states, logic, backfills, outcome, reason)
+        pipeline_toml, components, configs, states, logic, backfills, former_records,
+        former_rejected, outcome, reason)
     VALUES ($1, $2, $3, $4::text::timestamptz, $5, $6::text::jsonb, $7, $8::text::jsonb,
-        $9::text::jsonb, $10::text::jsonb, $11, $12::text::jsonb, $13, $14)";
+        $9::text::jsonb, $10::text::jsonb, $11, $12::text::jsonb, $13, $14, $15, $16)";
 
 const ALL: &str = "\
     SELECT version, trigger,
         to_char(deployed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), epoch,
         offsets::text, pipeline_toml, components::text, configs::text, states::text, logic,
-        backfills::text, outcome, reason
+        backfills::text, former_records, former_rejected, outcome, reason
     FROM wasmill_deployments WHERE pipeline = $1 ORDER BY version";
 
 /// What a dump has brought is never as if it had been written here.
@@ -64,6 +66,8 @@ pub(super) async fn record(
                 &stored.states,
                 &stored.logic,
                 &stored.backfills,
+                &stored.former_records,
+                &stored.former_rejected,
                 &stored.outcome,
                 &stored.reason,
             ],
@@ -122,8 +126,10 @@ fn read(row: &Row) -> Result<Stored, Failure> {
         states: column(row, 8)?,
         logic: column(row, 9)?,
         backfills: column(row, 10)?,
-        outcome: column(row, 11)?,
-        reason: column(row, 12)?,
+        former_records: column(row, 11)?,
+        former_rejected: column(row, 12)?,
+        outcome: column(row, 13)?,
+        reason: column(row, 14)?,
     })
 }
 

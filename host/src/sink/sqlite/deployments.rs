@@ -13,18 +13,21 @@ pub(super) const CREATE: &str = "\
         pipeline TEXT NOT NULL, version INTEGER NOT NULL, \"trigger\" TEXT NOT NULL,
         deployed_at TEXT NOT NULL, epoch INTEGER NOT NULL, offsets TEXT NOT NULL,
         pipeline_toml TEXT NOT NULL, components TEXT NOT NULL, configs TEXT NOT NULL,
-        states TEXT NOT NULL, logic TEXT NOT NULL, backfills TEXT NOT NULL, outcome TEXT NOT NULL,
+        states TEXT NOT NULL, logic TEXT NOT NULL, backfills TEXT NOT NULL,
+        former_records INTEGER NOT NULL, former_rejected INTEGER NOT NULL, outcome TEXT NOT NULL,
         reason TEXT,
         PRIMARY KEY (pipeline, version)) STRICT, WITHOUT ROWID";
 
 const RECORD: &str = "\
     INSERT INTO wasmill_deployments (pipeline, version, \"trigger\", deployed_at, epoch, offsets,
-        pipeline_toml, components, configs, states, logic, backfills, outcome, reason)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+        pipeline_toml, components, configs, states, logic, backfills, former_records,
+        former_rejected, outcome, reason)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+        ?15, ?16)";
 
 const ALL: &str = "\
     SELECT version, \"trigger\", deployed_at, epoch, offsets, pipeline_toml, components, configs, states,
-        logic, backfills, outcome, reason
+        logic, backfills, former_records, former_rejected, outcome, reason
     FROM wasmill_deployments WHERE pipeline = ?1 ORDER BY version";
 
 const CONCLUDE: &str = "\
@@ -53,6 +56,8 @@ pub(super) fn record(
                 stored.states,
                 stored.logic,
                 stored.backfills,
+                stored.former_records,
+                stored.former_rejected,
                 stored.outcome,
                 stored.reason,
             ],
@@ -99,8 +104,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
         states: row.get(8)?,
         logic: row.get(9)?,
         backfills: row.get(10)?,
-        outcome: row.get(11)?,
-        reason: row.get(12)?,
+        former_records: row.get(11)?,
+        former_rejected: row.get(12)?,
+        outcome: row.get(13)?,
+        reason: row.get(14)?,
     })
 }
 

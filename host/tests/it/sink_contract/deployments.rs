@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use serde_json::json;
-use wasmill::deployment::{Backfills, Blueprint, Deployment, Outcome, Trigger, Version};
+use wasmill::deployment::{
+    Backfills, Blueprint, Deployment, Outcome, Rejections, Trigger, Version,
+};
 use wasmill::epoch::{Deployed, EpochId, EpochOutput};
 use wasmill::record::{Partition, Positions};
 use wasmill::sink::table::TableTarget;
@@ -36,6 +38,10 @@ fn deployment(version: u32, epoch: u64) -> Deployment {
             begins: [("days".to_owned(), Positions::from_iter([(Partition(0), 3)]))].into(),
             under_way: ["days".to_owned()].into(),
             joined: [("totals".to_owned(), vec![])].into(),
+        },
+        former: Rejections {
+            records: 9,
+            rejected: 1,
         },
         outcome: Outcome::Probation,
     }
