@@ -2,6 +2,8 @@
 //! rows by exactly one version, as the deployments say; and whatever becomes of a version, nothing is
 //! lost.
 
+mod kills;
+
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -184,48 +186,6 @@ async fn every_record_is_made_by_the_version_that_the_deployments_say() {
     )
     .await;
     assert!(made > 2, "{made} versions have made rows");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn state_and_code_are_right_wherever_a_reload_is_killed() {
-    const KILLS: usize = 6;
-    let job = job("killed_swaps").await;
-    let records = 8_000 * KILLS as u64;
-    job.generate(&settings(), PARTITIONS, records);
-    edit_to(&job, 1);
-    let database = job.database().await;
-    let mut rows = 0;
-    for kill in 0..KILLS {
-        let mut run = Running::start(&job, LOG, |_| ());
-        rows = wait_for_rows(&job, &database, (rows + 300).min(records as i64)).await;
-        edit_to(&job, kill + 2);
-        let admin = job.admin;
-        // Nobody answers who was killed.
-        let asking = std::thread::spawn(move || {
-            let mut stream = std::net::TcpStream::connect(admin)?;
-            let request = format!("POST /api/reload HTTP/1.1\r\nHost: {admin}\r\n\r\n");
-            std::io::Write::write_all(&mut stream, request.as_bytes())?;
-            std::io::Read::read_to_end(&mut stream, &mut Vec::new())
-        });
-        // From before it is read to after it is in force.
-        std::thread::sleep(Duration::from_millis(30 * (kill as u64 + 1)));
-        send_signal(&run.0, "KILL");
-        wait_for_exit(&mut run.0, Duration::from_secs(15));
-        let _ = asking.join();
-    }
-    // A start with a changed file is a reload: what was killed before it was in force is now.
-    let mut run = Running::start(&job, LOG, |_| ());
-    wait_for_rows(&job, &database, records as i64).await;
-    run.stop(&job);
-    check(&job, records).await;
-    let last: Vec<tokio_postgres::Row> = database
-        .query(
-            "SELECT configs -> 'sales' -> 'rates' ->> 'EUR' FROM wasmill_deployments ORDER BY version DESC",
-            &[],
-        )
-        .await
-        .expect("the deployments");
-    assert_eq!(last[0].get::<_, String>(0), format!("{}", KILLS + 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
