@@ -3,6 +3,7 @@
 //! lost.
 
 mod kills;
+mod migration;
 
 use std::time::{Duration, Instant};
 
@@ -141,6 +142,15 @@ async fn check(job: &Job, records: u64) {
     }
 }
 
+/// Prints how long workers and the merging did nothing but change over.
+fn tell_pauses(job: &Job) {
+    let metrics = http::get(job.admin, "/metrics").body;
+    let lines = metrics.lines();
+    lines
+        .filter(|line| line.starts_with("wasmill_reload"))
+        .for_each(|line| println!("{line}"));
+}
+
 fn version_in_force(job: &Job) -> u64 {
     let answer = http::get(job.admin, "/api/deployments").json();
     let deployments = answer["deployments"].as_array().expect("a list");
@@ -160,7 +170,8 @@ async fn every_record_is_made_by_the_version_that_the_deployments_say() {
     edit_to(&job, 1);
     let mut run = Running::start(&job, LOG, |_| ());
     let database = job.database().await;
-    let mut rows = 0;
+    let mut rows = wait_for_rows(&job, &database, 1).await;
+    let (began, started) = (rows, Instant::now());
     for swap in 0..swaps {
         rows = wait_for_rows(&job, &database, (rows + 500).min(records as i64)).await;
         edit_to(&job, swap + 2);
@@ -168,14 +179,11 @@ async fn every_record_is_made_by_the_version_that_the_deployments_say() {
         assert_eq!(answer.status, 200, "{}: {}", answer.body, job.log());
         assert_eq!(answer.json()["version"], swap as u64 + 2);
     }
+    let rate = |rows: i64| (rows - began) as f64 / started.elapsed().as_secs_f64();
+    println!("{swaps} swaps, {:.0} rows/s meanwhile", rate(rows));
     wait_for_rows(&job, &database, records as i64).await;
-    let metrics = http::get(job.admin, "/metrics").body;
-    for line in metrics
-        .lines()
-        .filter(|line| line.starts_with("wasmill_reload"))
-    {
-        println!("{line}");
-    }
+    println!("{:.0} rows/s to the last one", rate(records as i64));
+    tell_pauses(&job);
     run.stop(&job);
     check(&job, records).await;
     let versions = count(&database, "SELECT count(*) FROM wasmill_deployments").await;
