@@ -181,9 +181,10 @@ impl LedgerTask {
             );
             assert!(durable.refused.is_empty(), "a ledger takes all or nothing");
             self.monitor.sink_wrote(0, &output, 0, started.elapsed());
+            // Before anybody can see that its records are committed.
+            self.count(&output);
             self.monitor.epoch_committed(&output, taken);
             self.committed = output.epoch;
-            self.count(&output);
             self.tell_reached();
             if let Some(deployed) = &output.deployed {
                 if let Some((version, outcome)) = &deployed.concludes {

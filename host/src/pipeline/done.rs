@@ -64,6 +64,12 @@ impl Done {
         }
     }
 
+    /// Where the reader was when it had no record in hand last, if it told.
+    pub(super) fn idle_at(&self) -> Option<Positions> {
+        let state = self.state();
+        state.idle.as_ref().map(|(_, positions)| positions.clone())
+    }
+
     /// The positions up to which everything is done; `None` as long as nothing is known.
     pub(super) fn positions(&self) -> Option<Positions> {
         let state = self.state();

@@ -325,12 +325,14 @@ impl Monitor {
         tell(&self.partitions(), positions, Which::Position);
     }
 
-    /// Whether records were read that are not committed.
+    /// Whether records were read that are not committed. Gaps are none, such as the marks of transactions.
     pub(super) fn has_unfinished_records(&self) -> bool {
+        let idle = self.done.idle_at().unwrap_or_default();
         let partitions = self.partitions();
-        partitions
-            .iter()
-            .any(|meter| meter.position() > meter.committed())
+        partitions.iter().any(|meter| {
+            let position = meter.position();
+            position > meter.committed() && idle.get(meter.partition) != Some(position)
+        })
     }
 
     /// What each partition holds now.
