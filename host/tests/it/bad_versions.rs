@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use self::trial::{LeftOut, POISON, Trial, Version};
+use self::trial::{POISON, Trial, Version};
 use super::support::guest;
 
 /// Enough for a verdict on the share of rejected records before the end of a probation.
@@ -89,7 +89,7 @@ fn what_is_no_component_of_this_contract_is_refused_by_name() {
     ] {
         trial.refused(case, &version, "invalid", words);
     }
-    trial.end("refused", LeftOut::Nobody);
+    trial.end("refused");
 }
 
 /// The same bytes with each `from` replaced, which has to be there.
@@ -164,11 +164,11 @@ fn what_fails_or_rejects_more_on_the_last_records_is_refused() {
         let config = json!({ "mode": mode, "in": "fold", "poison": POISON });
         trial.refused(case, &Version::aggregating(config), "rehearsal", words);
     }
-    trial.end("rehearsed", LeftOut::Nobody);
+    trial.end("rehearsed");
 }
 
 /// A version that is found bad in its probation, and what is told of it.
-fn found_bad(case: &str, version: &Version, records: i64, left_out: LeftOut, words: &str) {
+fn found_bad(case: &str, version: &Version, records: i64, words: &str) {
     let mut trial = Trial::begin(&Version::good());
     let number = trial.put_in_force(version);
     trial.write(records, true);
@@ -177,61 +177,37 @@ fn found_bad(case: &str, version: &Version, records: i64, left_out: LeftOut, wor
     trial.told(case, &[words]);
     // The one that came back does what there is to do.
     trial.write(2_000, false);
-    trial.end(case, left_out);
+    trial.end(case);
 }
 
 #[test]
 fn a_trap_in_its_probation_brings_the_version_before_back() {
     let version = Version::transforming(json!({ "mode": "trap", "poison": POISON }));
-    found_bad(
-        "a trap",
-        &version,
-        2_000,
-        LeftOut::Poisoned,
-        "poison in a batch of 1",
-    );
+    found_bad("a trap", &version, 2_000, "poison in a batch of 1");
 }
 
 #[test]
 fn a_call_beyond_its_time_brings_the_version_before_back() {
     let version = Version::transforming(json!({ "mode": "spin", "poison": POISON }));
-    found_bad("too slow", &version, 500, LeftOut::Some, "used up its time");
+    found_bad("too slow", &version, 500, "used up its time");
 }
 
 #[test]
 fn memory_beyond_the_limit_brings_the_version_before_back() {
     let version = Version::transforming(json!({ "mode": "allocate", "poison": POISON }));
-    found_bad(
-        "memory",
-        &version,
-        2_000,
-        LeftOut::Poisoned,
-        "67108864 bytes of memory",
-    );
+    found_bad("memory", &version, 2_000, "67108864 bytes of memory");
 }
 
 #[test]
 fn output_beyond_the_limit_brings_the_version_before_back() {
     let version = Version::transforming(json!({ "mode": "flood", "poison": POISON }));
-    found_bad(
-        "output",
-        &version,
-        2_000,
-        LeftOut::Poisoned,
-        "8388608 bytes of output",
-    );
+    found_bad("output", &version, 2_000, "8388608 bytes of output");
 }
 
 #[test]
 fn two_per_cent_more_rejected_records_bring_the_version_before_back() {
     let version = Version::transforming(json!({ "mode": "reject", "poison": POISON }));
-    found_bad(
-        "2 % more",
-        &version,
-        ENOUGH,
-        LeftOut::Poisoned,
-        "`rejected_share`",
-    );
+    found_bad("2 % more", &version, ENOUGH, "`rejected_share`");
 }
 
 #[test]
@@ -251,7 +227,7 @@ fn a_version_that_rejects_everything_goes_before_long() {
     );
     trial.told("rejects everything", &[&reason]);
     trial.write(2_000, false);
-    trial.end("rejects everything", LeftOut::Some);
+    trial.end("rejects everything");
 }
 
 #[test]
@@ -266,7 +242,7 @@ fn a_version_is_not_accepted_before_its_first_records_are_done() {
     trial.write_all_poisoned(3_000);
     let reason = trial.rolled_back(number);
     assert!(reason.contains("used up its time"), "{reason}");
-    trial.end("stands", LeftOut::Some);
+    trial.end("stands");
 }
 
 #[test]
@@ -293,7 +269,7 @@ fn a_trap_every_thousandth_batch_costs_no_record() {
     assert!(traps > 0, "{metrics}");
     let outcome = trial.deployments()["deployments"][1]["outcome"].clone();
     assert_eq!(outcome, "probation", "nothing has come of it");
-    trial.end("every thousandth", LeftOut::Nobody);
+    trial.end("every thousandth");
 }
 
 #[test]
@@ -314,7 +290,7 @@ fn states_that_cannot_be_merged_bring_the_version_before_back() {
         trial.told(mode, &[words]);
         trial.all_done();
     }
-    trial.end("merge", LeftOut::Nobody);
+    trial.end("merge");
 }
 
 #[test]
@@ -343,7 +319,7 @@ fn a_start_with_a_version_that_stops_the_run_goes_back_and_so_does_the_next_one(
             trial.job.log()
         );
     }
-    trial.end("start", LeftOut::Nobody);
+    trial.end("start");
 }
 
 #[test]
@@ -356,5 +332,5 @@ fn a_version_that_was_killed_in_its_probation_and_stops_the_next_run_goes_back_t
     trial.restart();
     let reason = trial.rolled_back(number);
     assert!(reason.contains("poison in 7 states"), "{reason}");
-    trial.end("killed", LeftOut::Nobody);
+    trial.end("killed");
 }
