@@ -154,8 +154,6 @@ pub(super) struct Trial {
     runtime: Runtime,
     /// records that were written
     records: i64,
-    /// those of them with the poison
-    poisoned: i64,
 }
 
 impl Trial {
@@ -175,7 +173,6 @@ impl Trial {
             runtime,
             run,
             records: 0,
-            poisoned: 0,
         };
         trial.write(3_000, false);
         trial.all_done();
@@ -201,7 +198,6 @@ impl Trial {
         let records: Vec<(u32, String)> = (begin..begin + count)
             .map(|index| {
                 let is_bad = is_bad(index);
-                self.poisoned += i64::from(is_bad);
                 let value = if is_bad { POISON } else { 100 + index % 50 };
                 let shop = format!("shop {}", index % 7);
                 let record = json!({ "id": index.to_string(), "value": value, "shop": shop });
