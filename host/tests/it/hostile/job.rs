@@ -367,7 +367,7 @@ store = "file:checkpoints"
 
 [components.guilty]
 path = "{guest}"
-limits = {{ memory = "64MiB", time = "200ms", output = "8MiB" }}
+limits = {{ memory = "64MiB", time = "1s", output = "8MiB" }}
 
 [components.doubling]
 path = "{doubling}"
