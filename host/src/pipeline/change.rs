@@ -12,8 +12,8 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 
 use super::PipelineError;
+use super::chain::Chain;
 use super::topology::Stages;
-use super::worker::Chain;
 use crate::config::Pipeline;
 use crate::deployment::{Backfills, Deployment, Outcome, Version};
 use crate::epoch::{Incoming, Swap};

@@ -10,6 +10,7 @@
 
 mod backfill;
 mod catch_up;
+mod chain;
 mod change;
 mod checkpoint;
 mod commit;
@@ -38,6 +39,7 @@ mod topology;
 mod tuning;
 mod turns;
 mod versions;
+mod waiter;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -66,8 +68,8 @@ use crate::source::SourceError;
 use crate::transform::TransformError;
 use backfill::Backfill;
 use reload::{Reloader, Standing};
-use start::Waiter;
 use topology::{Settings, Stages, Topology};
+use waiter::Waiter;
 
 /// Batches that wait for a worker at most.
 const WORKER_QUEUE: usize = 4;

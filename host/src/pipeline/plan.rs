@@ -11,9 +11,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use self::build::Builder;
+use super::chain::{self, Chain, Screening, StageNames};
 use super::monitor::{Outline, StageGuest};
 use super::topology::Stages;
-use super::worker::{self, Chain, Screening, StageNames};
 use crate::aggregate::{AggregateStage, Layout, StateTable};
 use crate::config::{self, Backfill, Diagnostics, Pipeline, SourceKind};
 use crate::decode::Decoder;
@@ -225,7 +225,7 @@ impl Plan {
     fn chain_for(&self, sink: Option<&str>) -> Result<Chain, ConfigureError> {
         let mut transforms = Vec::with_capacity(self.transforms.len());
         for stage in &self.transforms {
-            transforms.push(worker::Transform {
+            transforms.push(chain::Transform {
                 from: stage.from,
                 stage: TransformStage::new(
                     &*stage.name,
@@ -239,7 +239,7 @@ impl Plan {
             let guest = stage.aggregate(&self.streams[stage.from].schema)?;
             let needs = guest.contract().needs.clone();
             let call_bytes_max = guest.input_bytes_max();
-            aggregates.push(worker::Aggregate {
+            aggregates.push(chain::Aggregate {
                 from: stage.from,
                 stage: AggregateStage::new(
                     Arc::clone(&stage.name),

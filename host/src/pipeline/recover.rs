@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use super::PipelineError;
 use super::checkpoint::{SeenFiles, StoredFiles, read_fingerprints};
-use super::start::Waiter;
 use super::topology::Stages;
 use super::versions::Versions;
+use super::waiter::Waiter;
 use crate::aggregate::StateTable;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest};
 use crate::deduplicate::Seen;

@@ -3,89 +3,26 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::Utc;
-use tokio_util::sync::CancellationToken;
 
 use super::laps::{Laps, StartTimes};
 use super::path::Path;
-use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, SOURCE, shown};
+use super::patience::{CHECKPOINTS, DEAD_LETTERS, Patience, shown};
 use super::reader::Rebuild;
 use super::recover::{self, Recovered, Restored, Trouble, recover};
 use super::topology::{Settings, Stages};
 use super::turns::{Gone, skip_committed, skip_unread};
 use super::versions::Versions;
+use super::waiter::{Waiter, partitions, patiently, seek, wait_for};
 use super::{Endpoints, OpenSource, PipelineError};
-use crate::blocking::off_the_runtime;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::dead_letter::DeadLetterSink;
 use crate::deployment::{Backfills, Deployment, Outcome, Rejections, Trigger, Version};
 use crate::epoch::{Deployed, EpochId, EpochOutput, JournalEntry};
 use crate::record::Positions;
 use crate::sink::{Claim, Ledger, Remedy, Sink, Targets};
-use crate::source::{PartitionRange, Source, SourceError, check_positions};
-use crate::waiting::Waits;
-
-/// Who waits: until the server answers, or somebody says stop.
-#[derive(Clone, Copy)]
-pub(super) struct Waiter<'a> {
-    pub(super) stop: &'a CancellationToken,
-    pub(super) waits: &'a Waits,
-}
-
-/// Tries `$step` until it works; gives up where waiting would not help, or when told to stop.
-macro_rules! wait_for {
-    ($waiter:expr, $part:expr, $step:expr) => {{
-        let mut patience = Patience::new($waiter.waits, $part);
-        loop {
-            let tried = tokio::select! {
-                biased;
-                () = $waiter.stop.cancelled() => return Err(stopped_while_waiting($part)),
-                tried = patience.watch($step) => tried,
-            };
-            match tried {
-                Ok(done) => {
-                    patience.over();
-                    break done;
-                }
-                Err(error) if error.remedy() != Remedy::Retry => {
-                    return Err(PipelineError::Sink {
-                        sink: shown($part),
-                        source: error,
-                    });
-                }
-                Err(error) => $waiter.pause($part, patience.failed(&error)).await?,
-            }
-        }
-    }};
-}
-
-impl Waiter<'_> {
-    /// Waits for something, unless told to stop.
-    pub(super) async fn unless_stopped<T>(
-        self,
-        part: &str,
-        work: impl Future<Output = T>,
-    ) -> Result<T, PipelineError> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(stopped_while_waiting(part)),
-            done = work => Ok(done),
-        }
-    }
-
-    pub(super) async fn pause(self, part: &str, wait: Duration) -> Result<(), PipelineError> {
-        tokio::select! {
-            () = self.stop.cancelled() => Err(stopped_while_waiting(part)),
-            () = tokio::time::sleep(wait) => Ok(()),
-        }
-    }
-}
-
-fn stopped_while_waiting(part: &str) -> PipelineError {
-    PipelineError::StoppedWhileStarting(shown(part))
-}
+use crate::source::{PartitionRange, Source, check_positions};
 
 /// Where a run begins.
 #[derive(Debug)]
@@ -276,28 +213,6 @@ pub(super) async fn keep_components(
     Ok(())
 }
 
-/// Asks the store of checkpoints until it answers; gives up where waiting would not help, or when told
-/// to stop.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, CheckpointError>>>(
-    part: &str,
-    waiter: Waiter<'_>,
-    work: impl Fn() -> F,
-) -> Result<T, PipelineError> {
-    let mut patience = Patience::new(waiter.waits, part);
-    loop {
-        match waiter.unless_stopped(part, work()).await? {
-            Ok(done) => {
-                patience.over();
-                return Ok(done);
-            }
-            Err(error) if error.remedy() == Remedy::Retry => {
-                waiter.pause(part, patience.failed(&error)).await?;
-            }
-            Err(error) => return Err(PipelineError::Checkpoint(error)),
-        }
-    }
-}
-
 /// Has the rows of a sink's next epochs go to these tables or indices.
 pub(super) fn aim(sink: &mut dyn Sink, targets: &Targets) -> Result<(), PipelineError> {
     let aimed = sink.aim(targets);
@@ -479,49 +394,5 @@ fn live_positions(
     match committed.find(|(partition, _)| live.get(*partition).is_none()) {
         Some((gone, _)) => Err(PipelineError::PartitionGone(gone)),
         None => Ok(live),
-    }
-}
-
-pub(super) async fn partitions(
-    source: &mut dyn Source,
-    waiter: Waiter<'_>,
-) -> Result<Vec<PartitionRange>, PipelineError> {
-    let mut patience = Patience::new(waiter.waits, SOURCE);
-    loop {
-        match off_the_runtime(|| source.partitions()) {
-            Ok(ranges) => {
-                patience.over();
-                return Ok(ranges);
-            }
-            Err(error) => wait_for_source(waiter, error, &mut patience).await?,
-        }
-    }
-}
-
-pub(super) async fn seek(
-    source: &mut dyn Source,
-    positions: &Positions,
-    waiter: Waiter<'_>,
-) -> Result<(), PipelineError> {
-    let mut patience = Patience::new(waiter.waits, SOURCE);
-    loop {
-        match off_the_runtime(|| source.seek(positions)) {
-            Ok(()) => {
-                patience.over();
-                return Ok(());
-            }
-            Err(error) => wait_for_source(waiter, error, &mut patience).await?,
-        }
-    }
-}
-
-async fn wait_for_source(
-    waiter: Waiter<'_>,
-    error: SourceError,
-    patience: &mut Patience,
-) -> Result<(), PipelineError> {
-    match error {
-        SourceError::Unavailable { .. } => waiter.pause(SOURCE, patience.failed(&error)).await,
-        error => Err(PipelineError::Source(error)),
     }
 }

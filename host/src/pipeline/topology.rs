@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::catch_up::{CatchUp, Order};
+use super::chain::Chain;
 use super::change::Changes;
 use super::checkpoint::{CheckpointClock, CheckpointTask, Reached, Stored};
 use super::commit::{Checkpoints, Conclude, Lagging, LedgerTask};
@@ -28,7 +29,6 @@ use super::survey::Newcomers;
 use super::tuning::Tuning;
 use super::turns::Turns;
 use super::versions::Versions;
-use super::worker::Chain;
 use super::{
     EPOCH_BYTES_MAX, FIRST_EPOCH_WAIT, OUTLET_QUEUE, OpenSource, PipelineError, Plan, Refusals,
     RunOptions,

@@ -16,16 +16,13 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use super::PipelineError;
+use super::chain::{Chain, Screening, StageNames};
 use super::monitor::{Monitor, Stage};
 use super::sample::Sample;
-use crate::aggregate::{AggregateStage, FoldedRows, Partial};
-use crate::decode::Decoder;
-use crate::deduplicate::{Deduplicator, Seen};
-use crate::deployment::Backfills;
+use crate::aggregate::{FoldedRows, Partial};
+use crate::deduplicate::Seen;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, by_stage};
-use crate::record::{Cause, DeadLetter, Origin, Positions, RawBatch, Rejection, Rows};
-use crate::sink::screen::Screen;
-use crate::transform::TransformStage;
+use crate::record::{Cause, DeadLetter, Origin, RawBatch, Rejection, Rows};
 
 /// What the reader sends to a worker.
 pub(super) enum ToWorker {
@@ -42,77 +39,6 @@ pub(super) enum ToWorker {
     Chain(Box<Chain>),
     /// the current epoch ends
     Barrier(Barrier),
-}
-
-/// The stages of one worker. Streams are numbered: 0 is the source, then the transforms.
-pub(super) struct Chain {
-    pub(super) decoder: Decoder,
-    pub(super) deduplicator: Option<Deduplicator>,
-    pub(super) transforms: Vec<Transform>,
-    pub(super) aggregates: Vec<Aggregate>,
-    /// at most one for each stream
-    pub(super) screens: Vec<Screening>,
-    /// streams that some sink takes, with their names
-    pub(super) shown: Vec<(usize, Arc<str>)>,
-}
-
-impl Chain {
-    /// Aggregates that are given what came before them have themselves what comes from there on.
-    pub(super) fn begin_at(&mut self, backfills: &Backfills) {
-        for aggregate in &mut self.aggregates {
-            let name = &*aggregate.names.stage;
-            aggregate.begin = backfills.begins.get(name).map(|at| Begin {
-                at: at.clone(),
-                lacks_it: backfills.hides(name),
-            });
-        }
-    }
-
-    /// Those of them that are new begin at these positions.
-    pub(super) fn begin_here(&mut self, positions: &Positions) {
-        let begins = self.aggregates.iter_mut();
-        let begins = begins.filter_map(|aggregate| aggregate.begin.as_mut());
-        let new = begins.filter(|begin| begin.at == Positions::default());
-        new.for_each(|begin| begin.at.clone_from(positions));
-    }
-}
-
-pub(super) struct Transform {
-    pub(super) from: usize,
-    pub(super) stage: TransformStage,
-    pub(super) names: StageNames,
-}
-
-pub(super) struct Aggregate {
-    pub(super) from: usize,
-    pub(super) stage: AggregateStage,
-    pub(super) names: StageNames,
-    /// whether it only says which records it rejects
-    pub(super) is_only_asked: bool,
-    /// where it begins, if a backfill has what came before
-    pub(super) begin: Option<Begin>,
-}
-
-/// Where an aggregate begins that was given what came before it: records of before that are taken up
-/// again later are in that.
-pub(super) struct Begin {
-    pub(super) at: Positions,
-    /// whether it lacks yet what came before: then it does not fold it where all is made anew either
-    pub(super) lacks_it: bool,
-}
-
-/// What a sink cannot hold, of the rows of a stream.
-pub(super) struct Screening {
-    pub(super) from: usize,
-    pub(super) screen: Screen,
-    pub(super) names: StageNames,
-}
-
-/// What a dead letter says of the stage that left it out.
-#[derive(Debug, Clone)]
-pub(super) struct StageNames {
-    pub(super) stage: Arc<str>,
-    pub(super) component: Option<Arc<str>>,
 }
 
 pub(super) struct Worker {
@@ -449,56 +375,6 @@ impl Worker {
             dead_letters: left_out,
             seen,
         })
-    }
-}
-
-impl Aggregate {
-    fn fold(
-        &mut self,
-        rows: &Rows,
-        (index, monitor): (usize, &Monitor),
-    ) -> Result<FoldedRows, PipelineError> {
-        let count = rows.columns.num_rows();
-        let folded = monitor.time(Stage::Fold(index), count, || self.stage.fold(rows));
-        folded.map_err(|source| PipelineError::Fold {
-            aggregate: Arc::clone(&self.names.stage),
-            source,
-        })
-    }
-
-    /// Those of the rows that it has not got by a backfill, where these are not all of them.
-    fn own(&self, rows: &Rows, raw: &RawBatch, mode: Mode) -> Option<Rows> {
-        let begin = self.begin.as_ref()?;
-        if mode == Mode::Rebuild && !begin.lacks_it {
-            return None;
-        }
-        let is_own = |&record: &u32| {
-            let Origin { partition, offset } = raw.get(record as usize).origin;
-            let begin = begin.at.get(partition);
-            begin.is_none_or(|begin| offset >= begin)
-        };
-        if rows.records.iter().all(is_own) {
-            return None;
-        }
-        let mut own = rows.clone();
-        own.keep(is_own);
-        Some(own)
-    }
-}
-
-impl StageNames {
-    fn decode() -> Self {
-        Self {
-            stage: "decode".into(),
-            component: None,
-        }
-    }
-
-    fn deduplicate() -> Self {
-        Self {
-            stage: "deduplicate".into(),
-            component: None,
-        }
     }
 }
 

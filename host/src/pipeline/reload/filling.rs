@@ -12,7 +12,7 @@ use super::prepare::bring_in_rounds;
 use super::state::full;
 use super::{Obstacle, Reloader};
 use crate::aggregate::TableSnapshot;
-use crate::deployment::{Backfills, Trigger};
+use crate::deployment::{Backfills, Trigger, Version};
 use crate::epoch::Incoming;
 use crate::pipeline::backfill::{Filled, Lacking, store_half};
 use crate::pipeline::change::{Halves, incoming};
@@ -28,12 +28,13 @@ pub(super) enum Filling {
     Folding(Folding),
     /// it is to join
     Folded(Filled),
-    /// it is not tried again by this run
-    Failed(Lacking),
+    /// it is not tried again with this version
+    Failed(Lacking, Version),
 }
 
 pub(super) struct Folding {
     lacking: Lacking,
+    version: Version,
     task: JoinHandle<Result<Option<Filled>, PipelineError>>,
     stop: CancellationToken,
 }
@@ -44,7 +45,7 @@ impl Filling {
             Self::Nothing => None,
             Self::Folding(folding) => Some(&folding.lacking),
             Self::Folded(filled) => Some(&filled.lacking),
-            Self::Failed(lacking) => Some(lacking),
+            Self::Failed(lacking, _) => Some(lacking),
         }
     }
 
@@ -61,7 +62,10 @@ impl Filling {
     pub(super) async fn keep_up(&mut self, reloader: &Reloader) {
         let latest = reloader.coming.versions.latest();
         let wanted = latest.and_then(|d| Some((d.version, Lacking::next(&d.backfills)?)));
-        let covers = |(_, wanted): &(_, Lacking)| self.lacking().is_some_and(|l| l.covers(wanted));
+        let covers = |(version, wanted): &(Version, Lacking)| {
+            let has_failed_before = matches!(&*self, Self::Failed(_, with) if with != version);
+            !has_failed_before && self.lacking().is_some_and(|l| l.covers(wanted))
+        };
         if wanted.as_ref().is_none_or(|wanted| !covers(wanted)) {
             self.end().await;
             if let Some((version, lacking)) = wanted {
@@ -74,6 +78,7 @@ impl Filling {
                 let folding = folding.fold(version, lacking.clone(), stop.clone());
                 *self = Self::Folding(Folding {
                     lacking,
+                    version,
                     task: tokio::spawn(folding),
                     stop,
                 });
@@ -93,13 +98,13 @@ impl Filling {
                 message: error.to_string(),
             })
         });
-        let lacking = folding.lacking.clone();
+        let (lacking, version) = (folding.lacking.clone(), folding.version);
         *self = match ended {
             Ok(Some(filled)) => Self::Folded(filled),
             // The run ends.
             Ok(None) => Self::Nothing,
             Err(error) => {
-                *self = Self::Failed(lacking);
+                *self = Self::Failed(lacking, version);
                 return Err(error);
             }
         };
@@ -140,7 +145,8 @@ impl Reloader {
         let Filling::Folded(filled) = std::mem::take(filling) else {
             return Ok(());
         };
-        *filling = Filling::Failed(filled.lacking.clone());
+        let version = self.latest()?.version;
+        *filling = Filling::Failed(filled.lacking.clone(), version);
         self.coming.versions.join(true);
         let joined = self.join_with(&filled, requests).await;
         self.coming.versions.join(false);
@@ -148,7 +154,8 @@ impl Reloader {
     }
 
     async fn join_with(&mut self, filled: &Filled, requests: &Requests) -> Result<(), Obstacle> {
-        let (running, latest) = (self.running()?, self.latest()?);
+        // The logic in force, with the settings that hold by now.
+        let (running, latest) = (self.standing.wanted(), self.latest()?);
         let lacking = |table: &&TableSnapshot| latest.backfills.hides(&table.aggregate);
         let (mut halves, mut joined) = (Halves::new(), BTreeMap::new());
         for table in filled.tables.iter().filter(lacking) {

@@ -19,7 +19,7 @@ use crate::pipeline::PipelineError;
 use crate::pipeline::backfill::{Backfill, Lacking, left, store_half};
 use crate::pipeline::change::Halves;
 use crate::pipeline::line::Line;
-use crate::pipeline::start::Waiter;
+use crate::pipeline::waiter::Waiter;
 use crate::waiting::Waits;
 
 type Task<T> = Pin<Box<dyn Future<Output = Result<T, PipelineError>>>>;

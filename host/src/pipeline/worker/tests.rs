@@ -6,11 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{ColumnFrom, Deduplicate, OnConflict, SourceColumn, Table};
+use crate::decode::Decoder;
+use crate::deduplicate::Deduplicator;
 use crate::deployment::Version;
 use crate::epoch::EpochId;
 use crate::record::{Partition, Positions, RawHeaders, RawRecord};
 use crate::schema::DataType;
 use crate::sink::postgres;
+use crate::sink::screen::Screen;
 use crate::sink::table::TableTarget;
 
 /// What becomes of a record that is no duplicate.
