@@ -1,5 +1,5 @@
 //! Waiting for a server: every try is noted for [`Status`](crate::status::Status), and the log tells
-//! of the first one, of one now and then, and of the end.
+//! of the first one, of another reason, of one now and then, and of the end.
 
 use std::error::Error;
 use std::pin::pin;
@@ -41,8 +41,15 @@ pub(super) struct Patience {
     backoff: Backoff,
     epoch: Option<u64>,
     attempts: u32,
-    said: Option<Instant>,
+    said: Option<Said>,
     slow: Duration,
+}
+
+/// A line of the log: when it was written, and the reason in it.
+#[derive(Debug)]
+struct Said {
+    at: Instant,
+    reason: String,
 }
 
 /// Tries `$step`, a call of a sink, until it is done; `$retried` comes before each other try. Where
@@ -152,10 +159,14 @@ impl Patience {
     }
 
     fn say_now_and_then(&mut self, error: &str, waited: Duration, pause: Option<Duration>) {
-        if self.said.is_some_and(|at| at.elapsed() < SAY_AGAIN) {
+        let old = |said: &Said| said.reason != error || said.at.elapsed() >= SAY_AGAIN;
+        if !self.said.as_ref().is_none_or(old) {
             return;
         }
-        self.said = Some(Instant::now());
+        self.said = Some(Said {
+            at: Instant::now(),
+            reason: error.to_owned(),
+        });
         let part = self.wait.part();
         tracing::warn!(
             part,
@@ -198,6 +209,19 @@ mod tests {
         );
         patience.over();
         assert!(waits.list().is_empty());
+    }
+
+    #[test]
+    fn a_reason_is_said_once_and_another_one_at_once() {
+        let mut patience = Patience::new(&Waits::default(), "postgres");
+        patience.failed(&away());
+        let first = patience.said.as_ref().expect("said").at;
+        patience.failed(&away());
+        let again = patience.said.as_ref().expect("still said").at;
+        assert_eq!(again, first);
+        patience.failed(&SinkError::Permanent("disk full".into()));
+        let other = patience.said.as_ref().expect("said");
+        assert!(other.reason.contains("disk full"), "{other:?}");
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use super::end_to_end::{Watch, compare};
 use super::support::elastic::Elastic;
 use super::support::job::Job;
 use super::support::proxy::Proxy;
-use super::support::running::{Running, ask_until, waits_for};
+use super::support::running::{Running, ask_until, log_says, waits_for};
 use super::support::{self, truth};
 
 const PARTITIONS: u32 = 2;
@@ -133,11 +133,7 @@ impl Sales {
                 && line["part"] == part
                 && told.any(|told| told.as_str().is_some_and(|told| told.contains(words)))
         };
-        let log = self.job.log();
-        assert!(
-            log.lines().any(said),
-            "`{words}` is not said of {part} in {log}"
-        );
+        log_says(&self.job, &format!("`{words}` of {part}"), said);
         mend(self).await;
         self.catches_up();
     }

@@ -64,6 +64,15 @@ pub(crate) fn ask_until<T>(
     panic!("{path} said {last:?} in the end; {}", job.log());
 }
 
+/// Waits for a line of the log that `is_it`: what a status shows may be a moment ahead of the log.
+pub(crate) fn log_says(job: &Job, what: &str, mut is_it: impl FnMut(&str) -> bool) {
+    let started = Instant::now();
+    while !job.log().lines().any(&mut is_it) {
+        assert!(started.elapsed() < PATIENCE, "{what}: not in {}", job.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Asks for a reload until there is somebody who can do it.
 pub(crate) fn reload(job: &Job) -> Answer {
     let started = Instant::now();
