@@ -17,7 +17,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tracing::warn;
 
@@ -35,8 +36,8 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a letter may take to be acknowledged.
 const DELIVERY_TIMEOUT_MS: &str = "30000";
 
-/// How long to wait for room in the producer's queue before looking again.
-const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(20);
+/// How often the producer is asked what became of letters, while some are on their way.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Bytes of a letter, for the producer and for a topic that is created here. A record that the
 /// source could read has to fit with its headers.
@@ -50,7 +51,9 @@ pub(super) struct DeadLetterTopic {
     source_topic: String,
     /// Absent before the first use and after a failure: a producer that failed once may be beyond
     /// repair (librdkafka's fatal errors), and a new one costs little.
-    producer: Option<ThreadedProducer<Deliveries>>,
+    /// Whoever waits for letters polls it: a thread that does so all the time would cost a hundredth of a
+    /// core for what hardly ever happens.
+    producer: Option<BaseProducer<Deliveries>>,
 }
 
 /// What became of the letter at an index.
@@ -182,6 +185,10 @@ impl DeadLetterTopic {
 
     async fn write_notes(&mut self, notes: Vec<Note<'_>>) -> Result<Option<u64>, SinkError> {
         if notes.is_empty() {
+            if let Some(producer) = &self.producer {
+                // What it has to say of its brokers does not pile up.
+                producer.poll(Duration::ZERO);
+            }
             return Ok(None);
         }
         self.connect().await?;
@@ -228,11 +235,14 @@ impl DeadLetterTopic {
         drop(reports);
         let mut too_large = Vec::new();
         let mut failure = None;
-        while let Some((index, code)) = inbox.recv().await {
-            match code {
-                None => {}
-                Some(RDKafkaErrorCode::MessageSizeTooLarge) => too_large.push(index),
-                Some(code) => failure = Some(code),
+        loop {
+            producer.poll(Duration::ZERO);
+            match inbox.try_recv() {
+                Ok((_, None)) => {}
+                Ok((index, Some(RDKafkaErrorCode::MessageSizeTooLarge))) => too_large.push(index),
+                Ok((_, Some(code))) => failure = Some(code),
+                Err(TryRecvError::Empty) => tokio::time::sleep(POLL_INTERVAL).await,
+                Err(TryRecvError::Disconnected) => break,
             }
         }
         match failure {
@@ -243,7 +253,7 @@ impl DeadLetterTopic {
 
     async fn enqueue(
         &self,
-        producer: &ThreadedProducer<Deliveries>,
+        producer: &BaseProducer<Deliveries>,
         note: Note<'_>,
         ticket: Box<Ticket>,
         body: Body,
@@ -260,7 +270,8 @@ impl DeadLetterTopic {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
                     record = again;
-                    tokio::time::sleep(QUEUE_FULL_PAUSE).await;
+                    producer.poll(Duration::ZERO);
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 Err((KafkaError::MessageProduction(code), record)) => {
                     let ticket = record.delivery_opaque;

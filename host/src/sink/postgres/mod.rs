@@ -19,6 +19,7 @@
 mod catalog;
 mod claim;
 mod deployments;
+mod direct;
 mod encode;
 mod failure;
 mod letters;
@@ -40,12 +41,13 @@ use bytes::BytesMut;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use self::direct::Direct;
 use self::failure::Failure;
 use self::presence::{Presence, wait_for_owner};
 use self::progress::Owner;
 use self::refused::Suspects;
 use self::session::{Server, Session, stage_name};
-use self::write::{TableRows, TableWrite, write_epoch};
+use self::write::{TableRows, TableWrite};
 use super::letters::{LetterTable, batches_for};
 use super::screen::Bounds;
 use super::table::TableTarget;
@@ -82,6 +84,8 @@ pub struct PostgresLedger {
     letters: Option<LetterTable>,
     /// one for each table, kept for their allocations
     buffers: Vec<BytesMut>,
+    /// one for each table
+    direct: Vec<Direct>,
     /// `None` while a call uses it, and after an error
     session: Option<Session>,
     owner: Option<Owner>,
@@ -116,6 +120,7 @@ impl PostgresLedger {
             pipeline: pipeline.to_owned(),
             server: Server::new(name, pipeline, url)?,
             buffers: tables.iter().map(|_| BytesMut::new()).collect(),
+            direct: vec![Direct::default(); tables.len()],
             targets: tables,
             letters: None,
             session: None,
@@ -149,6 +154,7 @@ impl PostgresLedger {
         let letters = LetterTable::new(table, &self.pipeline, topic)?;
         self.targets.push(letters.target().clone());
         self.buffers.push(BytesMut::new());
+        self.direct.push(Direct::default());
         self.letters = Some(letters);
         Ok(self)
     }
@@ -238,20 +244,10 @@ impl PostgresLedger {
             .iter()
             .map(|target| TableRows::new(target, batches_for(target, epoch, &letters)))
             .collect();
-        let mut tables = Vec::with_capacity(rows.len());
-        let staged = &session.statements().tables;
-        for ((rows, staged), buffer) in rows.iter().zip(staged).zip(&mut self.buffers) {
-            tables.push(TableWrite {
-                rows,
-                encoders: rows.encoders().map_err(Failure::Sink)?,
-                staged,
-                buffer,
-            });
-        }
-        let settling = self.letters.as_ref();
-        let written = write_epoch(session, owner, epoch, (settling, tables)).await;
+        let tables = (&rows[..], &mut self.buffers[..], &mut self.direct[..]);
+        let written = direct::write(session, owner, epoch, self.letters.as_ref(), tables).await;
         let Err(failure) = written else {
-            return written;
+            return Ok(());
         };
         if !refused::is_about_rows(&failure) {
             return Err(failure);
@@ -260,6 +256,7 @@ impl PostgresLedger {
         let rolled_back = client.batch_execute("ROLLBACK").await;
         rolled_back.map_err(Failure::to("roll back"))?;
         let mut suspects = Vec::with_capacity(rows.len());
+        let staged = &session.statements().tables;
         let each = rows.iter().zip(staged).zip(&mut self.buffers);
         for (index, ((rows, staged), buffer)) in each.enumerate() {
             suspects.push(Suspects {
@@ -296,6 +293,7 @@ impl PostgresLedger {
                 encoders: rows.encoders().map_err(Failure::Sink)?,
                 staged,
                 buffer,
+                is_direct: false,
             }),
             _ => None,
         };
@@ -353,6 +351,7 @@ impl Sink for PostgresLedger {
             .map(|letters| letters.target().clone());
         self.targets.extend(letters);
         self.buffers.resize_with(self.targets.len(), BytesMut::new);
+        self.direct = vec![Direct::default(); self.targets.len()];
         Ok(())
     }
 

@@ -127,10 +127,12 @@ impl Server {
     }
 }
 
-/// The statements that copy into a temporary table and from there into the real one.
+/// The statements that copy into a temporary table and from there into the real one, or straight into
+/// that.
 pub(super) struct Staged {
     pub(super) copy: Statement,
     pub(super) upsert: Statement,
+    pub(super) direct: Statement,
 }
 
 /// The temporary table of a table, by its index.
@@ -198,7 +200,7 @@ impl Session {
             .await
             .map_err(Failure::to("create temporary tables"))?;
         let tables = targets.iter().zip(&stages).map(async |(target, stage)| {
-            self.prepare(&target.copy_sql(stage), &target.upsert_sql(stage))
+            self.prepare(target, stage)
                 .await
                 .map_err(Failure::to(format!("write to table `{}`", target.name())))
         });
@@ -219,10 +221,19 @@ impl Session {
             .expect("a session is staged before it is used to write")
     }
 
-    async fn prepare(&self, copy: &str, upsert: &str) -> Result<Staged, Error> {
-        let (copy, upsert) =
-            tokio::try_join!(self.client.prepare(copy), self.client.prepare(upsert))?;
-        Ok(Staged { copy, upsert })
+    async fn prepare(&self, target: &TableTarget, stage: &str) -> Result<Staged, Error> {
+        let (copy, upsert) = (target.copy_sql(stage), target.upsert_sql(stage));
+        let direct = target.direct_sql();
+        let (copy, upsert, direct) = tokio::try_join!(
+            self.client.prepare(&copy),
+            self.client.prepare(&upsert),
+            self.client.prepare(&direct)
+        )?;
+        Ok(Staged {
+            copy,
+            upsert,
+            direct,
+        })
     }
 
     /// Whether the connection is known to be lost.

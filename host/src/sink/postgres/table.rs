@@ -36,6 +36,14 @@ impl TableTarget {
         copy_sql(stage, &self.quoted_columns())
     }
 
+    pub(super) fn direct_sql(&self) -> String {
+        format!(
+            "COPY {} ({}) FROM STDIN (FORMAT binary)",
+            self.quoted(),
+            self.quoted_columns()
+        )
+    }
+
     pub(super) fn upsert_sql(&self, stage: &str) -> String {
         format!(
             "INSERT INTO {} ({columns}) SELECT {columns} FROM pg_temp.{stage} {}",
@@ -117,6 +125,10 @@ mod tests {
         assert_eq!(
             target.copy_sql("s"),
             r#"COPY pg_temp.s ("id", "amount", "Odd ""name""") FROM STDIN (FORMAT binary)"#
+        );
+        assert_eq!(
+            target.direct_sql(),
+            r#"COPY "shop"."sales" ("id", "amount", "Odd ""name""") FROM STDIN (FORMAT binary)"#
         );
         assert_eq!(
             target.upsert_sql("s"),

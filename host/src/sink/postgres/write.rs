@@ -1,7 +1,8 @@
 //! One epoch in one transaction.
 //!
 //! Statements that do not depend on each other's answers are sent together, so an epoch costs about
-//! three round trips and one for each table that gets rows.
+//! three round trips and one for each table that gets rows. Rows reach their table by a temporary one and
+//! an upsert, or straight ([`super::direct`]).
 
 use std::pin::Pin;
 
@@ -88,6 +89,11 @@ impl<'a> TableRows<'a> {
         self.batches[batch].origins
     }
 
+    /// Whether they are made of records, each of which comes once, and not by an aggregate.
+    pub(super) fn are_of_records(&self) -> bool {
+        self.batches.iter().any(|batch| !batch.origins.is_empty())
+    }
+
     /// Encoders of its batches.
     ///
     /// # Errors
@@ -110,6 +116,8 @@ pub(super) struct TableWrite<'a> {
     pub(super) encoders: Vec<Encoder<'a>>,
     pub(super) staged: &'a Staged,
     pub(super) buffer: &'a mut BytesMut,
+    /// straight into the table: fails where it has one of the keys
+    pub(super) is_direct: bool,
 }
 
 impl TableWrite<'_> {
@@ -119,7 +127,12 @@ impl TableWrite<'_> {
             return Ok(());
         }
         let failed = || Failure::to(format!("write to table `{}`", self.rows.target.name()));
-        let mut copy = Copy::start(client, &self.staged.copy, self.buffer)
+        let statement = if self.is_direct {
+            &self.staged.direct
+        } else {
+            &self.staged.copy
+        };
+        let mut copy = Copy::start(client, statement, self.buffer)
             .await
             .map_err(failed())?;
         for encoder in &self.encoders {
@@ -130,10 +143,10 @@ impl TableWrite<'_> {
             }
         }
         copy.finish().await.map_err(failed())?;
-        client
-            .execute(&self.staged.upsert, &[])
-            .await
-            .map_err(failed())?;
+        if !self.is_direct {
+            let upserted = client.execute(&self.staged.upsert, &[]).await;
+            upserted.map_err(failed())?;
+        }
         Ok(())
     }
 }
@@ -197,6 +210,11 @@ pub(super) async fn write_epoch(
     // Before a record that is rejected again gets its new letter in the place of the old one.
     if let Some(letters) = letters {
         settle(client, letters, epoch).await?;
+    }
+    let (direct, tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(|table| table.is_direct);
+    for table in direct {
+        // One may well fail, and the client loses its place where a COPY begins after that.
+        table.run(client).await?;
     }
     let (tables, recorded) = tokio::join!(
         biased;

@@ -292,6 +292,38 @@ async fn the_records_whose_rows_the_server_refuses_are_named_with_its_words() {
     assert_eq!(stored_sales(&database).await.len(), 100);
 }
 
+/// What PostgreSQL does for an upsert and not for a COPY tells which of them it was.
+#[tokio::test]
+async fn rows_are_copied_into_their_table_until_a_key_comes_again() {
+    let database = Database::fresh().await;
+    let mut ledger = claimed(&database, &unique("sales")).await;
+    database
+        .rows(
+            "CREATE TABLE upserts (n int);
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+                 $$BEGIN INSERT INTO upserts VALUES (1); RETURN NULL; END$$;
+             CREATE TRIGGER note BEFORE UPDATE ON sales FOR EACH STATEMENT EXECUTE FUNCTION note()",
+        )
+        .await;
+    let steps: [(&str, &str); 6] = [
+        ("a", "0"),
+        ("b", "0"),
+        ("a", "1"),
+        // The next attempt waits for an epoch.
+        ("c", "2"),
+        ("d", "2"),
+        ("b", "3"),
+    ];
+    for (offset, (key, upserts)) in (0..).zip(steps) {
+        let rows = batch(&[(key, 100 + offset, offset)]);
+        write(&mut ledger, &epoch(offset as u64 + 1, vec![rows])).await;
+        let found = database.value("SELECT count(*) FROM upserts").await;
+        assert_eq!(found, upserts, "after row {offset}, `{key}`");
+    }
+    let rows = [["a", "1.02"], ["b", "1.05"], ["c", "1.03"], ["d", "1.04"]];
+    assert_eq!(stored_sales(&database).await, rows);
+}
+
 #[tokio::test]
 async fn a_row_of_an_aggregate_that_the_server_refuses_stops_the_pipeline() {
     let database = Database::fresh().await;
