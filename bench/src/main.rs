@@ -3,6 +3,7 @@
 //!
 //! | stage | does |
 //! |---|---|
+//! | `librdkafka` | takes the messages of the source's topic by librdkafka alone |
 //! | `consume` | polls the source, looks at nothing |
 //! | `decode` | and makes columns of all fields |
 //! | `discard` | the whole pipeline, with a ledger that forgets everything and no other sinks |
@@ -10,7 +11,9 @@
 //!
 //! Compiled code is kept in the folder `WASMILL_CACHE`, if it is set.
 
+mod chain;
 mod discard;
+mod librdkafka;
 mod measured;
 mod read;
 mod whole;
@@ -22,10 +25,12 @@ use anyhow::bail;
 use clap::{Parser, ValueEnum};
 use wasmill::config::{self, Diagnostics, Pipeline};
 
+use chain::Logic;
 use whole::Sinks;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
+    Librdkafka,
     Consume,
     Decode,
     Discard,
@@ -39,6 +44,9 @@ struct Args {
     stage: Stage,
     /// the pipeline
     pipeline: PathBuf,
+    /// put a clock around the calls of the chain, which this answers
+    #[arg(long)]
+    logic: Option<Logic>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,10 +54,11 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let loaded = load(&args.pipeline)?;
     let measured = match args.stage {
+        Stage::Librdkafka => librdkafka::consume(&loaded.0, began)?,
         Stage::Consume => read::consume(&loaded.0, began)?,
         Stage::Decode => read::decode(&loaded.0, began)?,
-        Stage::Discard => whole::run(loaded, began, Sinks::Discard)?,
-        Stage::Run => whole::run(loaded, began, Sinks::Real)?,
+        Stage::Discard => whole::run(loaded, began, (Sinks::Discard, args.logic))?,
+        Stage::Run => whole::run(loaded, began, (Sinks::Real, args.logic))?,
     };
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
