@@ -24,8 +24,8 @@ use wasmill::pipeline::{Answers, Plan};
 use wasmill::schema::Schema;
 use wasmill::transform::TransformLogic;
 
-pub(crate) use self::clock::Clock;
 use self::clock::Clocked;
+pub(crate) use self::clock::{Clock, thread_cpu};
 use self::native::{NativeAggregate, NativeTransform};
 
 /// What answers the calls of the chain.

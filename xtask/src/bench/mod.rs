@@ -19,6 +19,9 @@ mod servers;
 mod topic;
 mod turns;
 
+mod border;
+mod limits;
+mod sandbox;
 mod stages;
 
 use std::fs;
@@ -45,7 +48,12 @@ const QUICK_SHARE: u64 = 10;
 type Measure = fn(&Bench<'_>, &mut Results) -> Result<()>;
 
 /// The groups of rows, in the order of the table.
-const GROUPS: [(&str, Measure); 1] = [(stages::GROUP, stages::measure)];
+const GROUPS: [(&str, Measure); 4] = [
+    (limits::GROUP, limits::measure),
+    (stages::GROUP, stages::measure),
+    (sandbox::GROUP, sandbox::measure),
+    (border::GROUP, border::measure),
+];
 
 /// `cargo xtask bench …`
 #[derive(Args)]
