@@ -182,15 +182,28 @@ impl Bench<'_> {
 
     /// Deletes the index of the sales job, if it is there.
     pub(super) fn delete_index(&self) -> Result<()> {
-        let authority = http::authority(self.session.elasticsearch());
-        let authority = authority.context("Elasticsearch has no http:// URL")?;
         let path = format!("/{}?ignore_unavailable=true", self.topic.name);
-        let answer = http::request("DELETE", &authority, &path)?;
+        let answer = self.ask_elasticsearch("DELETE", &path)?;
         ensure!(
             answer.status == 200,
             "failed to delete the index: {}",
             answer.body
         );
         Ok(())
+    }
+
+    /// Deletes the index and its template, which the job has made.
+    pub(super) fn forget_index(&self) -> Result<()> {
+        self.delete_index()?;
+        let path = format!("/_index_template/wasmill-{}", self.topic.name);
+        // There is none where no row wrote to the index.
+        self.ask_elasticsearch("DELETE", &path).map(|_| ())
+    }
+
+    /// Sends Elasticsearch a request without a body.
+    pub(super) fn ask_elasticsearch(&self, method: &str, path: &str) -> Result<http::Response> {
+        let authority = http::authority(self.session.elasticsearch());
+        let authority = authority.context("Elasticsearch has no http:// URL")?;
+        http::request(method, &authority, path)
     }
 }

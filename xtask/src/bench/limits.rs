@@ -16,7 +16,6 @@ use super::job::{self, Job, Run};
 use super::results::{Figure, Results, Row};
 use super::servers::Server::{Elasticsearch, Kafka, Postgres};
 use super::turns;
-use crate::http;
 
 pub(super) const GROUP: &str = "limits";
 pub(super) const POSTGRES_SHARE: &str = "full job into PostgreSQL ÷ its limit";
@@ -26,6 +25,8 @@ const COPY: &str = "PostgreSQL: \\copy";
 const UPSERT: &str = "PostgreSQL: temporary table + ON CONFLICT";
 const BULKS: &str = "Elasticsearch: rendered bulks, two connections";
 
+/// Where rows and documents are kept while it runs.
+pub(super) const FOLDER: &str = "written";
 /// Rows of a transaction, as in the pipeline.
 const EPOCH_ROWS: usize = 10_000;
 
@@ -124,7 +125,7 @@ impl Written {
         Job::new("run", &pipeline)
             .on(&[Postgres, Elasticsearch])
             .run(bench)?;
-        let folder = bench.folder.join("written");
+        let folder = bench.folder.join(FOLDER);
         fs::create_dir_all(&folder)?;
         let written = Self {
             rows: folder.join("transactions.copy"),
@@ -214,9 +215,7 @@ impl Written {
     /// Stores the documents in an empty index, which has the job's own template.
     fn bulks(&self, bench: &Bench<'_>) -> Result<Run> {
         bench.delete_index()?;
-        let authority = http::authority(bench.session.elasticsearch());
-        let authority = authority.context("Elasticsearch has no http:// URL")?;
-        let made = http::request("PUT", &authority, &format!("/{}", bench.topic.name))?;
+        let made = bench.ask_elasticsearch("PUT", &format!("/{}", bench.topic.name))?;
         ensure!(
             made.status == 200,
             "failed to make the index: {}",

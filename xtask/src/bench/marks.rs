@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::results::{Results, number};
-use super::{border, limits, sandbox, stages};
+use super::{border, footprint, limits, sandbox, stages};
 
 /// Which side of the value is good.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +88,41 @@ const MARKS: &[Mark] = &[
         figure: "rate",
         bound: AtLeast(0.75),
         unit: "",
+    },
+    Mark {
+        what: "memory, no deduplication",
+        row: (footprint::GROUP, footprint::MEMORY),
+        figure: "peak memory",
+        bound: AtMost(120.0),
+        unit: "MB",
+    },
+    Mark {
+        what: "memory, deduplication at 1,000,000 keys a partition",
+        row: (footprint::GROUP, footprint::MEMORY_DEDUPLICATING),
+        figure: "peak memory",
+        bound: AtMost(220.0),
+        unit: "MB",
+    },
+    Mark {
+        what: "process start → first row committed, compiled code cached",
+        row: (footprint::GROUP, footprint::WARM),
+        figure: "after",
+        bound: AtMost(0.9),
+        unit: "s",
+    },
+    Mark {
+        what: "process start → first row committed, nothing cached",
+        row: (footprint::GROUP, footprint::COLD),
+        figure: "after",
+        bound: AtMost(2.0),
+        unit: "s",
+    },
+    Mark {
+        what: "binary, stripped",
+        row: (footprint::GROUP, footprint::BINARY),
+        figure: "stripped",
+        bound: AtMost(40.0),
+        unit: "MB",
     },
 ];
 

@@ -20,6 +20,7 @@ mod topic;
 mod turns;
 
 mod border;
+mod footprint;
 mod limits;
 mod sandbox;
 mod stages;
@@ -48,11 +49,12 @@ const QUICK_SHARE: u64 = 10;
 type Measure = fn(&Bench<'_>, &mut Results) -> Result<()>;
 
 /// The groups of rows, in the order of the table.
-const GROUPS: [(&str, Measure); 4] = [
+const GROUPS: [(&str, Measure); 5] = [
     (limits::GROUP, limits::measure),
     (stages::GROUP, stages::measure),
     (sandbox::GROUP, sandbox::measure),
     (border::GROUP, border::measure),
+    (footprint::GROUP, footprint::measure),
 ];
 
 /// `cargo xtask bench …`
@@ -63,7 +65,7 @@ const GROUPS: [(&str, Measure); 4] = [
     cargo xtask bench --flink\n\n\
     bench/README.md says what the rows mean.")]
 pub(crate) struct Options {
-    /// Records in the topic
+    /// Records in the topic; the marks of memory are for 10000000
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     records: u64,
 
@@ -166,8 +168,14 @@ impl<'a> Bench<'a> {
         Sales::load(self)
     }
 
+    /// Leaves the results, and the pipelines that they are of.
     fn clean_up(&self) -> Result<()> {
+        let written = self.folder.join(limits::FOLDER);
+        if written.exists() {
+            fs::remove_dir_all(written)?;
+        }
         self.database.drop()?;
+        self.forget_index()?;
         self.topic.delete(self.session)
     }
 }
