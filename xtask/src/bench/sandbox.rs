@@ -19,7 +19,7 @@ pub(super) fn measure(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
     }
     let pipeline = bench
         .sales()?
-        .without_sinks()
+        .totals_only()
         .with("pipeline.workers", 1)
         .write("sandbox")?;
     let job = |logic| {
