@@ -14,18 +14,18 @@ const UNDEFINED_TABLE: &str = "42P01";
 /// A database on a server.
 pub(crate) struct Database {
     psql: PathBuf,
-    name: &'static str,
+    name: String,
     server_url: String,
     url: String,
 }
 
 impl Database {
     /// The database `name` on the server at `server_url`; it need not exist yet.
-    pub(crate) fn new(server_url: &str, name: &'static str) -> Result<Self> {
+    pub(crate) fn new(server_url: &str, name: &str) -> Result<Self> {
         let url = with_database(server_url, name);
         Ok(Self {
             psql: tools::postgres("psql")?,
-            name,
+            name: name.to_owned(),
             server_url: server_url.to_owned(),
             url: url.with_context(|| format!("{server_url} is no postgres:// URL"))?,
         })

@@ -1,0 +1,62 @@
+//! The whole pipeline, as `wasmill run --once` runs it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::bail;
+use tokio_util::sync::CancellationToken;
+use wasmill::config::{Diagnostics, Look, Pipeline};
+use wasmill::guest::GuestEngine;
+use wasmill::pipeline::{self, Connect, Endpoints, Monitor, Plan, RunOptions};
+use wasmill::waiting::Waits;
+
+use crate::discard::Discard;
+use crate::measured::{Measured, Ready};
+
+/// Where rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sinks {
+    /// where the pipeline says
+    Real,
+    /// nowhere
+    Discard,
+}
+
+/// Runs it to the end of its source.
+pub(crate) fn run(
+    (pipeline, mut diagnostics): (Pipeline, Diagnostics),
+    began: Instant,
+    sinks: Sinks,
+) -> anyhow::Result<Measured> {
+    let cache = std::env::var_os("WASMILL_CACHE").map(PathBuf::from);
+    let engine = GuestEngine::new(cache)?;
+    let Some(plan) = Plan::build(&pipeline, &engine, &mut diagnostics) else {
+        bail!("{}", diagnostics.render(Look::Plain));
+    };
+    let plan = Arc::new(plan);
+    let of = Arc::clone(&plan);
+    let connect: Arc<Connect> = Arc::new(move |waits: &Waits| {
+        let mut endpoints = Endpoints::open(&of, waits)?;
+        if sinks == Sinks::Discard {
+            endpoints.ledger = Box::new(Discard::default());
+            endpoints.sinks.clear();
+        }
+        Ok(endpoints)
+    });
+    let options = RunOptions {
+        once: true,
+        stop: CancellationToken::new(),
+        monitor: Monitor::new(&pipeline, &plan),
+        reloading: None,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let ready = Ready::now(began);
+    let summary = runtime.block_on(pipeline::run(&plan, &connect, &options))?;
+    let stages = summary.stages.into_iter();
+    let stages = stages.map(|stage| (stage.name, stage.time.as_secs_f64()));
+    Ok(ready.measured(summary.records, summary.wall, stages.collect()))
+}

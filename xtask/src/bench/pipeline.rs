@@ -1,0 +1,164 @@
+//! The sales job, `bench/sales.toml`, and what is made of it: each variant is a few edits by name, written to a
+//! file that `wasmill run` takes too.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use toml::{Table, Value};
+
+use super::Bench;
+use crate::workspace;
+
+/// A variant of the sales job.
+#[derive(Debug, Clone)]
+pub(super) struct Sales {
+    table: Table,
+    folder: PathBuf,
+}
+
+impl Sales {
+    /// The whole job, on the topic of this invocation.
+    pub(super) fn load(bench: &Bench<'_>) -> Result<Self> {
+        let path = workspace::root().join("bench/sales.toml");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("failed to read {}", path.display()))?;
+        let mut sales = Self {
+            table: text.parse().context("bench/sales.toml is no TOML")?,
+            folder: bench.folder.join("pipelines"),
+        };
+        sales = sales
+            .with("source.brokers", bench.session.kafka())
+            .with("source.topic", &*bench.topic.name)
+            .with("dead_letters.topic", bench.topic.dead_letters());
+        for index in sales.sinks("indices") {
+            index.insert("index".to_owned(), bench.topic.name.clone().into());
+        }
+        Ok(sales)
+    }
+
+    /// With another value at `key`, whose parts have dots between them; tables that lack are made.
+    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let mut table = &mut self.table;
+        let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
+        for part in path.split('.').filter(|part| !part.is_empty()) {
+            let entry = table.entry(part).or_insert_with(|| Table::new().into());
+            table = entry.as_table_mut().expect("the key names a table");
+        }
+        table.insert(last.to_owned(), value.into());
+        self
+    }
+
+    /// Reads the same records from files.
+    pub(super) fn from_files(mut self, bench: &Bench<'_>) -> Result<Self> {
+        let paths = bench.topic.files(bench)?;
+        let paths = paths.iter().map(|path| path.to_string_lossy().into_owned());
+        let paths: Vec<String> = paths.collect();
+        let source = self.table["source"].as_table_mut();
+        let source = source.context("bench/sales.toml has a source")?;
+        for key in ["brokers", "topic", "start"] {
+            source.remove(key);
+        }
+        // Dead letters need brokers otherwise.
+        self.table.remove("dead_letters");
+        let dead_letters = self.folder.join("dead-letters");
+        Ok(self
+            .with("source.type", "file")
+            .with("source.paths", paths)
+            .with("dead_letters.type", "file")
+            .with(
+                "dead_letters.path",
+                dead_letters.to_string_lossy().into_owned(),
+            ))
+    }
+
+    /// Without aggregates, and the tables that have their rows.
+    pub(super) fn without_aggregates(mut self) -> Self {
+        self.table.remove("aggregate");
+        self.keep_tables(|from| from == "sales")
+    }
+
+    /// Without transforms, and then without anything behind them.
+    pub(super) fn without_stages(mut self) -> Self {
+        self.table.remove("transform");
+        self.without_aggregates().without_sinks()
+    }
+
+    /// With a transform that hands back two columns as they are, in place of the chain; nothing behind it.
+    pub(super) fn passthrough(mut self) -> Self {
+        let transform = r#"
+            name = "sales"
+            from = "source"
+            component = "passthrough"
+            config = { columns = ["currency", "total_amount"] }
+        "#;
+        let transform: Table = transform.parse().expect("it is TOML");
+        let transforms = vec![Value::Table(transform)];
+        self.table.insert("transform".to_owned(), transforms.into());
+        self.without_aggregates().without_sinks()
+    }
+
+    /// Without rows in tables and indices: the ledger has its journal only.
+    pub(super) fn without_sinks(self) -> Self {
+        self.keep_tables(|_| false).without_search()
+    }
+
+    /// Without the table of the raw rows, and without Elasticsearch.
+    pub(super) fn totals_only(self) -> Self {
+        self.keep_tables(|from| from != "sales").without_search()
+    }
+
+    /// Without Elasticsearch.
+    pub(super) fn without_search(mut self) -> Self {
+        let sinks = self.table.get_mut("sink").and_then(Value::as_array_mut);
+        let sinks = sinks.expect("the job has sinks");
+        sinks.retain(|sink| sink["type"].as_str() == Some("postgres"));
+        self
+    }
+
+    fn keep_tables(mut self, keeps: impl Fn(&str) -> bool) -> Self {
+        let sinks = self.table.get_mut("sink").and_then(Value::as_array_mut);
+        for sink in sinks.into_iter().flatten() {
+            if let Some(tables) = sink.get_mut("tables").and_then(Value::as_array_mut) {
+                tables.retain(|table| table["from"].as_str().is_some_and(&keeps));
+            }
+        }
+        self
+    }
+
+    /// The tables or indices of all sinks.
+    fn sinks(&mut self, targets: &'static str) -> impl Iterator<Item = &mut Table> {
+        let sinks = self.table.get_mut("sink").and_then(Value::as_array_mut);
+        let sinks = sinks.into_iter().flatten();
+        let targets = sinks.filter_map(move |sink| sink.get_mut(targets)?.as_array_mut());
+        targets.flatten().filter_map(Value::as_table_mut)
+    }
+
+    /// The components that its stages run, with absolute paths: those in the file begin elsewhere.
+    fn components(&self) -> Table {
+        let stages = ["transform", "aggregate"].into_iter();
+        let stages = stages.filter_map(|kind| self.table.get(kind)?.as_array());
+        let names = stages
+            .flatten()
+            .filter_map(|stage| stage["component"].as_str());
+        let component = |name: &str| {
+            let path = workspace::root().join(format!("target/guests/{name}.wasm"));
+            let path = path.to_string_lossy().into_owned();
+            (
+                name.to_owned(),
+                Table::from_iter([("path".to_owned(), path.into())]).into(),
+            )
+        };
+        names.map(component).collect()
+    }
+
+    /// Writes it to a file of this name, and returns where.
+    pub(super) fn write(&self, name: &str) -> Result<PathBuf> {
+        fs::create_dir_all(&self.folder)?;
+        let path = self.folder.join(format!("{name}.toml"));
+        let sales = self.clone().with("components", self.components());
+        fs::write(&path, sales.table.to_string())
+            .with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(path)
+    }
+}
