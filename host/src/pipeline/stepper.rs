@@ -58,7 +58,8 @@ impl Stepper {
         let batch = ToWorker::Batch {
             raw,
             excluded: Arc::new(BTreeSet::new()),
-            mode: Mode::Live,
+            // As a live one, but that no copy of it is kept now and then, by the clock.
+            mode: Mode::Rebuild,
         };
         self.worker.take(batch).map(|_| ())
     }
@@ -86,6 +87,8 @@ impl Stepper {
         let completed = self.merger.take(part)?;
         // The ledger's task would take it from its queue.
         self.monitor.ledger_queue().left();
-        Ok(completed.expect("the only worker's part completes it").output)
+        Ok(completed
+            .expect("the only worker's part completes it")
+            .output)
     }
 }

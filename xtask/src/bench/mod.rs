@@ -19,6 +19,7 @@ mod servers;
 mod topic;
 mod turns;
 
+pub(crate) mod instructions;
 mod stages;
 
 use std::fs;
@@ -45,7 +46,10 @@ const QUICK_SHARE: u64 = 10;
 type Measure = fn(&Bench<'_>, &mut Results) -> Result<()>;
 
 /// The groups of rows, in the order of the table.
-const GROUPS: [(&str, Measure); 1] = [(stages::GROUP, stages::measure)];
+const GROUPS: [(&str, Measure); 2] = [
+    (stages::GROUP, stages::measure),
+    (instructions::GROUP, instructions::measure),
+];
 
 /// `cargo xtask bench …`
 #[derive(Args)]
@@ -74,10 +78,18 @@ pub(crate) struct Options {
     /// Only rows whose "group/name" has this in it
     #[arg(long, value_name = "PART")]
     only: Option<String>,
+
+    /// Counts instructions and records them in bench/instructions.toml; measures nothing else
+    #[arg(long)]
+    update: bool,
 }
 
 /// Measures, and prints the table.
 pub(crate) fn run(options: &Options, services_dir: &Path) -> Result<ExitCode> {
+    if options.update {
+        instructions::update()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     tools::ensure(&[tools::Tool::Postgres])?;
     eprintln!("building in release mode (the first time this takes 5 to 15 minutes)");
     let packages = ["build", "--release", "-p", "wasmill", "-p", "wasmill-bench"];

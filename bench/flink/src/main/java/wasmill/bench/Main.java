@@ -1,10 +1,5 @@
 package wasmill.bench;
 
-import com.sun.management.OperatingSystemMXBean;
-import java.io.IOException;
-import java.lang.management.ManagementFactory;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.concurrent.atomic.AtomicLong;
@@ -73,15 +68,18 @@ public final class Main {
         JobExecutionResult result = cluster.executeJobBlocking(job);
         long end = System.nanoTime();
         long records = result.getAccumulatorResult(Conversion.RECORDS);
-        double wall = seconds(end - Conversion.FIRST_RECORD.get());
+        long first = Conversion.FIRST_RECORD.get();
+        long startCpu = Conversion.FIRST_RECORD_CPU.get();
         print(
-                "{\"records\":%d,\"wall\":%.3f,\"cpu\":%.3f,\"memory_peak\":%d,\"first_row\":%.3f}",
+                "{\"records\":%d,\"wall\":%.3f,\"cpu\":%.3f,\"start\":%.3f,\"start_cpu\":%.3f,"
+                        + "\"memory_peak\":%d,\"first_row\":%.3f}",
                 records,
-                wall,
-                processCpu(),
-                memoryPeak(),
-                // What came before the clock that counts from the first record.
-                sinceStart(end) - seconds(end - Upserts.FIRST_COMMIT.get()));
+                seconds(end - first),
+                seconds(Process.cpuNanos() - startCpu),
+                seconds(Process.age(first)),
+                seconds(startCpu),
+                Process.memoryPeak(),
+                seconds(Process.age(Upserts.FIRST_COMMIT.get())));
     }
 
     private static void change(MiniCluster cluster, Options options) throws Exception {
@@ -120,29 +118,6 @@ public final class Main {
 
     private static double seconds(long nanos) {
         return (double) nanos / NANOS;
-    }
-
-    /** Since the JVM was started, s. */
-    private static double sinceStart(long now) {
-        long uptimeMillis = ManagementFactory.getRuntimeMXBean().getUptime();
-        return uptimeMillis / 1_000.0 - seconds(System.nanoTime() - now);
-    }
-
-    /** Of all threads, start included, s. */
-    private static double processCpu() {
-        OperatingSystemMXBean system =
-                (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
-        return seconds(system.getProcessCpuTime());
-    }
-
-    /** The most resident memory, bytes. */
-    private static long memoryPeak() throws IOException {
-        for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
-            if (line.startsWith("VmHWM:")) {
-                return Long.parseLong(line.replaceAll("\\D", "")) * 1_024;
-            }
-        }
-        throw new IOException("/proc/self/status does not tell the peak of memory");
     }
 
     private static void print(String format, Object... values) {
