@@ -1,16 +1,14 @@
-//! Runs one stage of a pipeline over what its source holds now, and prints what that took as a line
-//! of JSON. `cargo xtask bench` runs one process a stage and makes a table of them.
-//!
-//! | stage | does |
-//! |---|---|
-//! | `consume` | polls the source, looks at nothing |
-//! | `decode` | and makes columns of all fields |
-//! | `discard` | the whole pipeline, with a ledger that forgets everything and no other sinks |
-//! | `run` | the whole pipeline with its sinks |
+//! Measures one thing in a process of its own, and prints what it took as a line of JSON. `cargo xtask bench` runs
+//! it and makes a table.
 //!
 //! Compiled code is kept in the folder `WASMILL_CACHE`, if it is set.
 
+mod border;
+mod bulk;
+mod chain;
 mod discard;
+mod http;
+mod librdkafka;
 mod measured;
 mod read;
 mod whole;
@@ -19,39 +17,66 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::bail;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand};
+use serde::Serialize;
 use wasmill::config::{self, Diagnostics, Pipeline};
 
-use whole::Sinks;
+use crate::chain::Logic;
+use crate::whole::Sinks;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stage {
-    Consume,
-    Decode,
-    Discard,
-    Run,
-}
-
-/// Measures one stage.
+/// Measures one thing.
 #[derive(Debug, Parser)]
 struct Args {
-    /// what to run
-    stage: Stage,
-    /// the pipeline
-    pipeline: PathBuf,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Take the messages of the pipeline's topic by librdkafka alone
+    Librdkafka { pipeline: PathBuf },
+    /// Poll the source, and look at nothing
+    Consume { pipeline: PathBuf },
+    /// And make columns of all fields
+    Decode { pipeline: PathBuf },
+    /// The whole pipeline, with a ledger that forgets everything and no other sinks
+    Discard {
+        pipeline: PathBuf,
+        /// Put a clock around the calls of the chain, which this answers
+        #[arg(long)]
+        logic: Option<Logic>,
+    },
+    /// The whole pipeline with its sinks
+    Run { pipeline: PathBuf },
+    /// Write the documents of an index into a file, as bodies of bulks
+    SaveBulks { file: PathBuf, index: String },
+    /// Store such a file in an index, by two connections
+    Bulks { file: PathBuf, index: String },
+    /// Columns into a guest and back, by type and size
+    Border { guests: PathBuf, rounds: usize },
 }
 
 fn main() -> anyhow::Result<()> {
     let began = Instant::now();
-    let args = Args::parse();
-    let loaded = load(&args.pipeline)?;
-    let measured = match args.stage {
-        Stage::Consume => read::consume(&loaded.0, began)?,
-        Stage::Decode => read::decode(&loaded.0, began)?,
-        Stage::Discard => whole::run(loaded, began, Sinks::Discard)?,
-        Stage::Run => whole::run(loaded, began, Sinks::Real)?,
-    };
-    println!("{}", serde_json::to_string(&measured)?);
+    match Args::parse().what {
+        What::Librdkafka { pipeline } => print(&librdkafka::consume(&load(&pipeline)?.0, began)?),
+        What::Consume { pipeline } => print(&read::consume(&load(&pipeline)?.0, began)?),
+        What::Decode { pipeline } => print(&read::decode(&load(&pipeline)?.0, began)?),
+        What::Discard { pipeline, logic } => {
+            let sinks = Sinks::Discard;
+            print(&whole::run(load(&pipeline)?, began, (sinks, logic))?)
+        }
+        What::Run { pipeline } => print(&whole::run(load(&pipeline)?, began, (Sinks::Real, None))?),
+        What::SaveBulks { file, index } => print(&bulk::save(&elasticsearch()?, &index, &file)?),
+        What::Bulks { file, index } => {
+            print(&bulk::store(&elasticsearch()?, &index, &file, began)?)
+        }
+        What::Border { guests, rounds } => print(&border::measure(&guests, rounds)?),
+    }
+}
+
+fn print(measured: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(measured)?);
     Ok(())
 }
 
@@ -61,4 +86,8 @@ fn load(path: &Path) -> anyhow::Result<(Pipeline, Diagnostics)> {
         Ok(loaded) => Ok(loaded),
         Err(diagnostics) => bail!("{}", diagnostics.render(config::Look::Plain)),
     }
+}
+
+fn elasticsearch() -> anyhow::Result<String> {
+    Ok(std::env::var("ELASTICSEARCH_URL")?)
 }

@@ -22,6 +22,8 @@ pub(crate) struct Measured {
     memory_peak: u64,
     /// time in each stage, all threads together, waiting included, s
     stages: BTreeMap<String, f64>,
+    /// CPU time inside of calls of the chain, where a clock was put around them, s
+    calls: Option<f64>,
 }
 
 /// The moment when a process is ready: it has read its pipeline, and its components are compiled.
@@ -55,6 +57,17 @@ impl Ready {
             start_cpu: self.usage.cpu.as_secs_f64(),
             memory_peak: usage.memory_peak,
             stages,
+            calls: None,
+        }
+    }
+}
+
+impl Measured {
+    /// With the time inside of calls.
+    pub(crate) fn with_calls(self, calls: Duration) -> Self {
+        Self {
+            calls: Some(calls.as_secs_f64()),
+            ..self
         }
     }
 }

@@ -11,6 +11,7 @@ use wasmill::guest::GuestEngine;
 use wasmill::pipeline::{self, Connect, Endpoints, Monitor, Plan, RunOptions};
 use wasmill::waiting::Waits;
 
+use crate::chain::{self, Clock, Logic};
 use crate::discard::Discard;
 use crate::measured::{Measured, Ready};
 
@@ -23,16 +24,21 @@ pub(crate) enum Sinks {
     Discard,
 }
 
-/// Runs it to the end of its source.
+/// Runs it to the end of its source; with `logic`, that answers the calls of the chain.
 pub(crate) fn run(
     (pipeline, mut diagnostics): (Pipeline, Diagnostics),
     began: Instant,
-    sinks: Sinks,
+    (sinks, logic): (Sinks, Option<Logic>),
 ) -> anyhow::Result<Measured> {
     let cache = std::env::var_os("WASMILL_CACHE").map(PathBuf::from);
     let engine = GuestEngine::new(cache)?;
     let Some(plan) = Plan::build(&pipeline, &engine, &mut diagnostics) else {
         bail!("{}", diagnostics.render(Look::Plain));
+    };
+    let clock = Clock::default();
+    let plan = match logic {
+        Some(logic) => chain::answered(plan, logic, clock.clone())?,
+        None => plan,
     };
     let plan = Arc::new(plan);
     let of = Arc::clone(&plan);
@@ -58,5 +64,9 @@ pub(crate) fn run(
     let summary = runtime.block_on(pipeline::run(&plan, &connect, &options))?;
     let stages = summary.stages.into_iter();
     let stages = stages.map(|stage| (stage.name, stage.time.as_secs_f64()));
-    Ok(ready.measured(summary.records, summary.wall, stages.collect()))
+    let measured = ready.measured(summary.records, summary.wall, stages.collect());
+    Ok(match logic {
+        Some(_) => measured.with_calls(clock.total()),
+        None => measured,
+    })
 }

@@ -1,7 +1,8 @@
 //! A database of our own on the servers, asked by `psql`: it comes with the server, and a client library
 //! would be most of what xtask compiles.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -61,13 +62,24 @@ impl Database {
         }
     }
 
+    /// Runs a script.
+    pub(crate) fn run_file(&self, script: &Path) -> Result<()> {
+        self.run(&self.url, ["--file".as_ref(), script.as_os_str()])
+            .map(|_| ())
+    }
+
     /// Runs one statement and returns its rows: lines of fields with tabs between them.
     fn psql(&self, url: &str, statement: &str) -> Result<String> {
+        self.run(url, ["--command".as_ref(), statement.as_ref()])
+    }
+
+    fn run(&self, url: &str, what: [&OsStr; 2]) -> Result<String> {
         let output = Command::new(&self.psql)
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
             .args(["--field-separator", "\t"])
             .args(["--set", "ON_ERROR_STOP=1", "--set", "VERBOSITY=sqlstate"])
-            .args(["--command", statement, url])
+            .args(what)
+            .arg(url)
             .output()
             .context("failed to run psql")?;
         if !output.status.success() {

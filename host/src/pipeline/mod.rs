@@ -52,7 +52,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use endpoints::{Connect, Endpoints, OpenCheckpoints, OpenSource};
 pub use monitor::{Monitor, STUCK_AFTER};
-pub use plan::{Plan, Stream};
+pub use plan::{Answers, Plan, Stream};
 pub use reload::Reloading;
 pub use stepper::Stepper;
 pub use summary::{ProcessUsage, StageSummary, Summary};

@@ -1,6 +1,7 @@
 //! What a pipeline comes to once its components are loaded: streams with their schemas, stages,
 //! tables. Everything that can be wrong before the first record is found here.
 
+mod answers;
 mod blame;
 mod blueprint;
 mod build;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+pub use self::answers::Answers;
 use self::build::Builder;
 use super::chain::{self, Chain, Screening, StageNames};
 use super::monitor::{Outline, StageGuest};
@@ -34,6 +36,7 @@ const SOURCE: &str = "source";
 /// A pipeline that fits together.
 pub struct Plan {
     engine: GuestEngine,
+    answers: Arc<dyn Answers>,
     pipeline: Pipeline,
     blueprint: Blueprint,
     /// what rows and states depend on
@@ -81,6 +84,14 @@ impl Plan {
         diagnostics: &mut Diagnostics,
     ) -> Option<Self> {
         Builder::new(pipeline, engine, diagnostics).build(None)
+    }
+
+    /// The same plan, with other answers to the calls of its stages: for measurements, as a plan that is made
+    /// of its files again has its guests' own.
+    #[must_use]
+    pub fn answered_by(mut self, answers: Arc<dyn Answers>) -> Self {
+        self.answers = answers;
+        self
     }
 
     /// What it is a plan of.
@@ -225,12 +236,11 @@ impl Plan {
     fn chain_for(&self, sink: Option<&str>) -> Result<Chain, ConfigureError> {
         let mut transforms = Vec::with_capacity(self.transforms.len());
         for stage in &self.transforms {
+            let guest = stage.transform(&self.streams[stage.from].schema)?;
+            let logic = self.answers.transform(&stage.name, guest);
             transforms.push(chain::Transform {
                 from: stage.from,
-                stage: TransformStage::new(
-                    &*stage.name,
-                    stage.transform(&self.streams[stage.from].schema)?,
-                ),
+                stage: TransformStage::new(&*stage.name, logic),
                 names: stage.names(),
             });
         }
@@ -243,7 +253,7 @@ impl Plan {
                 from: stage.from,
                 stage: AggregateStage::new(
                     Arc::clone(&stage.name),
-                    Box::new(guest),
+                    self.answers.aggregate(&stage.name, guest),
                     needs,
                     &aggregation.layout,
                     call_bytes_max,
@@ -334,7 +344,7 @@ impl Plan {
             let table = StateTable::new(
                 Arc::clone(&stage.name),
                 aggregation.layout.clone(),
-                Box::new(guest),
+                self.answers.aggregate(&stage.name, guest),
                 call_bytes_max,
             );
             Ok((table, self.shows(sink, &stage.name)))

@@ -26,13 +26,58 @@ use arrow_array::{Array, RecordBatch};
 use thiserror::Error;
 
 use self::assemble::{Piece, assemble, repeated_bytes, without_records};
-use crate::guest::{CallError, Changes, Fault, TransformGuest, call_ranges, isolate};
+use crate::guest::{
+    CallError, Changes, Fault, TransformContract, TransformGuest, call_ranges, isolate,
+};
 use crate::record::{Cause, Rejection, Rows};
 use crate::schema::Schema;
 
 /// One batch may grow to so many times what one call may hand back. Rows that would make it larger
 /// are rejected.
 const OUTPUT_GROWTH_MAX: u64 = 16;
+
+/// The call of the contract, as a component or native code answers it.
+pub trait TransformLogic: Send {
+    /// What it gets and returns.
+    fn contract(&self) -> &TransformContract;
+
+    /// Bytes that the input of one call may take.
+    fn input_bytes_max(&self) -> usize;
+
+    /// Bytes that one call may hand back.
+    fn output_bytes_max(&self) -> u64;
+
+    /// Changes rows: `input` has the columns of `contract().needs`.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] concerns the call as a whole.
+    fn apply(&mut self, input: &RecordBatch) -> Result<Changes, CallError>;
+}
+
+impl TransformLogic for TransformGuest {
+    fn contract(&self) -> &TransformContract {
+        self.contract()
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        self.input_bytes_max()
+    }
+
+    fn output_bytes_max(&self) -> u64 {
+        self.output_bytes_max()
+    }
+
+    fn apply(&mut self, input: &RecordBatch) -> Result<Changes, CallError> {
+        self.apply(input)
+    }
+}
+
+impl From<TransformGuest> for Box<dyn TransformLogic> {
+    fn from(guest: TransformGuest) -> Self {
+        Box::new(guest)
+    }
+}
 
 /// A transform cannot go on at all: the pipeline stops.
 #[derive(Debug, Error)]
@@ -43,10 +88,9 @@ pub struct TransformError {
 }
 
 /// A configured transform, for one worker.
-#[derive(Debug)]
 pub struct TransformStage {
     name: String,
-    guest: TransformGuest,
+    logic: Box<dyn TransformLogic>,
 }
 
 /// A row that leaves the stream here.
@@ -57,12 +101,12 @@ struct Refused {
 }
 
 impl TransformStage {
-    /// The transform `name`, done by `guest`.
+    /// The transform `name`, done by a guest or native code.
     #[must_use]
-    pub fn new(name: impl Into<String>, guest: TransformGuest) -> Self {
+    pub fn new(name: impl Into<String>, logic: impl Into<Box<dyn TransformLogic>>) -> Self {
         Self {
             name: name.into(),
-            guest,
+            logic: logic.into(),
         }
     }
 
@@ -75,7 +119,7 @@ impl TransformStage {
     /// The columns of the stream that it makes.
     #[must_use]
     pub fn output(&self) -> &Schema {
-        &self.guest.contract().output
+        &self.logic.contract().output
     }
 
     /// Makes the output of a batch, and appends a rejection for each record that leaves the stream.
@@ -100,7 +144,7 @@ impl TransformStage {
                 stage: self.name.clone(),
                 error,
             })?;
-        let mut output = assemble(self.guest.contract(), rows, &pieces);
+        let mut output = assemble(self.logic.contract(), rows, &pieces);
         if !refused.is_empty() {
             let first = rejected.len();
             reject(rows, refused, rejected);
@@ -116,20 +160,20 @@ impl TransformStage {
         pieces: &mut Vec<Piece>,
         refused: &mut Vec<Refused>,
     ) -> Result<(), CallError> {
-        let needs = &self.guest.contract().needs;
+        let needs = &self.logic.contract().needs;
         let input = columns
             .project(needs)
             .expect("a guest's needs were resolved against its input");
-        let mut growth = Growth::new(&self.guest);
-        for call_range in call_ranges(&input, self.guest.input_bytes_max()) {
+        let mut growth = Growth::new(&*self.logic);
+        for call_range in call_ranges(&input, self.logic.input_bytes_max()) {
             let rows_of =
                 |range: &Range<usize>| call_range.start + range.start..call_range.start + range.end;
             let isolated = isolate(call_range.len(), |range| {
                 growth.check_room()?;
                 let range = rows_of(&range);
                 let part = input.slice(range.start, range.len());
-                let changes = self.guest.apply(&part).map_err(CallError::fault)?;
-                growth.add(&self.guest, columns, &range, &changes)?;
+                let changes = self.logic.apply(&part).map_err(CallError::fault)?;
+                growth.add(&*self.logic, columns, &range, &changes)?;
                 Ok(changes)
             })?;
             for (range, mut changes) in isolated.done {
@@ -188,10 +232,10 @@ struct Growth {
 }
 
 impl Growth {
-    fn new(guest: &TransformGuest) -> Self {
+    fn new(logic: &dyn TransformLogic) -> Self {
         // Offsets of strings are `i32`, so no column can be larger.
         let largest = i32::MAX as u64;
-        let call_max = guest.output_bytes_max().min(largest);
+        let call_max = logic.output_bytes_max().min(largest);
         Self {
             call_max,
             batch_max: call_max.saturating_mul(OUTPUT_GROWTH_MAX).min(largest),
@@ -210,7 +254,7 @@ impl Growth {
 
     fn add(
         &mut self,
-        guest: &TransformGuest,
+        logic: &dyn TransformLogic,
         columns: &RecordBatch,
         rows: &Range<usize>,
         changes: &Changes,
@@ -220,7 +264,7 @@ impl Growth {
             .iter()
             .map(Array::get_buffer_memory_size)
             .sum();
-        let repeated = repeated_bytes(guest.contract(), columns, rows, changes);
+        let repeated = repeated_bytes(logic.contract(), columns, rows, changes);
         let bytes = repeated.saturating_add(returned as u64);
         if bytes > self.call_max {
             return Err(Fault::Rows(CallError::OutputExceeded(self.call_max)));

@@ -20,10 +20,12 @@ pub(super) struct Job {
     pipeline: PathBuf,
     arguments: Vec<String>,
     servers: Vec<Server>,
+    /// whether what it writes to is emptied before
+    empties: bool,
 }
 
 /// What a run took.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Run {
     pub(super) records: f64,
     /// from the first poll to the last commit, s
@@ -40,6 +42,8 @@ pub(super) struct Run {
     pub(super) servers: BTreeMap<Server, f64>,
     /// time in stages, s
     pub(super) stages: BTreeMap<String, f64>,
+    /// CPU time inside of calls of the chain, where a clock was put around them, s
+    pub(super) calls: Option<f64>,
 }
 
 impl Job {
@@ -50,6 +54,7 @@ impl Job {
             pipeline: pipeline.to_owned(),
             arguments: Vec::new(),
             servers: Vec::new(),
+            empties: false,
         }
     }
 
@@ -61,17 +66,23 @@ impl Job {
 
     /// With servers whose CPU time is told; what it writes to is emptied before.
     pub(super) fn on(mut self, servers: &[Server]) -> Self {
+        self.empties = true;
+        self.and_uses(servers)
+    }
+
+    /// With servers whose CPU time is told, and which are left as they are.
+    pub(super) fn and_uses(mut self, servers: &[Server]) -> Self {
         self.servers = servers.to_vec();
         self
     }
 
     /// Runs it once, and makes sure that it read all records.
     pub(super) fn run(&self, bench: &Bench<'_>) -> Result<Run> {
-        if self.servers.contains(&Server::Postgres) {
+        if self.empties && self.servers.contains(&Server::Postgres) {
             bench.database.drop()?;
             bench.database.create()?;
         }
-        if self.servers.contains(&Server::Elasticsearch) {
+        if self.empties && self.servers.contains(&Server::Elasticsearch) {
             bench.delete_index()?;
         }
         let cpu = |server: &Server| Some((*server, bench.servers.cpu(*server)?));
@@ -119,6 +130,7 @@ impl Run {
             stages: stages
                 .filter_map(|(name, time)| Some((name.clone(), time.as_f64()?)))
                 .collect(),
+            calls: printed["calls"].as_f64(),
         })
     }
 }
@@ -126,14 +138,21 @@ impl Run {
 /// What every row of runs tells. CPU time is in seconds a million records, which is µs a record.
 pub(super) fn figures(runs: &[Run]) -> Vec<Figure> {
     let of = |value: &dyn Fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
-    let mut figures = vec![
-        Figure::new("rate", "records/s", of(&|run| run.records / run.wall)),
-        Figure::new("CPU", "s/million", of(&|run| run.cpu / run.records * 1e6)),
-        Figure::new("a CPU-second", "records", of(&|run| run.records / run.cpu)),
-        Figure::new("peak memory", "MB", of(&|run| run.memory_peak / 1e6)),
-        Figure::new("start", "s", of(&|run| run.start)),
-        Figure::new("start, CPU", "s", of(&|run| run.start_cpu)),
-    ];
+    let mut figures = vec![Figure::new(
+        "rate",
+        "records/s",
+        of(&|run| run.records / run.wall),
+    )];
+    // `psql` is no process of ours.
+    if runs.iter().all(|run| run.cpu > 0.0) {
+        figures.extend([
+            Figure::new("CPU", "s/million", of(&|run| run.cpu / run.records * 1e6)),
+            Figure::new("a CPU-second", "records", of(&|run| run.records / run.cpu)),
+            Figure::new("peak memory", "MB", of(&|run| run.memory_peak / 1e6)),
+            Figure::new("start", "s", of(&|run| run.start)),
+            Figure::new("start, CPU", "s", of(&|run| run.start_cpu)),
+        ]);
+    }
     let first = runs.first().into_iter();
     for server in first.flat_map(|run| run.servers.keys()) {
         let cpu = |run: &Run| run.servers[server] / run.records * 1e6;
@@ -163,15 +182,28 @@ impl Bench<'_> {
 
     /// Deletes the index of the sales job, if it is there.
     pub(super) fn delete_index(&self) -> Result<()> {
-        let authority = http::authority(self.session.elasticsearch());
-        let authority = authority.context("Elasticsearch has no http:// URL")?;
         let path = format!("/{}?ignore_unavailable=true", self.topic.name);
-        let answer = http::request("DELETE", &authority, &path)?;
+        let answer = self.ask_elasticsearch("DELETE", &path)?;
         ensure!(
             answer.status == 200,
             "failed to delete the index: {}",
             answer.body
         );
         Ok(())
+    }
+
+    /// Deletes the index and its template, which the job has made.
+    pub(super) fn forget_index(&self) -> Result<()> {
+        self.delete_index()?;
+        let path = format!("/_index_template/wasmill-{}", self.topic.name);
+        // There is none where no row wrote to the index.
+        self.ask_elasticsearch("DELETE", &path).map(|_| ())
+    }
+
+    /// Sends Elasticsearch a request without a body.
+    pub(super) fn ask_elasticsearch(&self, method: &str, path: &str) -> Result<http::Response> {
+        let authority = http::authority(self.session.elasticsearch());
+        let authority = authority.context("Elasticsearch has no http:// URL")?;
+        http::request(method, &authority, path)
     }
 }

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::results::{Results, number};
+use super::{border, footprint, limits, sandbox, stages};
 
 /// Which side of the value is good.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +25,106 @@ struct Mark {
     unit: &'static str,
 }
 
-const MARKS: [Mark; 0] = [];
+const MARKS: &[Mark] = &[
+    Mark {
+        what: "price of the sandbox, whole process, Wasm ÷ native CPU",
+        row: (sandbox::GROUP, sandbox::PRICE),
+        figure: "whole process",
+        bound: AtMost(1.1),
+        unit: "",
+    },
+    Mark {
+        what: "price of the sandbox, chain alone",
+        row: (sandbox::GROUP, sandbox::PRICE),
+        figure: "chain alone",
+        bound: AtMost(1.6),
+        unit: "",
+    },
+    Mark {
+        what: "border, 4,096 rows, one utf8 and one decimal in, one decimal out",
+        row: (border::GROUP, border::MARKED),
+        figure: "4096 rows",
+        bound: AtMost(8.0),
+        unit: "ns/row",
+    },
+    Mark {
+        what: "Kafka → decode → chain → four aggregates → PostgreSQL",
+        row: (stages::GROUP, stages::TOTALS),
+        figure: "a CPU-second",
+        bound: AtLeast(1e6),
+        unit: "records",
+    },
+    Mark {
+        what: "the same, stretch: ten times Flink",
+        row: (stages::GROUP, stages::TOTALS),
+        figure: "a CPU-second",
+        bound: AtLeast(1.3e6),
+        unit: "records",
+    },
+    Mark {
+        what: "full job with raw rows, own CPU",
+        row: (limits::GROUP, limits::POSTGRES_SHARE),
+        figure: "own CPU",
+        bound: AtMost(2.0),
+        unit: "µs/record",
+    },
+    Mark {
+        what: "full job with raw rows, PostgreSQL's CPU ÷ psql",
+        row: (limits::GROUP, limits::POSTGRES_SHARE),
+        figure: "PostgreSQL CPU",
+        bound: AtMost(1.15),
+        unit: "",
+    },
+    Mark {
+        what: "full job, rate ÷ PostgreSQL's own limit",
+        row: (limits::GROUP, limits::POSTGRES_SHARE),
+        figure: "rate",
+        bound: AtLeast(0.85),
+        unit: "",
+    },
+    Mark {
+        what: "both sinks, rate ÷ the slower one's own limit",
+        row: (limits::GROUP, limits::BOTH_SHARE),
+        figure: "rate",
+        bound: AtLeast(0.75),
+        unit: "",
+    },
+    Mark {
+        what: "memory, no deduplication",
+        row: (footprint::GROUP, footprint::MEMORY),
+        figure: "peak memory",
+        bound: AtMost(120.0),
+        unit: "MB",
+    },
+    Mark {
+        what: "memory, deduplication at 1,000,000 keys a partition",
+        row: (footprint::GROUP, footprint::MEMORY_DEDUPLICATING),
+        figure: "peak memory",
+        bound: AtMost(220.0),
+        unit: "MB",
+    },
+    Mark {
+        what: "process start → first row committed, compiled code cached",
+        row: (footprint::GROUP, footprint::WARM),
+        figure: "after",
+        bound: AtMost(0.9),
+        unit: "s",
+    },
+    Mark {
+        what: "process start → first row committed, nothing cached",
+        row: (footprint::GROUP, footprint::COLD),
+        figure: "after",
+        bound: AtMost(2.0),
+        unit: "s",
+    },
+    Mark {
+        what: "binary, stripped",
+        row: (footprint::GROUP, footprint::BINARY),
+        figure: "stripped",
+        bound: AtMost(40.0),
+        unit: "MB",
+    },
+];
 
 impl Bound {
     fn holds(self, value: f64) -> bool {

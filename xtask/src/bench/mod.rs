@@ -19,7 +19,11 @@ mod servers;
 mod topic;
 mod turns;
 
+mod border;
+mod footprint;
 pub(crate) mod instructions;
+mod limits;
+mod sandbox;
 mod stages;
 
 use std::fs;
@@ -46,8 +50,12 @@ const QUICK_SHARE: u64 = 10;
 type Measure = fn(&Bench<'_>, &mut Results) -> Result<()>;
 
 /// The groups of rows, in the order of the table.
-const GROUPS: [(&str, Measure); 2] = [
+const GROUPS: [(&str, Measure); 6] = [
+    (limits::GROUP, limits::measure),
     (stages::GROUP, stages::measure),
+    (sandbox::GROUP, sandbox::measure),
+    (border::GROUP, border::measure),
+    (footprint::GROUP, footprint::measure),
     (instructions::GROUP, instructions::measure),
 ];
 
@@ -59,7 +67,7 @@ const GROUPS: [(&str, Measure); 2] = [
     cargo xtask bench --flink\n\n\
     bench/README.md says what the rows mean.")]
 pub(crate) struct Options {
-    /// Records in the topic
+    /// Records in the topic; the marks of memory are for 10000000
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     records: u64,
 
@@ -170,8 +178,14 @@ impl<'a> Bench<'a> {
         Sales::load(self)
     }
 
+    /// Leaves the results, and the pipelines that they are of.
     fn clean_up(&self) -> Result<()> {
+        let written = self.folder.join(limits::FOLDER);
+        if written.exists() {
+            fs::remove_dir_all(written)?;
+        }
         self.database.drop()?;
+        self.forget_index()?;
         self.topic.delete(self.session)
     }
 }

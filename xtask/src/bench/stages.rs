@@ -11,6 +11,8 @@ use super::results::{Results, Row};
 use super::servers::Server::{self, Elasticsearch, Kafka, Postgres};
 
 pub(super) const GROUP: &str = "by stage";
+/// The row that has a mark.
+pub(super) const TOTALS: &str = "Kafka: + PostgreSQL, aggregates only";
 
 /// A row: its name, the stage of `wasmill-bench`, the variant of the job, and what it writes to.
 struct Step {

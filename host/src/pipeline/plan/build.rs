@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::slice;
 use std::sync::Arc;
 
+use super::answers::Guests;
 use super::{Aggregation, Plan, SOURCE, Stage, Stream, blame, blueprint};
 use crate::aggregate::{Layout, StateKind};
 use crate::config::{self, Diagnostic, Diagnostics, Pipeline, SinkKind, Span, TableColumn};
@@ -45,6 +46,7 @@ impl<'a> Builder<'a> {
             targets: Targets::default(),
             plan: Plan {
                 engine: engine.clone(),
+                answers: Arc::new(Guests),
                 pipeline: pipeline.clone(),
                 blueprint: Blueprint::default(),
                 logic: serde_json::Value::Null,

@@ -26,6 +26,7 @@ mod offsets;
 mod reading;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -132,6 +133,22 @@ impl KafkaSource {
             is_astray: false,
             warned: None,
         })
+    }
+
+    /// What librdkafka is told, the user's own properties included: for measurements of librdkafka alone.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Permanent`] when a property is not the user's to set.
+    pub fn properties(
+        source: &config::KafkaSource,
+        pipeline_name: &str,
+    ) -> Result<BTreeMap<String, String>, SourceError> {
+        let config = settings::client_config(source, pipeline_name)?;
+        let properties = config.config_map().into_iter();
+        Ok(properties
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect())
     }
 
     fn unavailable(&self, reason: String) -> SourceError {
