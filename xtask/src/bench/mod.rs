@@ -20,6 +20,7 @@ mod topic;
 mod turns;
 
 mod border;
+mod flink;
 mod footprint;
 pub(crate) mod instructions;
 mod limits;
@@ -50,12 +51,13 @@ const QUICK_SHARE: u64 = 10;
 type Measure = fn(&Bench<'_>, &mut Results) -> Result<()>;
 
 /// The groups of rows, in the order of the table.
-const GROUPS: [(&str, Measure); 6] = [
+const GROUPS: [(&str, Measure); 7] = [
     (limits::GROUP, limits::measure),
     (stages::GROUP, stages::measure),
     (sandbox::GROUP, sandbox::measure),
     (border::GROUP, border::measure),
     (footprint::GROUP, footprint::measure),
+    (flink::GROUP, flink::measure),
     (instructions::GROUP, instructions::measure),
 ];
 
