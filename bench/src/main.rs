@@ -8,6 +8,7 @@ mod bulk;
 mod chain;
 mod discard;
 mod http;
+mod latency;
 mod librdkafka;
 mod measured;
 mod read;
@@ -54,6 +55,8 @@ enum What {
     Bulks { file: PathBuf, index: String },
     /// Columns into a guest and back, by type and size
     Border { guests: PathBuf, rounds: usize },
+    /// From a record to its row, while the pipeline runs elsewhere
+    Latency(latency::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -71,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         What::Bulks { file, index } => {
             print(&bulk::store(&elasticsearch()?, &index, &file, began)?)
         }
+        What::Latency(args) => print(&latency::measure(&args)?),
         What::Border { guests, rounds } => print(&border::measure(&guests, rounds)?),
     }
 }

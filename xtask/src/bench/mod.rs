@@ -23,6 +23,7 @@ mod border;
 mod flink;
 mod footprint;
 pub(crate) mod instructions;
+mod latency;
 mod limits;
 mod sandbox;
 mod stages;
@@ -51,12 +52,13 @@ const QUICK_SHARE: u64 = 10;
 type Measure = fn(&Bench<'_>, &mut Results) -> Result<()>;
 
 /// The groups of rows, in the order of the table.
-const GROUPS: [(&str, Measure); 7] = [
+const GROUPS: [(&str, Measure); 8] = [
     (limits::GROUP, limits::measure),
     (stages::GROUP, stages::measure),
     (sandbox::GROUP, sandbox::measure),
     (border::GROUP, border::measure),
     (footprint::GROUP, footprint::measure),
+    (latency::GROUP, latency::measure),
     (flink::GROUP, flink::measure),
     (instructions::GROUP, instructions::measure),
 ];
@@ -131,6 +133,7 @@ struct Bench<'a> {
     /// of each row, or turns of what is compared
     runs: usize,
     flink: bool,
+    quick: bool,
     only: &'a str,
 }
 
@@ -156,6 +159,7 @@ impl<'a> Bench<'a> {
             records: options.records / share,
             runs: runs.max(1),
             flink: options.flink,
+            quick: options.quick,
             only: options.only.as_deref().unwrap_or_default(),
         })
     }
