@@ -7,6 +7,7 @@ mod border;
 mod bulk;
 mod chain;
 mod discard;
+mod growth;
 mod http;
 mod latency;
 mod librdkafka;
@@ -57,6 +58,8 @@ enum What {
     Border { guests: PathBuf, rounds: usize },
     /// From a record to its row, while the pipeline runs elsewhere
     Latency(latency::Args),
+    /// The whole pipeline on records of a certain shape, without sinks
+    Growth(growth::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -74,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         What::Bulks { file, index } => {
             print(&bulk::store(&elasticsearch()?, &index, &file, began)?)
         }
+        What::Growth(args) => print(&growth::run(load(&args.pipeline)?, &args)?),
         What::Latency(args) => print(&latency::measure(&args)?),
         What::Border { guests, rounds } => print(&border::measure(&guests, rounds)?),
     }

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::results::{Results, number};
-use super::{border, footprint, limits, sandbox, stages};
+use super::{border, footprint, growth, latency, limits, sandbox, stages};
 
 /// Which side of the value is good.
 #[derive(Debug, Clone, Copy)]

@@ -22,6 +22,7 @@ mod turns;
 mod border;
 mod flink;
 mod footprint;
+mod growth;
 pub(crate) mod instructions;
 mod latency;
 mod limits;
@@ -52,12 +53,13 @@ const QUICK_SHARE: u64 = 10;
 type Measure = fn(&Bench<'_>, &mut Results) -> Result<()>;
 
 /// The groups of rows, in the order of the table.
-const GROUPS: [(&str, Measure); 8] = [
+const GROUPS: [(&str, Measure); 9] = [
     (limits::GROUP, limits::measure),
     (stages::GROUP, stages::measure),
     (sandbox::GROUP, sandbox::measure),
     (border::GROUP, border::measure),
     (footprint::GROUP, footprint::measure),
+    (growth::GROUP, growth::measure),
     (latency::GROUP, latency::measure),
     (flink::GROUP, flink::measure),
     (instructions::GROUP, instructions::measure),
