@@ -20,21 +20,22 @@ pub(super) struct Sales {
 impl Sales {
     /// The whole job, on the topic of this invocation.
     pub(super) fn load(bench: &Bench<'_>) -> Result<Self> {
-        let path = workspace::root().join("bench/sales.toml");
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("failed to read {}", path.display()))?;
-        let mut sales = Self {
-            table: text.parse().context("bench/sales.toml is no TOML")?,
-            folder: bench.folder.join("pipelines"),
-        };
-        sales = sales
+        let mut sales = Self::parse(bench.folder.join("pipelines"))?
             .with("source.brokers", bench.session.kafka())
             .with("source.topic", &*bench.topic.name)
             .with("dead_letters.topic", bench.topic.dead_letters());
-        for index in sales.sinks("indices") {
+        for index in sales.targets("indices") {
             index.insert("index".to_owned(), bench.topic.name.clone().into());
         }
         Ok(sales)
+    }
+
+    fn parse(folder: PathBuf) -> Result<Self> {
+        let path = workspace::root().join("bench/sales.toml");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("failed to read {}", path.display()))?;
+        let table = text.parse().context("bench/sales.toml is no TOML")?;
+        Ok(Self { table, folder })
     }
 
     /// With another value at `key`, whose parts have dots between them; tables that lack are made.
@@ -50,26 +51,26 @@ impl Sales {
     }
 
     /// Reads the same records from files.
-    pub(super) fn from_files(mut self, bench: &Bench<'_>) -> Result<Self> {
-        let paths = bench.topic.files(bench)?;
+    pub(super) fn from_files(mut self, paths: &[PathBuf]) -> Self {
         let paths = paths.iter().map(|path| path.to_string_lossy().into_owned());
         let paths: Vec<String> = paths.collect();
-        let source = self.table["source"].as_table_mut();
-        let source = source.context("bench/sales.toml has a source")?;
-        for key in ["brokers", "topic", "start"] {
-            source.remove(key);
+        // Dead letters would need brokers otherwise.
+        for place in ["source", "dead_letters"] {
+            let table = self.table[place].as_table_mut();
+            let table = table.expect("the job has a source and dead letters");
+            for key in ["brokers", "topic", "start"] {
+                table.remove(key);
+            }
         }
-        // Dead letters need brokers otherwise.
-        self.table.remove("dead_letters");
-        let dead_letters = self.folder.join("dead-letters");
-        Ok(self
-            .with("source.type", "file")
+        let dead_letters = self
+            .folder
+            .join("dead-letters")
+            .to_string_lossy()
+            .into_owned();
+        self.with("source.type", "file")
             .with("source.paths", paths)
             .with("dead_letters.type", "file")
-            .with(
-                "dead_letters.path",
-                dead_letters.to_string_lossy().into_owned(),
-            ))
+            .with("dead_letters.path", dead_letters)
     }
 
     /// Without aggregates, and the tables that have their rows.
@@ -127,10 +128,10 @@ impl Sales {
     }
 
     /// The tables or indices of all sinks.
-    fn sinks(&mut self, targets: &'static str) -> impl Iterator<Item = &mut Table> {
+    fn targets(&mut self, kind: &'static str) -> impl Iterator<Item = &mut Table> {
         let sinks = self.table.get_mut("sink").and_then(Value::as_array_mut);
         let sinks = sinks.into_iter().flatten();
-        let targets = sinks.filter_map(move |sink| sink.get_mut(targets)?.as_array_mut());
+        let targets = sinks.filter_map(move |sink| sink.get_mut(kind)?.as_array_mut());
         targets.flatten().filter_map(Value::as_table_mut)
     }
 
@@ -160,5 +161,59 @@ impl Sales {
         fs::write(&path, sales.table.to_string())
             .with_context(|| format!("failed to write {}", path.display()))?;
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sales() -> Sales {
+        Sales::parse(PathBuf::from("folder")).unwrap()
+    }
+
+    fn count(mut sales: Sales) -> [usize; 5] {
+        let list = |sales: &Sales, kind: &str| {
+            sales
+                .table
+                .get(kind)
+                .map_or(0, |list| list.as_array().unwrap().len())
+        };
+        [
+            list(&sales, "transform"),
+            list(&sales, "aggregate"),
+            sales.components().len(),
+            sales.targets("tables").count(),
+            sales.targets("indices").count(),
+        ]
+    }
+
+    #[test]
+    fn a_variant_lacks_what_its_name_says() {
+        assert_eq!(count(sales()), [1, 4, 2, 5, 1]);
+        assert_eq!(count(sales().without_search()), [1, 4, 2, 5, 0]);
+        assert_eq!(count(sales().totals_only()), [1, 4, 2, 4, 0]);
+        assert_eq!(count(sales().without_sinks()), [1, 4, 2, 0, 0]);
+        assert_eq!(count(sales().without_aggregates()), [1, 0, 1, 1, 1]);
+        assert_eq!(count(sales().passthrough()), [1, 0, 1, 0, 0]);
+        assert_eq!(count(sales().without_stages()), [0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_value_is_set_where_its_key_says() {
+        let sales = sales()
+            .with("pipeline.workers", 1)
+            .with("new.deep.key", "x");
+        assert_eq!(sales.table["pipeline"]["workers"].as_integer(), Some(1));
+        assert_eq!(sales.table["pipeline"]["name"].as_str(), Some("bench"));
+        assert_eq!(sales.table["new"]["deep"]["key"].as_str(), Some("x"));
+    }
+
+    #[test]
+    fn files_take_the_place_of_the_topic() {
+        let sales = sales().from_files(&[PathBuf::from("a"), PathBuf::from("b")]);
+        let source = sales.table["source"].as_table().unwrap();
+        assert!(!source.contains_key("topic") && source.contains_key("columns"));
+        assert_eq!(source["paths"].as_array().unwrap().len(), 2);
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn measure(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
             }
             let mut sales = bench.sales()?;
             if place == "files" {
-                sales = sales.from_files(bench)?;
+                sales = sales.from_files(&bench.topic.files(bench)?);
             }
             let pipeline = (step.variant)(sales).write(&name.replace([':', ' ', ',', '+'], "-"))?;
             let servers = [servers, step.sinks].concat();
