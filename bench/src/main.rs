@@ -7,7 +7,9 @@ mod border;
 mod bulk;
 mod chain;
 mod discard;
+mod growth;
 mod http;
+mod latency;
 mod librdkafka;
 mod measured;
 mod read;
@@ -54,6 +56,10 @@ enum What {
     Bulks { file: PathBuf, index: String },
     /// Columns into a guest and back, by type and size
     Border { guests: PathBuf, rounds: usize },
+    /// From a record to its row, while the pipeline runs elsewhere
+    Latency(latency::Args),
+    /// The whole pipeline on records of a certain shape, without sinks
+    Growth(growth::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -71,6 +77,8 @@ fn main() -> anyhow::Result<()> {
         What::Bulks { file, index } => {
             print(&bulk::store(&elasticsearch()?, &index, &file, began)?)
         }
+        What::Growth(args) => print(&growth::run(load(&args.pipeline)?, &args)?),
+        What::Latency(args) => print(&latency::measure(&args)?),
         What::Border { guests, rounds } => print(&border::measure(&guests, rounds)?),
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Tool {
     Mmdebstrap,
     /// The shell of SQLite, which the tutorial looks into tables with.
     Sqlite,
+    /// Counts instructions.
+    Valgrind,
 }
 
 impl Tool {
@@ -44,6 +46,7 @@ impl Tool {
             Self::DockerCompose => &["docker-compose"],
             Self::Mmdebstrap => &["mmdebstrap"],
             Self::Sqlite => &["sqlite3"],
+            Self::Valgrind => &["valgrind"],
         }
     }
 
@@ -55,6 +58,7 @@ impl Tool {
             Self::DockerCompose => "docker-compose, to check the compose file",
             Self::Mmdebstrap => "mmdebstrap",
             Self::Sqlite => "the shell of SQLite (`sqlite3`)",
+            Self::Valgrind => "valgrind, to count instructions",
         }
     }
 
@@ -66,6 +70,7 @@ impl Tool {
             Self::DockerCompose => docker_compose().is_ok(),
             Self::Mmdebstrap => on_path("mmdebstrap").next().is_some(),
             Self::Sqlite => on_path("sqlite3").next().is_some(),
+            Self::Valgrind => on_path("valgrind").next().is_some(),
         }
     }
 }

@@ -158,7 +158,7 @@ impl Line {
 
 /// The part that merges the workers' shares into the states.
 pub(super) struct Merger {
-    coordinator: Coordinator,
+    pub(super) coordinator: Coordinator,
     /// who wants to see the states
     pub(super) looks: Looks,
     pub(super) monitor: Arc<Monitor>,

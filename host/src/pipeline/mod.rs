@@ -33,6 +33,7 @@ mod sample;
 #[cfg(test)]
 mod simulation;
 mod start;
+mod stepper;
 mod summary;
 mod survey;
 mod topology;
@@ -53,6 +54,7 @@ pub use endpoints::{Connect, Endpoints, OpenCheckpoints, OpenSource};
 pub use monitor::{Monitor, STUCK_AFTER};
 pub use plan::{Answers, Plan, Stream};
 pub use reload::Reloading;
+pub use stepper::Stepper;
 pub use summary::{ProcessUsage, StageSummary, Summary};
 
 use crate::aggregate::AggregateError;

@@ -85,24 +85,11 @@ impl Job {
         if self.empties && self.servers.contains(&Server::Elasticsearch) {
             bench.delete_index()?;
         }
-        let cpu = |server: &Server| Some((*server, bench.servers.cpu(*server)?));
-        let before: Vec<_> = self.servers.iter().filter_map(cpu).collect();
-        let arguments = [OsStr::new(self.stage), self.pipeline.as_os_str()].into_iter();
-        let arguments = arguments.chain(self.arguments.iter().map(OsStr::new));
-        let printed = bench.program(arguments)?;
-        let mut run = Run::parse(&printed)?;
-        for (server, before) in before {
-            let after = bench.servers.cpu(server).context("the server is gone")?;
-            run.servers.insert(server, after - before);
-        }
-        ensure!(
-            run.records as u64 == bench.records,
-            "{} read {} records of {}",
-            self.stage,
-            run.records,
-            bench.records
-        );
-        Ok(run)
+        observed(bench, &self.servers, self.stage, || {
+            let arguments = [OsStr::new(self.stage), self.pipeline.as_os_str()].into_iter();
+            let arguments = arguments.chain(self.arguments.iter().map(OsStr::new));
+            bench.program(arguments)
+        })
     }
 
     /// Runs it as often as a row is.
@@ -133,6 +120,30 @@ impl Run {
             calls: printed["calls"].as_f64(),
         })
     }
+}
+
+/// Has `program` run and print what it took, and makes sure that it read all records. The servers' CPU time is
+/// told too.
+pub(super) fn observed(
+    bench: &Bench<'_>,
+    servers: &[Server],
+    what: &str,
+    program: impl FnOnce() -> Result<Value>,
+) -> Result<Run> {
+    let cpu = |server: &Server| Some((*server, bench.servers.cpu(*server)?));
+    let before: Vec<_> = servers.iter().filter_map(cpu).collect();
+    let mut run = Run::parse(&program()?)?;
+    for (server, before) in before {
+        let after = bench.servers.cpu(server).context("the server is gone")?;
+        run.servers.insert(server, after - before);
+    }
+    ensure!(
+        run.records as u64 == bench.records,
+        "{what} read {} records of {}",
+        run.records,
+        bench.records
+    );
+    Ok(run)
 }
 
 /// What every row of runs tells. CPU time is in seconds a million records, which is µs a record.

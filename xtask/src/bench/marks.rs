@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::results::{Results, number};
-use super::{border, footprint, limits, sandbox, stages};
+use super::{border, footprint, growth, latency, limits, sandbox, stages};
 
 /// Which side of the value is good.
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +116,34 @@ const MARKS: &[Mark] = &[
         figure: "after",
         bound: AtMost(2.0),
         unit: "s",
+    },
+    Mark {
+        what: "latency p99 at half of the rate, max_wait 50 ms",
+        row: (latency::GROUP, latency::HALF),
+        figure: "p99",
+        bound: AtMost(150.0),
+        unit: "ms",
+    },
+    Mark {
+        what: "state beside the key, 10,000,000 keys",
+        row: (growth::GROUP, growth::STATE),
+        figure: "a key",
+        bound: AtMost(100.0),
+        unit: "bytes",
+    },
+    Mark {
+        what: "rate at 10,000,000 keys ÷ rate at 1,000",
+        row: (growth::GROUP, growth::STATE),
+        figure: "rate",
+        bound: AtLeast(0.5),
+        unit: "",
+    },
+    Mark {
+        what: "two workers ÷ one, from files",
+        row: (growth::GROUP, growth::WORKERS),
+        figure: "rate",
+        bound: AtLeast(1.85),
+        unit: "",
     },
     Mark {
         what: "binary, stripped",

@@ -20,7 +20,11 @@ mod topic;
 mod turns;
 
 mod border;
+mod flink;
 mod footprint;
+mod growth;
+pub(crate) mod instructions;
+mod latency;
 mod limits;
 mod sandbox;
 mod stages;
@@ -49,12 +53,16 @@ const QUICK_SHARE: u64 = 10;
 type Measure = fn(&Bench<'_>, &mut Results) -> Result<()>;
 
 /// The groups of rows, in the order of the table.
-const GROUPS: [(&str, Measure); 5] = [
+const GROUPS: [(&str, Measure); 9] = [
     (limits::GROUP, limits::measure),
     (stages::GROUP, stages::measure),
     (sandbox::GROUP, sandbox::measure),
     (border::GROUP, border::measure),
     (footprint::GROUP, footprint::measure),
+    (growth::GROUP, growth::measure),
+    (latency::GROUP, latency::measure),
+    (flink::GROUP, flink::measure),
+    (instructions::GROUP, instructions::measure),
 ];
 
 /// `cargo xtask bench …`
@@ -84,10 +92,18 @@ pub(crate) struct Options {
     /// Only rows whose "group/name" has this in it
     #[arg(long, value_name = "PART")]
     only: Option<String>,
+
+    /// Counts instructions and records them in bench/instructions.toml; measures nothing else
+    #[arg(long)]
+    update: bool,
 }
 
 /// Measures, and prints the table.
 pub(crate) fn run(options: &Options, services_dir: &Path) -> Result<ExitCode> {
+    if options.update {
+        instructions::update()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     tools::ensure(&[tools::Tool::Postgres])?;
     eprintln!("building in release mode (the first time this takes 5 to 15 minutes)");
     let packages = ["build", "--release", "-p", "wasmill", "-p", "wasmill-bench"];
@@ -119,6 +135,7 @@ struct Bench<'a> {
     /// of each row, or turns of what is compared
     runs: usize,
     flink: bool,
+    quick: bool,
     only: &'a str,
 }
 
@@ -144,6 +161,7 @@ impl<'a> Bench<'a> {
             records: options.records / share,
             runs: runs.max(1),
             flink: options.flink,
+            quick: options.quick,
             only: options.only.as_deref().unwrap_or_default(),
         })
     }

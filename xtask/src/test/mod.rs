@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::services::Session;
 use crate::workspace::cargo;
-use crate::{docker, group, guests, guides, interrupt};
+use crate::{bench, docker, group, guests, guides, interrupt};
 
 use outcome::Outcome;
 
@@ -49,6 +49,8 @@ enum Kind {
     It,
     /// What README and tutorial tell their readers to do, as written
     Guides,
+    /// Instructions on the hot path, against those that were recorded
+    Instructions,
 }
 
 /// Runs the checks, up to the first that fails. The last line counts the tests; a check that fails without a
@@ -145,6 +147,10 @@ impl Checks<'_> {
                 checks.outcome.passed += guides::run(checks.options.rust_only)?;
                 Ok(())
             })?;
+        }
+        if self.wants(Kind::Instructions) {
+            let repeat = "cargo xtask test --only instructions";
+            self.step("instructions", repeat, |_| bench::instructions::check())?;
         }
         Ok(())
     }
