@@ -36,6 +36,8 @@ pub(super) const FULL_RATIO: &str = "wasmill ÷ Flink, full job";
 
 /// Enough for its heap at this rate, and less than it takes by itself.
 const HEAP: &str = "-Xmx1g";
+/// Of those that Java has, the one that takes the least of the processors here.
+const COLLECTOR: &str = "-XX:+UseParallelGC";
 /// Records a second while the code is changed.
 const CHANGE_RATE: &str = "5000";
 /// How long wasmill runs before its code is changed; the Flink job waits as long.
@@ -313,7 +315,7 @@ impl Flink {
         let url = jdbc(bench.database.url()).context("PostgreSQL has no postgres:// URL")?;
         let mut command = Command::new(&self.java);
         command
-            .args([HEAP, "-jar"])
+            .args([HEAP, COLLECTOR, "-jar"])
             .arg(&self.jar)
             .arg(mode)
             .args(["--brokers", bench.session.kafka(), "--topic", topic])

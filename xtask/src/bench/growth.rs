@@ -134,7 +134,8 @@ fn workers(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
         return Ok(());
     }
     let job = |workers: i64| {
-        let sales = bench.sales()?.without_sinks().from_files(bench)?;
+        let sales = bench.sales()?.without_sinks();
+        let sales = sales.from_files(&bench.topic.files(bench)?);
         let sales: Sales = sales.with("pipeline.workers", workers);
         let path = sales.write(&format!("growth-{workers}-workers"))?;
         anyhow::Ok(Job::new("discard", &path))
