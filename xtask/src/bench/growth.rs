@@ -222,10 +222,14 @@ impl Shape {
         };
         let transforms: String = (1..=self.transforms).map(transform).collect();
         let last = self.transforms;
-        let group = if self.by_day {
-            "key = []\nwindow = { kind = \"tumbling\", every = \"1 day\", time = \"time\" }"
+        let (group, key) = if self.by_day {
+            let window = "{ kind = \"tumbling\", every = \"1 day\", time = \"time\" }";
+            (format!("key = []\nwindow = {window}"), "window_start")
         } else {
-            "key = [\"key\"]\nwindow = { kind = \"none\" }"
+            (
+                "key = [\"key\"]\nwindow = { kind = \"none\" }".to_owned(),
+                "key",
+            )
         };
         format!(
             r#"
@@ -260,7 +264,7 @@ config = {{ column = "amount" }}
 name = "postgres"
 type = "postgres"
 url = "postgres://nobody@127.0.0.1:1/nowhere"
-tables = []
+tables = [{{ from = "totals", table = "totals", key = ["{key}"] }}]
 [dead_letters]
 type = "file"
 path = "{store}.dead"
