@@ -29,7 +29,7 @@ const REMEMBERED: i64 = 1_000_000;
 /// Waits for the first row; fails after half a minute.
 const FIRST_ROW: &str = "DO $$ DECLARE there bool := false; BEGIN \
     FOR turn IN 1..15000 LOOP \
-        IF to_regclass('transactions') IS NOT NULL THEN \
+        IF EXISTS (SELECT FROM pg_class WHERE relname = 'transactions') THEN \
             EXECUTE 'SELECT EXISTS (SELECT FROM transactions)' INTO there; \
             IF there THEN RETURN; END IF; \
         END IF; \
