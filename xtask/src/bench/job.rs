@@ -22,6 +22,8 @@ pub(super) struct Job {
     servers: Vec<Server>,
     /// whether what it writes to is emptied before
     empties: bool,
+    /// other than those of the topic of this invocation
+    records: Option<u64>,
 }
 
 /// What a run took.
@@ -55,6 +57,7 @@ impl Job {
             arguments: Vec::new(),
             servers: Vec::new(),
             empties: false,
+            records: None,
         }
     }
 
@@ -73,6 +76,12 @@ impl Job {
     /// With servers whose CPU time is told, and which are left as they are.
     pub(super) fn and_uses(mut self, servers: &[Server]) -> Self {
         self.servers = servers.to_vec();
+        self
+    }
+
+    /// With so many records to read.
+    pub(super) fn of_records(mut self, records: u64) -> Self {
+        self.records = Some(records);
         self
     }
 
@@ -95,12 +104,12 @@ impl Job {
             let after = bench.servers.cpu(server).context("the server is gone")?;
             run.servers.insert(server, after - before);
         }
+        let due = self.records.unwrap_or(bench.records);
         ensure!(
-            run.records as u64 == bench.records,
-            "{} read {} records of {}",
+            run.records as u64 == due,
+            "{} read {} records of {due}",
             self.stage,
-            run.records,
-            bench.records
+            run.records
         );
         Ok(run)
     }
