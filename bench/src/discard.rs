@@ -1,42 +1,44 @@
-//! A ledger that takes everything and keeps nothing but its last position.
+//! A ledger that keeps its journal in memory, and forgets the rows.
 
 use async_trait::async_trait;
 use wasmill::deployment::{Deployment, Outcome, Version};
 use wasmill::epoch::{EpochId, EpochOutput, JournalEntry};
 use wasmill::record::DeadLetter;
+use wasmill::sink::memory::{MemoryLedger, MemorySink, MemoryStore};
 use wasmill::sink::{Claim, Durable, Ledger, Sink, SinkError, Targets};
 
-/// Forgets what it is given.
-#[derive(Debug, Default)]
-pub(crate) struct Discard {
-    last: Option<JournalEntry>,
+/// The journal of a ledger that has no tables.
+pub(crate) struct Discard(MemoryLedger);
+
+impl Discard {
+    /// For a pipeline, in the place of its ledger.
+    pub(crate) fn new(pipeline: &str) -> Result<Self, SinkError> {
+        let sink = MemorySink::new("discard", &MemoryStore::new(), &[])?;
+        Ok(Self(MemoryLedger::new(pipeline, sink)))
+    }
 }
 
 #[async_trait]
 impl Sink for Discard {
-    fn name(&self) -> &'static str {
-        "discard"
+    fn name(&self) -> &str {
+        self.0.name()
     }
 
     async fn prepare(&mut self) -> Result<(), SinkError> {
-        Ok(())
+        self.0.prepare().await
     }
 
+    /// Tables are what it has none of.
     fn aim(&mut self, _targets: &Targets) -> Result<(), SinkError> {
         Ok(())
     }
 
     async fn check(&mut self) -> Result<Vec<String>, SinkError> {
-        Ok(Vec::new())
+        self.0.check().await
     }
 
     async fn write(&mut self, epoch: &EpochOutput) -> Result<Durable, SinkError> {
-        self.last = Some(JournalEntry {
-            epoch: epoch.epoch,
-            positions: epoch.positions.clone(),
-            ..JournalEntry::default()
-        });
-        Ok(Durable::default())
+        self.0.write(epoch).await
     }
 }
 
@@ -44,18 +46,18 @@ impl Sink for Discard {
 impl Ledger for Discard {
     async fn claim(
         &mut self,
-        _definition: &serde_json::Value,
-        _others: &[String],
+        definition: &serde_json::Value,
+        others: &[String],
     ) -> Result<Claim, SinkError> {
-        Ok(Claim::default())
+        self.0.claim(definition, others).await
     }
 
     async fn check_claim(
         &mut self,
-        _definition: &serde_json::Value,
-        _others: &[String],
+        definition: &serde_json::Value,
+        others: &[String],
     ) -> Result<(), SinkError> {
-        Ok(())
+        self.0.check_claim(definition, others).await
     }
 
     async fn journal(
@@ -63,29 +65,30 @@ impl Ledger for Discard {
         after: EpochId,
         entries_max: usize,
     ) -> Result<Vec<JournalEntry>, SinkError> {
-        let last = self.last.iter().filter(|entry| entry.epoch > after);
-        Ok(last.take(entries_max).cloned().collect())
+        self.0.journal(after, entries_max).await
     }
 
     async fn deployments(&mut self) -> Result<Vec<Deployment>, SinkError> {
-        Ok(Vec::new())
+        self.0.deployments().await
     }
 
-    async fn conclude(&mut self, _version: Version, _outcome: &Outcome) -> Result<(), SinkError> {
-        Ok(())
+    async fn conclude(&mut self, version: Version, outcome: &Outcome) -> Result<(), SinkError> {
+        self.0.conclude(version, outcome).await
     }
 
     async fn confirm(
         &mut self,
-        _sink: &str,
-        _epoch: EpochId,
-        _refused: &[DeadLetter],
-        _dead_letter_bytes: Option<u64>,
+        sink: &str,
+        epoch: EpochId,
+        refused: &[DeadLetter],
+        dead_letter_bytes: Option<u64>,
     ) -> Result<(), SinkError> {
-        Ok(())
+        self.0
+            .confirm(sink, epoch, refused, dead_letter_bytes)
+            .await
     }
 
-    async fn checkpointed(&mut self, _oldest: EpochId) -> Result<(), SinkError> {
-        Ok(())
+    async fn checkpointed(&mut self, oldest: EpochId) -> Result<(), SinkError> {
+        self.0.checkpointed(oldest).await
     }
 }

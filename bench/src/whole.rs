@@ -8,7 +8,7 @@ use anyhow::bail;
 use tokio_util::sync::CancellationToken;
 use wasmill::config::{Diagnostics, Look, Pipeline};
 use wasmill::guest::GuestEngine;
-use wasmill::pipeline::{self, Connect, Endpoints, Monitor, Plan, RunOptions};
+use wasmill::pipeline::{self, Connect, Endpoints, Monitor, PipelineError, Plan, RunOptions};
 use wasmill::waiting::Waits;
 
 use crate::chain::{self, Clock, Logic};
@@ -45,7 +45,12 @@ pub(crate) fn run(
     let connect: Arc<Connect> = Arc::new(move |waits: &Waits| {
         let mut endpoints = Endpoints::open(&of, waits)?;
         if sinks == Sinks::Discard {
-            endpoints.ledger = Box::new(Discard::default());
+            let discard = Discard::new(&of.pipeline().name);
+            let discard = discard.map_err(|source| PipelineError::Sink {
+                sink: of.ledger().to_owned(),
+                source,
+            })?;
+            endpoints.ledger = Box::new(discard);
             endpoints.sinks.clear();
         }
         Ok(endpoints)

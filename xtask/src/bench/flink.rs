@@ -291,7 +291,9 @@ impl Flink {
         command
             .args(["--parallelism", &parallelism.to_string()])
             .args(["--sales", &with_sales.to_string()]);
-        let run = job::observed(bench, &[Kafka, Postgres], "Flink", || ask(&mut command))?;
+        let run = job::observed(bench, &[Kafka, Postgres], ("Flink", bench.records), || {
+            ask(&mut command)
+        })?;
         Ok((run, totals(bench)?))
     }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use super::Bench;
+use super::topic::Topic;
 use crate::workspace;
 
 /// A variant of the sales job.
@@ -22,7 +23,7 @@ impl Sales {
     pub(super) fn load(bench: &Bench<'_>) -> Result<Self> {
         let mut sales = Self::parse(bench.folder.join("pipelines"))?
             .with("source.brokers", bench.session.kafka())
-            .with("source.topic", &*bench.topic.name)
+            .reading(&bench.topic)
             .with("dead_letters.topic", bench.topic.dead_letters());
         for index in sales.targets("indices") {
             index.insert("index".to_owned(), bench.topic.name.clone().into());
@@ -50,6 +51,11 @@ impl Sales {
         self
     }
 
+    /// Reads the records of another topic.
+    pub(super) fn reading(self, topic: &Topic) -> Self {
+        self.with("source.topic", &*topic.name)
+    }
+
     /// Reads the same records from files.
     pub(super) fn from_files(mut self, paths: &[PathBuf]) -> Self {
         let paths = paths.iter().map(|path| path.to_string_lossy().into_owned());
@@ -73,19 +79,16 @@ impl Sales {
             .with("dead_letters.path", dead_letters)
     }
 
-    /// Without aggregates, and the tables that have their rows.
-    pub(super) fn without_aggregates(mut self) -> Self {
-        self.table.remove("aggregate");
-        self.keep_tables(|from| from == "sales")
-    }
-
-    /// Without transforms, and then without anything behind them.
+    /// Without any stage: what the source makes goes to Elasticsearch.
     pub(super) fn without_stages(mut self) -> Self {
         self.table.remove("transform");
-        self.without_aggregates().without_sinks()
+        for index in self.targets("indices") {
+            index.insert("from".to_owned(), "source".into());
+        }
+        self.rows_only()
     }
 
-    /// With a transform that hands back two columns as they are, in place of the chain; nothing behind it.
+    /// With a transform that hands back two columns as they are, in place of the chain.
     pub(super) fn passthrough(mut self) -> Self {
         let transform = r#"
             name = "sales"
@@ -96,12 +99,13 @@ impl Sales {
         let transform: Table = transform.parse().expect("it is TOML");
         let transforms = vec![Value::Table(transform)];
         self.table.insert("transform".to_owned(), transforms.into());
-        self.without_aggregates().without_sinks()
+        self.rows_only()
     }
 
-    /// Without rows in tables and indices: the ledger has its journal only.
-    pub(super) fn without_sinks(self) -> Self {
-        self.keep_tables(|_| false).without_search()
+    /// Without aggregates and tables: rows go to Elasticsearch alone, as some sink has to take something.
+    pub(super) fn rows_only(mut self) -> Self {
+        self.table.remove("aggregate");
+        self.keep_tables(|_| false)
     }
 
     /// Without the table of the raw rows, and without Elasticsearch.
@@ -193,10 +197,9 @@ mod tests {
         assert_eq!(count(sales()), [1, 4, 2, 5, 1]);
         assert_eq!(count(sales().without_search()), [1, 4, 2, 5, 0]);
         assert_eq!(count(sales().totals_only()), [1, 4, 2, 4, 0]);
-        assert_eq!(count(sales().without_sinks()), [1, 4, 2, 0, 0]);
-        assert_eq!(count(sales().without_aggregates()), [1, 0, 1, 1, 1]);
-        assert_eq!(count(sales().passthrough()), [1, 0, 1, 0, 0]);
-        assert_eq!(count(sales().without_stages()), [0, 0, 0, 0, 0]);
+        assert_eq!(count(sales().rows_only()), [1, 0, 1, 0, 1]);
+        assert_eq!(count(sales().passthrough()), [1, 0, 1, 0, 1]);
+        assert_eq!(count(sales().without_stages()), [0, 0, 0, 0, 1]);
     }
 
     #[test]
