@@ -11,6 +11,8 @@
 mod clock;
 mod columns;
 mod native;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -15,7 +15,9 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use wasmill::config::{Diagnostics, Look, Pipeline};
 use wasmill::guest::GuestEngine;
-use wasmill::pipeline::{self, Connect, Endpoints, Monitor, Plan, ProcessUsage, RunOptions};
+use wasmill::pipeline::{
+    self, Connect, Endpoints, Monitor, PipelineError, Plan, ProcessUsage, RunOptions,
+};
 use wasmill::source::Source;
 use wasmill::waiting::Waits;
 
@@ -92,7 +94,12 @@ pub(crate) fn run(
             let records: Box<dyn Source> = Box::new(Records::new(shape, at.clone()));
             Ok(records)
         });
-        endpoints.ledger = Box::new(Discard::default());
+        let discard = Discard::new(&of.pipeline().name);
+        let discard = discard.map_err(|source| PipelineError::Sink {
+            sink: of.ledger().to_owned(),
+            source,
+        })?;
+        endpoints.ledger = Box::new(discard);
         Ok(endpoints)
     });
     let monitor = Monitor::new(&pipeline, &plan);

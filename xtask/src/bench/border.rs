@@ -20,7 +20,7 @@ pub(super) fn measure(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
     if !bench.wants(GROUP, MARKED) {
         return Ok(());
     }
-    let rounds = if bench.runs > 1 { ROUNDS } else { QUICK_ROUNDS };
+    let rounds = if bench.is_quick { QUICK_ROUNDS } else { ROUNDS };
     let guests = workspace::root().join("target/guests");
     let guests = guests.to_string_lossy();
     let printed = bench.program(["border", &guests, &rounds.to_string()])?;

@@ -27,7 +27,7 @@ use crate::database::Database;
 use crate::group::{self, Group};
 use crate::signal::Signal;
 use crate::tools::{self, Tool};
-use crate::workspace;
+use crate::{interrupt, workspace};
 
 pub(super) const GROUP: &str = "Flink";
 pub(super) const CHANGE: &str = "change of the code";
@@ -36,12 +36,29 @@ pub(super) const FULL_RATIO: &str = "wasmill ÷ Flink, full job";
 
 /// Enough for its heap at this rate, and less than it takes by itself.
 const HEAP: &str = "-Xmx1g";
+/// Of those that Java has, the one that takes the least of the processors here.
+const COLLECTOR: &str = "-XX:+UseParallelGC";
 /// Records a second while the code is changed.
 const CHANGE_RATE: &str = "5000";
+/// How long an epoch and a batch of rows wait for more then, ms: both would hide what the change costs.
+const CHANGE_WAIT_MS: &str = "100";
 /// How long wasmill runs before its code is changed; the Flink job waits as long.
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long what is running may take to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
+/// How long its first row may take.
+const FIRST_ROW_MAX: Duration = Duration::from_secs(60);
+/// Between two looks for that row.
+const LOOK: Duration = Duration::from_millis(100);
+/// Comes back once rows of the second version are committed; fails after a minute.
+const ROWS_OF_IT: &str = "DO $$ BEGIN \
+    FOR turn IN 1..30000 LOOP \
+        IF EXISTS (SELECT FROM wasmill_epochs e JOIN wasmill_deployments d ON d.version = e.deployment \
+            WHERE d.version = 2 AND e.epoch > d.epoch) THEN RETURN; END IF; \
+        PERFORM pg_sleep(0.002); \
+    END LOOP; \
+    RAISE EXCEPTION 'it did not happen'; \
+    END $$";
 /// What totals come to: the same whoever made them.
 const TOTALS: &str = "SELECT (SELECT ROW(count(*), sum(total_sales), sum(transactions)) FROM sales_per_day), \
     (SELECT ROW(count(*), sum(total_sales), sum(transactions)) FROM sales_per_month), \
@@ -167,6 +184,7 @@ fn change(bench: &Bench<'_>) -> Result<f64> {
     let sales = bench.sales()?.totals_only();
     let path = sales
         .with("source.topic", &*producer.topic)
+        .with("commit.max_wait", format!("{CHANGE_WAIT_MS}ms"))
         .write("change")?;
     let log = bench.folder.join("change.log");
     let mut wasmill = Group::spawn_logged(
@@ -184,14 +202,17 @@ fn change(bench: &Bench<'_>) -> Result<f64> {
 }
 
 fn change_file(database: &Database, path: &Path) -> Result<f64> {
-    let first = "SELECT EXISTS (SELECT FROM sales_per_day)";
-    database.query(&until(first, "sales_per_day"))?;
+    let deadline = Instant::now() + FIRST_ROW_MAX;
+    let first = "SELECT 1 FROM sales_per_day LIMIT 1";
+    while database.query(first)?.is_none_or(|row| row.is_empty()) {
+        ensure!(Instant::now() < deadline, "no row came");
+        interrupt::check()?;
+        thread::sleep(LOOK);
+    }
     thread::sleep(SETTLE);
-    let of_it = "SELECT EXISTS (SELECT FROM wasmill_epochs e JOIN wasmill_deployments d \
-        ON d.version = e.deployment WHERE d.version = 2 AND e.epoch > d.epoch)";
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            let seen = database.query(&until(of_it, "wasmill_epochs"));
+            let seen = database.query(ROWS_OF_IT);
             seen.map(|_| Instant::now())
         });
         // It looks before there is something to see.
@@ -203,22 +224,6 @@ fn change_file(database: &Database, path: &Path) -> Result<f64> {
         let there = there.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(there.duration_since(began).as_secs_f64())
     })
-}
-
-/// A statement that comes back once `question` is answered with yes; it fails after a minute.
-fn until(question: &str, table: &str) -> String {
-    format!(
-        "DO $$ DECLARE there bool := false; BEGIN \
-            FOR turn IN 1..30000 LOOP \
-                IF to_regclass('{table}') IS NOT NULL THEN \
-                    EXECUTE '{question}' INTO there; \
-                    IF there THEN RETURN; END IF; \
-                END IF; \
-                PERFORM pg_sleep(0.002); \
-            END LOOP; \
-            RAISE EXCEPTION 'it did not happen'; \
-            END $$"
-    )
 }
 
 /// As an editor writes it: never half of it.
@@ -286,7 +291,9 @@ impl Flink {
         command
             .args(["--parallelism", &parallelism.to_string()])
             .args(["--sales", &with_sales.to_string()]);
-        let run = job::observed(bench, &[Kafka, Postgres], "Flink", || ask(&mut command))?;
+        let run = job::observed(bench, &[Kafka, Postgres], ("Flink", bench.records), || {
+            ask(&mut command)
+        })?;
         Ok((run, totals(bench)?))
     }
 
@@ -295,7 +302,8 @@ impl Flink {
         let producer = Producer::start(bench)?;
         bench.database.drop()?;
         bench.database.create()?;
-        let printed = ask(&mut self.command(bench, "change", &producer.topic)?);
+        let mut command = self.command(bench, "change", &producer.topic)?;
+        let printed = ask(command.args(["--max-wait-ms", CHANGE_WAIT_MS]));
         producer.stop(bench)?;
         let printed = printed?;
         let figure = |name: &str| printed[name].as_f64().context("the Flink job printed less");
@@ -313,7 +321,7 @@ impl Flink {
         let url = jdbc(bench.database.url()).context("PostgreSQL has no postgres:// URL")?;
         let mut command = Command::new(&self.java);
         command
-            .args([HEAP, "-jar"])
+            .args([HEAP, COLLECTOR, "-jar"])
             .arg(&self.jar)
             .arg(mode)
             .args(["--brokers", bench.session.kafka(), "--topic", topic])

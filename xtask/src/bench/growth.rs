@@ -73,7 +73,7 @@ pub(super) fn measure(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
 fn keys(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
     let (mut first, mut last) = (None, None);
     for keys in KEYS {
-        if bench.quick && keys > KEYS_QUICK {
+        if bench.is_quick && keys > KEYS_QUICK {
             continue;
         }
         let shape = Shape {
@@ -89,7 +89,7 @@ fn keys(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
     let (Some((few, few_runs)), Some((many, many_runs))) = (first, last) else {
         return Ok(());
     };
-    if bench.quick || few == many {
+    if bench.is_quick || few == many {
         return Ok(());
     }
     let rate = |run: &Grown| of(run, "records") / of(run, "wall");
@@ -112,7 +112,7 @@ fn partitioned(bench: &Bench<'_>, partitions: u32, results: &mut Results) -> Res
         return Ok(());
     }
     let topic = format!("{}_of_{partitions}", bench.topic.name);
-    let sales = bench.sales()?.without_sinks();
+    let sales = bench.sales()?.totals_only();
     group::run(
         std::process::Command::new(bench.programs.join("wasmill"))
             .args(["generate", "--brokers", bench.session.kafka()])
@@ -134,7 +134,8 @@ fn workers(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
         return Ok(());
     }
     let job = |workers: i64| {
-        let sales = bench.sales()?.without_sinks().from_files(bench)?;
+        let sales = bench.sales()?.totals_only();
+        let sales = sales.from_files(&bench.topic.files(bench)?);
         let sales: Sales = sales.with("pipeline.workers", workers);
         let path = sales.write(&format!("growth-{workers}-workers"))?;
         anyhow::Ok(Job::new("discard", &path))
@@ -221,10 +222,14 @@ impl Shape {
         };
         let transforms: String = (1..=self.transforms).map(transform).collect();
         let last = self.transforms;
-        let group = if self.by_day {
-            "key = []\nwindow = { kind = \"tumbling\", every = \"1 day\", time = \"time\" }"
+        let (group, key) = if self.by_day {
+            let window = "{ kind = \"tumbling\", every = \"1 day\", time = \"time\" }";
+            (format!("key = []\nwindow = {window}"), "window_start")
         } else {
-            "key = [\"key\"]\nwindow = { kind = \"none\" }"
+            (
+                "key = [\"key\"]\nwindow = { kind = \"none\" }".to_owned(),
+                "key",
+            )
         };
         format!(
             r#"
@@ -259,7 +264,7 @@ config = {{ column = "amount" }}
 name = "postgres"
 type = "postgres"
 url = "postgres://nobody@127.0.0.1:1/nowhere"
-tables = []
+tables = [{{ from = "totals", table = "totals", key = ["{key}"] }}]
 [dead_letters]
 type = "file"
 path = "{store}.dead"

@@ -22,6 +22,8 @@ pub(super) struct Job {
     servers: Vec<Server>,
     /// whether what it writes to is emptied before
     empties: bool,
+    /// other than those of the topic of this invocation
+    records: Option<u64>,
 }
 
 /// What a run took.
@@ -55,6 +57,7 @@ impl Job {
             arguments: Vec::new(),
             servers: Vec::new(),
             empties: false,
+            records: None,
         }
     }
 
@@ -76,6 +79,12 @@ impl Job {
         self
     }
 
+    /// With so many records to read.
+    pub(super) fn of_records(mut self, records: u64) -> Self {
+        self.records = Some(records);
+        self
+    }
+
     /// Runs it once, and makes sure that it read all records.
     pub(super) fn run(&self, bench: &Bench<'_>) -> Result<Run> {
         if self.empties && self.servers.contains(&Server::Postgres) {
@@ -85,7 +94,8 @@ impl Job {
         if self.empties && self.servers.contains(&Server::Elasticsearch) {
             bench.delete_index()?;
         }
-        observed(bench, &self.servers, self.stage, || {
+        let due = self.records.unwrap_or(bench.records);
+        observed(bench, &self.servers, (self.stage, due), || {
             let arguments = [OsStr::new(self.stage), self.pipeline.as_os_str()].into_iter();
             let arguments = arguments.chain(self.arguments.iter().map(OsStr::new));
             bench.program(arguments)
@@ -122,12 +132,12 @@ impl Run {
     }
 }
 
-/// Has `program` run and print what it took, and makes sure that it read all records. The servers' CPU time is
-/// told too.
+/// Has `program` run and print what it took, and makes sure that it read all records that were due. The servers' CPU
+/// time is told too.
 pub(super) fn observed(
     bench: &Bench<'_>,
     servers: &[Server],
-    what: &str,
+    (what, due): (&str, u64),
     program: impl FnOnce() -> Result<Value>,
 ) -> Result<Run> {
     let cpu = |server: &Server| Some((*server, bench.servers.cpu(*server)?));
@@ -138,10 +148,9 @@ pub(super) fn observed(
         run.servers.insert(server, after - before);
     }
     ensure!(
-        run.records as u64 == bench.records,
-        "{what} read {} records of {}",
-        run.records,
-        bench.records
+        run.records as u64 == due,
+        "{what} read {} records of {due}",
+        run.records
     );
     Ok(run)
 }

@@ -80,9 +80,13 @@ fn run(bench: &Bench<'_>, topic: &str, wait: &str) -> Result<Value> {
         .with("source.topic", topic)
         .with("commit.max_wait", wait);
     let path = sales.write(&format!("latency-{wait}"))?;
-    let log = bench.folder.join("latency.log");
+    let log = bench.folder.join(format!("latency-{wait}.log"));
     let mut wasmill = start(bench, &path, &log)?;
-    let seconds = if bench.quick { SECONDS_QUICK } else { SECONDS };
+    let seconds = if bench.is_quick {
+        SECONDS_QUICK
+    } else {
+        SECONDS
+    };
     let shares = SHARES.map(|share| (f64::from(share) / 100.0).to_string());
     let measured = bench.program([&["latency"][..], &target].concat().into_iter().chain([
         "--seconds",

@@ -73,7 +73,7 @@ const GROUPS: [(&str, Measure); 9] = [
     cargo xtask bench --flink\n\n\
     bench/README.md says what the rows mean.")]
 pub(crate) struct Options {
-    /// Records in the topic; the marks of memory are for 10000000
+    /// Records in the topic
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     records: u64,
 
@@ -134,8 +134,8 @@ struct Bench<'a> {
     records: u64,
     /// of each row, or turns of what is compared
     runs: usize,
+    is_quick: bool,
     flink: bool,
-    quick: bool,
     only: &'a str,
 }
 
@@ -156,12 +156,12 @@ impl<'a> Bench<'a> {
             servers: Servers::find(session),
             database: Database::new(session.postgres(), &name)?,
             programs: Metadata::load()?.target_directory()?.join("release"),
-            topic: Topic::new(&name, &folder),
+            topic: Topic::new(&name, options.records / share, &folder),
             folder,
             records: options.records / share,
             runs: runs.max(1),
+            is_quick: options.quick,
             flink: options.flink,
-            quick: options.quick,
             only: options.only.as_deref().unwrap_or_default(),
         })
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use super::Bench;
+use super::topic::Topic;
 use crate::workspace;
 
 /// A variant of the sales job.
@@ -22,7 +23,7 @@ impl Sales {
     pub(super) fn load(bench: &Bench<'_>) -> Result<Self> {
         let mut sales = Self::parse(bench.folder.join("pipelines"))?
             .with("source.brokers", bench.session.kafka())
-            .with("source.topic", &*bench.topic.name)
+            .reading(&bench.topic)
             .with("dead_letters.topic", bench.topic.dead_letters());
         for index in sales.targets("indices") {
             index.insert("index".to_owned(), bench.topic.name.clone().into());
@@ -48,6 +49,11 @@ impl Sales {
         }
         table.insert(last.to_owned(), value.into());
         self
+    }
+
+    /// Reads the records of another topic.
+    pub(super) fn reading(self, topic: &Topic) -> Self {
+        self.with("source.topic", &*topic.name)
     }
 
     /// Reads the same records from files.

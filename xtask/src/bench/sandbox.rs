@@ -49,7 +49,9 @@ pub(super) fn measure(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
         Figure::new("chain alone", "", ratios(&chain)),
         Figure::new("its calls alone", "", ratios(&calls)),
     ];
-    results.add(Row::new(GROUP, PRICE, figures))
+    let note = "stages are timed by the clock on the wall, calls by the CPU time of their thread: where other \
+        processes run, the latter tell more";
+    results.add(Row::new(GROUP, PRICE, figures).note(note))
 }
 
 /// Time inside of the chain's stages, s.

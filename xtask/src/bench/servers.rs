@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 
 use super::Session;
 use crate::http;
@@ -73,19 +74,29 @@ impl Servers {
     /// What a server used since it began, s; `None` where it was not found.
     pub(super) fn cpu(&self, server: Server) -> Option<f64> {
         let (_, root) = self.0.iter().find(|(found, _)| *found == server)?;
-        let all = processes().filter_map(stat);
-        let of_server = all.filter(|stat| stat.process == *root || stat.parent == *root);
+        // A child that is waited for in between would be counted twice, or not at all.
+        let ticks = loop {
+            let before = stat(*root)?.ticks_of_children;
+            let all = processes().filter_map(stat);
+            let of_server = all.filter(|stat| stat.process == *root || stat.parent == *root);
+            let ticks: u64 = of_server.map(|s| s.ticks + s.ticks_of_children).sum();
+            if stat(*root)?.ticks_of_children == before {
+                break ticks;
+            }
+        };
         // SAFETY: asks for a constant of the system.
-        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-        Some(of_server.map(|stat| stat.ticks).sum::<u64>() as f64 / ticks as f64)
+        let a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        Some(ticks as f64 / a_second as f64)
     }
 }
 
-/// A process, its parent, and the ticks that it and those of its children used that it has waited for.
+/// What the system says of a process.
 struct Stat {
     process: u32,
     parent: u32,
     ticks: u64,
+    /// of those that it has waited for
+    ticks_of_children: u64,
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -104,11 +115,17 @@ fn parse(process: u32, stat: &str) -> Option<Stat> {
     // The name, in brackets, may hold anything.
     let (_, behind) = stat.rsplit_once(')')?;
     let fields: Vec<_> = behind.split_ascii_whitespace().collect();
-    let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>());
+    let ticks = |range: Range<usize>| {
+        let fields = fields.get(range)?.iter();
+        fields
+            .map(|field| field.parse::<u64>().ok())
+            .sum::<Option<u64>>()
+    };
     Some(Stat {
         process,
         parent: fields.get(1)?.parse().ok()?,
-        ticks: ticks.sum::<Result<u64, _>>().ok()?,
+        ticks: ticks(11..13)?,
+        ticks_of_children: ticks(13..15)?,
     })
 }
 
@@ -157,7 +174,10 @@ mod tests {
     fn a_name_with_brackets_confuses_nobody() {
         let text = "7 (a) b) S 3 7 7 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 5";
         let stat = parse(7, text).unwrap();
-        assert_eq!((stat.parent, stat.ticks), (3, 100));
+        assert_eq!(
+            (stat.parent, stat.ticks, stat.ticks_of_children),
+            (3, 30, 70)
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) const PARTITIONS: u32 = 4;
 /// Records in Kafka and in files.
 pub(super) struct Topic {
     pub(super) name: String,
+    pub(super) records: u64,
     files: PathBuf,
     is_full: Cell<bool>,
     has_files: Cell<bool>,
@@ -27,9 +28,10 @@ pub(super) struct Topic {
 
 impl Topic {
     /// Nothing is made yet.
-    pub(super) fn new(name: &str, folder: &Path) -> Self {
+    pub(super) fn new(name: &str, records: u64, folder: &Path) -> Self {
         Self {
             name: name.to_owned(),
+            records,
             files: folder.join("records"),
             is_full: Cell::new(false),
             has_files: Cell::new(false),
@@ -45,8 +47,8 @@ impl Topic {
     pub(super) fn fill(&self, bench: &Bench<'_>) -> Result<()> {
         if !self.is_full.get() {
             let target = ["--brokers", bench.session.kafka(), "--topic", &self.name];
-            eprintln!("writing {} records into topic {}", bench.records, self.name);
-            generate(bench, &target, bench.records)?;
+            eprintln!("writing {} records into topic {}", self.records, self.name);
+            generate(bench, &target, self.records)?;
             self.is_full.set(true);
         }
         Ok(())
@@ -55,9 +57,9 @@ impl Topic {
     /// The same records in files, one a partition.
     pub(super) fn files(&self, bench: &Bench<'_>) -> Result<Vec<PathBuf>> {
         if !self.has_files.get() {
-            eprintln!("writing {} records into files", bench.records);
+            eprintln!("writing {} records into files", self.records);
             let folder = self.files.to_string_lossy();
-            generate(bench, &["--output", &folder], bench.records)?;
+            generate(bench, &["--output", &folder], self.records)?;
             self.has_files.set(true);
         }
         let entries = fs::read_dir(&self.files)
