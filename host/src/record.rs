@@ -188,6 +188,16 @@ impl RawBatch {
         }
     }
 
+    /// The value of the record at `index`, and all bytes that follow it here; nothing for a tombstone.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`len`](Self::len).
+    pub(crate) fn from_value(&self, index: usize) -> &[u8] {
+        let value = self.entries[index].value.as_ref();
+        value.map_or(&[], |range| &self.bytes[range.start as usize..])
+    }
+
     /// All records in order.
     pub fn iter(&self) -> impl Iterator<Item = RawRecord<'_>> + '_ {
         (0..self.len()).map(|index| self.get(index))
