@@ -118,6 +118,12 @@ struct Entry {
     headers: Range<u32>,
 }
 
+/// Takes records as they are read.
+pub trait TakeRecords {
+    /// Takes one, copying its bytes.
+    fn push(&mut self, record: RawRecord<'_>);
+}
+
 /// Records as they were read, of any partitions, in order within each: bytes back to back in one
 /// allocation. Holds less than 4 GiB.
 #[derive(Debug, Clone, Default)]
@@ -145,6 +151,7 @@ impl RawBatch {
         });
     }
 
+    #[inline]
     fn store(&mut self, bytes: &[u8]) -> Range<u32> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
@@ -188,6 +195,16 @@ impl RawBatch {
         }
     }
 
+    /// The value of the record at `index`, and all bytes that follow it here; nothing for a tombstone.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`len`](Self::len).
+    pub(crate) fn from_value(&self, index: usize) -> &[u8] {
+        let value = self.entries[index].value.as_ref();
+        value.map_or(&[], |range| &self.bytes[range.start as usize..])
+    }
+
     /// All records in order.
     pub fn iter(&self) -> impl Iterator<Item = RawRecord<'_>> + '_ {
         (0..self.len()).map(|index| self.get(index))
@@ -197,6 +214,19 @@ impl RawBatch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+    }
+
+    /// The batch without its records, to be filled again; `None` where more than `bytes_max` would be kept
+    /// for it.
+    pub(crate) fn emptied(mut self, bytes_max: usize) -> Option<Self> {
+        self.clear();
+        (self.bytes.capacity() <= bytes_max).then_some(self)
+    }
+}
+
+impl TakeRecords for RawBatch {
+    fn push(&mut self, record: RawRecord<'_>) {
+        Self::push(self, record);
     }
 }
 

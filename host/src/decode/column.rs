@@ -9,6 +9,8 @@ use arrow_array::{
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 
 use super::number::{Number, NumberError};
+use super::scan::{chunk, plain, plain_length};
+use super::short::Short;
 use super::time;
 use crate::schema::{DataType, Field};
 
@@ -19,7 +21,9 @@ const QUOTED_MAX: usize = 40;
 ///
 /// # Invariants
 ///
-/// A push that fails leaves the column as it was.
+/// 1. A push that fails leaves the column as it was.
+/// 2. What is pushed into a `utf8` column is UTF-8: a JSON string of a text that was checked as a whole,
+///    from quote to quote or with its escapes replaced by characters, or a key that was checked.
 pub(super) struct Column {
     ty: DataType,
     nullable: bool,
@@ -108,6 +112,40 @@ impl Column {
         }
         self.nulls.truncate(len);
         self.len = len;
+    }
+
+    /// Reads the value that stands at this place of a text, if it is written as most values of this type
+    /// are; where it ends, which is before `end`. Otherwise the column stays as it was.
+    #[inline]
+    pub(super) fn read_common(&mut self, text: &[u8], at: usize, end: usize) -> Option<usize> {
+        let behind = match (self.ty, &mut self.values) {
+            (DataType::Utf8 | DataType::Binary, Values::Bytes { bytes, offsets }) => {
+                copy_plain(text, at, end, (bytes, offsets))?
+            }
+            (DataType::Decimal(scale), Values::Long(values)) => {
+                let number = Short::before(text, at, end)?;
+                values.push(number.decimal(scale)?);
+                at + number.length
+            }
+            (DataType::Int64, Values::Long(values)) => {
+                let number = Short::before(text, at, end)?;
+                values.push(number.integer()?);
+                at + number.length
+            }
+            (DataType::Float64, Values::Float(values)) => {
+                let number = Short::before(text, at, end)?;
+                values.push(number.float());
+                at + number.length
+            }
+            (DataType::Timestamp, Values::Long(values)) => {
+                let text = plain_text(text, at, end)?;
+                values.push(time::timestamp(text).ok()?);
+                at + text.len() + 2
+            }
+            _ => return None,
+        };
+        self.pushed();
+        Some(behind)
     }
 
     /// Pushes a JSON `true` or `false`.
@@ -246,7 +284,12 @@ impl Column {
                 let bytes = Buffer::from_vec(std::mem::take(bytes));
                 match self.ty {
                     DataType::Binary => Arc::new(BinaryArray::new(offsets, bytes, nulls)),
-                    _ => Arc::new(StringArray::new(offsets, bytes, nulls)),
+                    _ => {
+                        debug_assert!(str::from_utf8(&bytes).is_ok(), "every text is UTF-8");
+                        // SAFETY: each value is UTF-8 by itself (the column's second invariant), the
+                        // last offset is where they end, and there is one bit for each value.
+                        Arc::new(unsafe { StringArray::new_unchecked(offsets, bytes, nulls) })
+                    }
                 }
             }
         }
@@ -274,6 +317,47 @@ impl Column {
         };
         format!("expected {expected}, found {found}")
     }
+}
+
+/// The text between the quote that stands at this place and the next one, if that is all there is to it.
+#[inline]
+fn plain_text(text: &[u8], at: usize, end: usize) -> Option<&[u8]> {
+    let start = (text.get(at) == Some(&b'"')).then_some(at + 1)?;
+    let length = plain_length(text, start);
+    let behind = start + length + 1;
+    (behind < end && text[behind - 1] == b'"').then(|| &text[start..behind - 1])
+}
+
+/// Appends the string whose opening quote stands at this place, if it has no escapes; where it ends.
+#[inline]
+fn copy_plain(
+    text: &[u8],
+    at: usize,
+    end: usize,
+    (bytes, offsets): (&mut Vec<u8>, &mut Vec<i32>),
+) -> Option<usize> {
+    let start = (text.get(at) == Some(&b'"')).then_some(at + 1)?;
+    let before = bytes.len();
+    let mut quote = start;
+    while let Some(chunk) = chunk(text, quote) {
+        // All of it, as that is one move: what is too much is taken back.
+        bytes.extend_from_slice(chunk);
+        let length = plain(chunk);
+        quote += length;
+        if length < chunk.len() {
+            bytes.truncate(before + quote - start);
+            if quote + 1 < end
+                && text[quote] == b'"'
+                && let Ok(length) = i32::try_from(bytes.len())
+            {
+                offsets.push(length);
+                return Some(quote + 1);
+            }
+            break;
+        }
+    }
+    bytes.truncate(before);
+    None
 }
 
 #[cold]

@@ -8,6 +8,7 @@
 
 use super::column::Column;
 use super::cursor::{Cursor, Expected, JsonError, RawString};
+use super::scan::Pattern;
 
 /// A value that its column cannot take.
 #[derive(Debug)]
@@ -32,16 +33,18 @@ pub(super) struct Row<'a> {
 
 /// Which fields of an object are wanted, in the order of the columns.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Vec<Wanted>);
+pub(super) struct Fields(pub(super) Vec<Wanted>);
 
 /// A field that is wanted.
 #[derive(Debug)]
-struct Wanted {
+pub(super) struct Wanted {
     name: String,
     /// the name with quotes and colon, as it mostly stands in a text; empty where it takes escapes
     written: String,
+    /// the same, if it is short
+    pub(super) pattern: Option<Pattern>,
     /// the column that takes its value, where nothing else does
-    only: Option<usize>,
+    pub(super) only: Option<usize>,
     /// columns that take its value
     columns: Vec<usize>,
     /// fields of the object that it is
@@ -115,13 +118,15 @@ impl Fields {
 impl Wanted {
     fn new(name: &str) -> Self {
         let plain = !name.contains(|c: char| c == '"' || c == '\\' || c < ' ');
+        let written = if plain {
+            format!("\"{name}\":")
+        } else {
+            String::new()
+        };
         Self {
             name: name.to_owned(),
-            written: if plain {
-                format!("\"{name}\":")
-            } else {
-                String::new()
-            },
+            pattern: Pattern::new(written.as_bytes()).filter(|_| plain),
+            written,
             only: None,
             columns: Vec::new(),
             inside: Fields::default(),
@@ -150,6 +155,9 @@ impl Row<'_> {
         }
         let mut expected = 0;
         loop {
+            if self.read_run(fields, &mut expected, cursor) {
+                return Ok(());
+            }
             let found = fields.find(cursor, expected, self.scratch)?;
             match found {
                 Some(at) => {
@@ -214,9 +222,14 @@ impl Row<'_> {
     #[inline]
     fn forget(&mut self, column: usize) {
         if self.columns[column].len() > self.index || !self.faults.is_empty() {
-            self.columns[column].truncate(self.index);
-            self.faults.retain(|fault| fault.column != column);
+            self.forget_what_is_there(column);
         }
+    }
+
+    #[cold]
+    fn forget_what_is_there(&mut self, column: usize) {
+        self.columns[column].truncate(self.index);
+        self.faults.retain(|fault| fault.column != column);
     }
 
     /// Reads the value that begins here into one column.

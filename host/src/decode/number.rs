@@ -7,10 +7,10 @@ use thiserror::Error;
 use crate::schema::DECIMAL_DIGITS;
 
 /// The greatest unscaled value of a decimal.
-const UNSCALED_MAX: u64 = POWERS[DECIMAL_DIGITS as usize] - 1;
+pub(super) const UNSCALED_MAX: u64 = POWERS[DECIMAL_DIGITS as usize] - 1;
 
 /// 10^0 to 10^19.
-const POWERS: [u64; 20] = {
+pub(super) const POWERS: [u64; 20] = {
     let mut powers = [1; 20];
     let mut i = 1;
     while i < 20 {

@@ -11,6 +11,7 @@
 
 use thiserror::Error;
 
+use super::scan;
 use crate::calendar::{DAY_MICROS, PRINTABLE, days_from_civil, days_in_month};
 
 /// Why a text is no timestamp or no date. Reads on after the text itself.
@@ -38,6 +39,71 @@ pub(super) enum TimeError {
 
 /// µs since 1970-01-01T00:00:00Z of an ISO 8601 text.
 pub(super) fn timestamp(text: &[u8]) -> Result<i64, TimeError> {
+    if let Some(micros) = whole_seconds(text)
+        && let Some(fraction) = common_fraction(&text[19..])
+    {
+        return in_range(micros + fraction);
+    }
+    any_timestamp(text)
+}
+
+/// µs of the text's first 19 bytes, if these are `YYYY-MM-DDTHH:MM:SS` of a day and a time that exist.
+#[inline]
+fn whole_seconds(text: &[u8]) -> Option<i64> {
+    let (head, rest) = text.split_first_chunk::<16>()?;
+    let &[b':', s1, s2, ..] = rest else {
+        return None;
+    };
+    // Digits become their values, and what stands between them 0.
+    let digits = u128::from_le_bytes(*head) ^ u128::from_le_bytes(*b"0000-00-00T00:00");
+    let (low, high) = (digits as u64, (digits >> 64) as u64);
+    let wrong = |values: u64, between: u64| values & between | exceeds_nine(values);
+    if wrong(low, 0xff00_00ff_0000_0000) | wrong(high, 0x0000_ff00_00ff_0000) != 0 {
+        return None;
+    }
+    let seconds = [s1, s2].map(|digit| digit.wrapping_sub(b'0'));
+    if seconds[0] > 5 || seconds[1] > 9 {
+        return None;
+    }
+    // In each byte the number that it makes with the next one.
+    let pairs = |values: u64| (10 * values + (values >> 8)).to_le_bytes().map(u32::from);
+    let [century, _, year, _, _, month, ..] = pairs(low);
+    let [day, _, _, hour, _, _, minute, _] = pairs(high);
+    let year = i64::from(century * 100 + year);
+    let exists = year > 0
+        && (1..=12).contains(&month)
+        && (1..=days_in_month(year, month)).contains(&day)
+        && hour < 24
+        && minute < 60;
+    let second = u32::from(10 * seconds[0] + seconds[1]);
+    let time = i64::from((hour * 60 + minute) * 60 + second) * 1_000_000;
+    exists.then(|| days_from_civil(year, month, day) * DAY_MICROS + time)
+}
+
+/// Not 0 where one of eight values is greater than 9.
+#[inline]
+fn exceeds_nine(values: u64) -> u64 {
+    let each = u64::from_ne_bytes([1; 8]);
+    // The highest bit of each byte, from the value itself or from what carries into it.
+    (((values & (each * 0x7f)) + each * (0x7f - 9)) | values) & (each * 0x80)
+}
+
+/// µs of a fraction of six digits, or of none, in UTC.
+#[inline]
+fn common_fraction(text: &[u8]) -> Option<i64> {
+    match *text {
+        [] | [b'Z'] => Some(0),
+        [b'.', d1, d2, d3, d4, d5, d6] | [b'.', d1, d2, d3, d4, d5, d6, b'Z'] => {
+            let digits = u64::from_le_bytes([d1, d2, d3, d4, d5, d6, b'0', b'0']);
+            let values = digits ^ u64::from_le_bytes([b'0'; 8]);
+            (exceeds_nine(values) == 0).then(|| scan::number(digits.to_le_bytes(), 6) as i64)
+        }
+        _ => None,
+    }
+}
+
+/// The same for every form that there is.
+fn any_timestamp(text: &[u8]) -> Result<i64, TimeError> {
     let (date, rest) = text.split_at_checked(10).ok_or(TimeError::TimestampForm)?;
     let day = day_number(date, TimeError::TimestampForm)?;
     let (time, offset) = match rest {
@@ -306,6 +372,18 @@ mod tests {
                 .filter(|_| !text[17..].starts_with("60") && !text.starts_with("0000"))
                 .map(|moment| moment.and_utc().timestamp_micros());
             prop_assert_eq!(timestamp(&text).ok(), expected, "{}", text);
+        }
+
+        #[test]
+        fn the_common_form_is_read_like_all_others(
+            text in "[0-9]{3}[0-9/:]-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9:](\\.[0-9]{5,7})?Z?",
+            damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let mut text = text.into_bytes();
+            if let Some((at, byte)) = damage {
+                *at.get_mut(&mut text) = byte;
+            }
+            prop_assert_eq!(super::timestamp(&text), any_timestamp(&text), "{}", String::from_utf8_lossy(&text));
         }
 
         #[test]

@@ -113,9 +113,11 @@ impl Making<'_> {
         let (mut workers, mut lanes) = (Vec::new(), Vec::new());
         for index in 0..count {
             let (outbox, inbox) = sync_channel(WORKER_QUEUE);
+            let (spares_in, spares) = sync_channel(WORKER_QUEUE);
             lanes.push(Lane {
                 batch: RawBatch::default(),
                 outbox,
+                spares,
                 queue: Arc::clone(self.monitor.worker_queue(index)),
             });
             let seen = of_worker(seen, index, count);
@@ -123,6 +125,7 @@ impl Making<'_> {
             chain.begin_at(self.backfills);
             let mut worker = Worker::new(chain, &seen, index, Arc::clone(self.monitor));
             worker.share(self.sample.clone());
+            worker.give_back(spares_in);
             worker.leave_out(Arc::clone(self.refused), self.stages.ledger());
             workers.push((worker, inbox));
         }

@@ -24,6 +24,9 @@ use crate::deduplicate::Seen;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, by_stage};
 use crate::record::{Cause, DeadLetter, Origin, RawBatch, Rejection, Rows};
 
+/// A batch is not kept for others if it has grown beyond this, by a record of its own size.
+const SPARE_BYTES_MAX: usize = 8 << 20;
+
 /// What the reader sends to a worker.
 pub(super) enum ToWorker {
     /// records of the current epoch
@@ -54,6 +57,8 @@ pub(super) struct Worker {
     ledger: StageNames,
     duplicates: Vec<Origin>,
     sample: Sample,
+    /// takes batches that are done with
+    spares: Option<SyncSender<RawBatch>>,
 }
 
 impl Worker {
@@ -76,6 +81,7 @@ impl Worker {
             ledger: StageNames::decode(),
             duplicates: Vec::new(),
             sample: Sample::default(),
+            spares: None,
         }
     }
 
@@ -89,6 +95,11 @@ impl Worker {
     /// Lets others have some of the records that it sees.
     pub(super) fn share(&mut self, sample: Sample) {
         self.sample = sample;
+    }
+
+    /// Gives batches back that it is done with, to be filled again.
+    pub(super) fn give_back(&mut self, spares: SyncSender<RawBatch>) {
+        self.spares = Some(spares);
     }
 
     /// Runs a batch through the stages; what they leave out, and nothing else is kept of it.
@@ -135,6 +146,12 @@ impl Worker {
                 }
                 let pulse = Arc::clone(self.monitor.worker_pulse(self.index));
                 pulse.busy(|| self.process(&raw, &excluded, mode))?;
+                if let Some(spares) = &self.spares
+                    && let Some(empty) = raw.emptied(SPARE_BYTES_MAX)
+                {
+                    // Enough are waiting, or nobody reads any more: then it goes.
+                    let _ = spares.try_send(empty);
+                }
                 Ok(None)
             }
             ToWorker::Chain(chain) => {

@@ -1,7 +1,7 @@
 //! What one poll may still add to its batch.
 
 use super::PollLimit;
-use crate::record::{RawBatch, RawRecord};
+use crate::record::{RawRecord, TakeRecords};
 
 /// Counts down the limits of one poll.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Budget {
     /// Appends the record, unless the poll has had enough: then it returns `false`. The first
     /// record is taken whatever its size (and then alone), so that a large one cannot hold up its
     /// partition.
-    pub(super) fn take(&mut self, record: RawRecord<'_>, into: &mut RawBatch) -> bool {
+    pub(super) fn take(&mut self, record: RawRecord<'_>, into: &mut dyn TakeRecords) -> bool {
         let size = record.key.map_or(0, <[u8]>::len)
             + record.value.map_or(0, <[u8]>::len)
             + record.headers.byte_len();

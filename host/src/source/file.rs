@@ -29,7 +29,7 @@ use super::budget::Budget;
 use super::{
     PartitionRange, PollLimit, Source, SourceError, Survey, ahead_of, all_reached, check_positions,
 };
-use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
+use crate::record::{Origin, Partition, Positions, RawHeaders, RawRecord, TakeRecords};
 
 /// Bytes read at once.
 const CHUNK: usize = 256 << 10;
@@ -102,7 +102,7 @@ impl FileSource {
         &mut self,
         until: &Positions,
         budget: &mut Budget,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<Stop, SourceError> {
         let count = self.tails.len();
         for index in 0..count {
@@ -177,7 +177,7 @@ impl Source for FileSource {
         &mut self,
         until: &Positions,
         limit: PollLimit,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<(), SourceError> {
         let deadline = Instant::now() + limit.wait_max;
         let mut budget = Budget::new(limit);
@@ -208,7 +208,7 @@ impl Tail {
         bound: Option<u64>,
         chunk: &mut Vec<u8>,
         budget: &mut Budget,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<Stop, SourceError> {
         let mut size = CHUNK;
         while bound.is_none_or(|bound| self.position < bound) {
@@ -255,7 +255,7 @@ impl Tail {
         bytes: &[u8],
         is_cut: bool,
         budget: &mut Budget,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Stop {
         let base = self.position;
         let mut start = 0;

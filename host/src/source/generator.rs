@@ -33,7 +33,7 @@ use super::{
 };
 use crate::config;
 use crate::generate::{Generator, Settings};
-use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
+use crate::record::{Origin, Partition, Positions, RawHeaders, RawRecord, TakeRecords};
 
 /// Records of each partition that differ from all others of their seed.
 const OFFSETS_MAX: i64 = 1 << 44;
@@ -132,7 +132,7 @@ impl GeneratorSource {
         partition: Partition,
         end: i64,
         budget: &mut Budget,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> bool {
         let mut offset = self.positions.get(partition).unwrap_or(end);
         let mut is_full = false;
@@ -200,7 +200,7 @@ impl Source for GeneratorSource {
         &mut self,
         until: &Positions,
         limit: PollLimit,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<(), SourceError> {
         let deadline = Instant::now() + limit.wait_max;
         let mut budget = Budget::new(limit);

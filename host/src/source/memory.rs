@@ -14,7 +14,7 @@ use super::budget::Budget;
 use super::{
     PartitionRange, PollLimit, Source, SourceError, Survey, ahead_of, all_reached, check_positions,
 };
-use crate::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
+use crate::record::{Origin, Partition, Positions, RawHeaders, RawRecord, TakeRecords};
 
 /// One record to append.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl Log {
         mut position: i64,
         bound: i64,
         budget: &mut Budget,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> i64 {
         for (offset, record) in self.records.range(self.index_of(position)..) {
             let raw = RawRecord {
@@ -234,7 +234,7 @@ impl Source for MemorySource {
         &mut self,
         until: &Positions,
         limit: PollLimit,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<(), SourceError> {
         let deadline = Instant::now() + limit.wait_max;
         let mut budget = Budget::new(limit);

@@ -33,7 +33,7 @@ pub use self::kafka::KafkaSource;
 pub use self::memory::{MemoryPartitions, MemoryRecord, MemorySource};
 
 use crate::config::{self, SourceKind};
-use crate::record::{Partition, Positions, RawBatch};
+use crate::record::{Partition, Positions, TakeRecords};
 
 /// Opens the source that `[source]` describes. Nothing is reached or read before the first call.
 ///
@@ -147,7 +147,7 @@ pub trait Source: Send {
         &mut self,
         until: &Positions,
         limit: PollLimit,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<(), SourceError>;
 
     /// The next offset to deliver in each partition of the last [`seek`](Self::seek): all before

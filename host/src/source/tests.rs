@@ -9,6 +9,7 @@ use proptest::sample::Index;
 use tempfile::TempDir;
 
 use super::*;
+use crate::record::RawBatch;
 
 const PARTITIONS: u32 = 3;
 

@@ -61,7 +61,15 @@ fn decoded(record: &[u8]) -> Option<Vec<String>> {
         1,
         "one record is one row or one rejection"
     );
-    rejected.is_empty().then(|| shown(&rows.columns, 0))
+    let alone = rejected.is_empty().then(|| shown(&rows.columns, 0));
+    // What is behind a record in memory is read with it, and must not matter.
+    for behind in ["\"},\"", "12}, 34}"] {
+        let behind = behind.repeat(20);
+        let (rows, rejected) = decode(&compared_columns(), &[record, behind.as_bytes()]);
+        let followed = (rejected.len() == 1).then(|| shown(&rows.columns, 0));
+        assert_eq!(followed, alone, "followed by {behind:.9}");
+    }
+    alone
 }
 
 /// Any JSON value with any text in it.

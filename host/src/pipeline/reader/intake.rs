@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use crate::pipeline::patience::Patience;
 use crate::pipeline::turns::Turns;
 use crate::pipeline::worker::ToWorker;
 use crate::pipeline::{OpenSource, PipelineError};
-use crate::record::{Origin, Partition, Positions, RawBatch};
+use crate::record::{Origin, Partition, Positions, RawBatch, RawRecord, TakeRecords};
 use crate::source::{PollLimit, Source, SourceError};
 
 /// A worker gets its records in batches of about so many.
@@ -46,7 +46,34 @@ pub(in crate::pipeline) struct Intake {
 pub(in crate::pipeline) struct Lane {
     pub(in crate::pipeline) batch: RawBatch,
     pub(in crate::pipeline) outbox: SyncSender<ToWorker>,
+    /// batches that the worker is done with
+    pub(in crate::pipeline) spares: Receiver<RawBatch>,
     pub(in crate::pipeline) queue: Arc<Queue>,
+}
+
+/// How much was read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Read {
+    pub(super) records: usize,
+    /// of keys, values and headers
+    pub(super) bytes: usize,
+}
+
+/// Puts each record into the lane of its partition.
+struct Split<'a> {
+    lanes: &'a mut [Lane],
+    read: Read,
+}
+
+impl TakeRecords for Split<'_> {
+    fn push(&mut self, record: RawRecord<'_>) {
+        let lane = worker_of(record.origin.partition, self.lanes.len());
+        let batch = &mut self.lanes[lane].batch;
+        let before = batch.byte_len();
+        batch.push(record);
+        self.read.records += 1;
+        self.read.bytes += batch.byte_len() - before;
+    }
 }
 
 /// Which worker has a partition.
@@ -55,24 +82,27 @@ pub(in crate::pipeline) fn worker_of(partition: Partition, workers: usize) -> us
 }
 
 impl Intake {
-    /// Reads records at most up to `until`, and at most so many.
+    /// Reads records at most up to `until`, and at most so many, into the lanes of their partitions.
     pub(super) fn poll(
         &mut self,
         until: &Positions,
         rows_max: usize,
         wait_max: Duration,
         mode: Mode,
-    ) -> Result<RawBatch, Ending> {
-        let mut batch = RawBatch::default();
+    ) -> Result<Read, Ending> {
         let limit = PollLimit {
             records_max: rows_max.min(BATCH_ROWS),
             bytes_max: BATCH_BYTES,
             wait_max,
         };
         let started = Instant::now();
-        let polled = self
-            .pulse
-            .busy(|| self.source.poll(until, limit, &mut batch));
+        let mut split = Split {
+            lanes: &mut self.lanes,
+            read: Read::default(),
+        };
+        let source = &mut self.source;
+        let polled = self.pulse.busy(|| source.poll(until, limit, &mut split));
+        let read = split.read;
         match polled {
             Ok(()) => self.patience.over(),
             // The client library reconnects by itself; what was read before is kept.
@@ -95,32 +125,35 @@ impl Intake {
                 }
             }
         }
+        let Read { records, bytes } = read;
+        self.monitor.add(Stage::Read, records, started.elapsed());
         self.monitor
-            .add(Stage::Read, batch.len(), started.elapsed());
-        self.monitor
-            .add_read(batch.len(), batch.byte_len(), self.source.positions());
-        Ok(batch)
+            .add_read(records, bytes, self.source.positions());
+        Ok(read)
     }
 
     /// Adds records to the lanes of their partitions, and sends the lanes that are full.
     pub(super) fn distribute(
         &mut self,
-        read: RawBatch,
+        records: &RawBatch,
         excluded: &Arc<BTreeSet<Origin>>,
         mode: Mode,
     ) -> Result<(), Ending> {
-        let lanes = &mut self.lanes;
-        if let [only] = lanes.as_mut_slice()
-            && only.batch.is_empty()
-        {
-            only.batch = read;
-        } else {
-            for record in read.iter() {
-                let lane = worker_of(record.origin.partition, lanes.len());
-                lanes[lane].batch.push(record);
-            }
-        }
-        lanes
+        let mut split = Split {
+            lanes: &mut self.lanes,
+            read: Read::default(),
+        };
+        records.iter().for_each(|record| split.push(record));
+        self.send_full(excluded, mode)
+    }
+
+    /// Sends the lanes that are full.
+    pub(super) fn send_full(
+        &mut self,
+        excluded: &Arc<BTreeSet<Origin>>,
+        mode: Mode,
+    ) -> Result<(), Ending> {
+        self.lanes
             .iter_mut()
             .filter(|lane| lane.batch.len() >= BATCH_ROWS || lane.batch.byte_len() >= BATCH_BYTES)
             .try_for_each(|lane| lane.send(excluded, mode))
@@ -183,8 +216,9 @@ impl Intake {
 
 impl Lane {
     fn send(&mut self, excluded: &Arc<BTreeSet<Origin>>, mode: Mode) -> Result<(), Ending> {
+        let empty = self.spares.try_recv().unwrap_or_default();
         let message = ToWorker::Batch {
-            raw: std::mem::take(&mut self.batch),
+            raw: std::mem::replace(&mut self.batch, empty),
             excluded: Arc::clone(excluded),
             mode,
         };

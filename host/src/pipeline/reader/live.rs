@@ -109,12 +109,12 @@ impl Live {
         let until = self.until.clone().unwrap_or_default();
         let wait = wait.min(intake.poll_wait);
         let read = intake.poll(&until, self.cutter.room(), wait, Mode::Live)?;
-        self.cutter.add(read.len(), read.byte_len(), now());
+        self.cutter.add(read.records, read.bytes, now());
         if self.cutter.is_empty() {
             let done = intake.monitor.done();
             done.idle(self.epoch, intake.source.positions());
         }
-        intake.distribute(read, &none, Mode::Live)?;
+        intake.send_full(&none, Mode::Live)?;
         Ok(Flow::More)
     }
 
@@ -130,7 +130,7 @@ impl Live {
         } = chunk;
         let began = now();
         for batch in batches {
-            intake.distribute(batch, &Arc::default(), Mode::Live)?;
+            intake.distribute(&batch, &Arc::default(), Mode::Live)?;
         }
         self.epoch = self.epoch.next();
         let records = readmission.records.values().map(BTreeSet::len).sum();

@@ -111,8 +111,8 @@ impl Replay {
             let rows_max = REBUILD_ROWS - rebuild.rows;
             let until = no_further_than(&rebuild.end, intake);
             let read = intake.poll(&until, rows_max, intake.poll_wait, Mode::Rebuild)?;
-            rebuild.rows += read.len();
-            intake.distribute(read, &none, Mode::Rebuild)?;
+            rebuild.rows += read.records;
+            intake.send_full(&none, Mode::Rebuild)?;
         }
         let done = intake.source.positions().reached(&rebuild.end);
         if done || rebuild.rows >= REBUILD_ROWS {
@@ -138,8 +138,8 @@ impl Replay {
         };
         if !intake.source.positions().reached(&entry.positions) {
             let until = no_further_than(&entry.positions, intake);
-            let read = intake.poll(&until, usize::MAX, intake.poll_wait, mode)?;
-            intake.distribute(read, &excluded, mode)?;
+            intake.poll(&until, usize::MAX, intake.poll_wait, mode)?;
+            intake.send_full(&excluded, mode)?;
         }
         let read = entry.readmitted.is_empty() || self.read_again(&entry, &excluded, intake)?;
         if !read || !intake.source.positions().reached(&entry.positions) {
@@ -177,7 +177,7 @@ impl Replay {
         let mode = Mode::Replay {
             shown: entry.epoch > self.confirmed,
         };
-        intake.distribute(found.records, excluded, mode)?;
+        intake.distribute(&found.records, excluded, mode)?;
         intake.lost_again(&found.gone)?;
         match stepped {
             Ok(()) => intake.patience.over(),

@@ -28,7 +28,7 @@ use crate::pipeline::topology::Stages;
 use crate::pipeline::turns::Turns;
 use crate::pipeline::versions::Versions;
 use crate::pipeline::{OpenSource, Refusals};
-use crate::record::{Origin, Partition, Positions, RawBatch};
+use crate::record::{Origin, Partition, Positions, TakeRecords};
 use crate::source::{
     MemoryPartitions, MemoryRecord, PartitionRange, PollLimit, Source, SourceError, Survey,
 };
@@ -222,7 +222,7 @@ impl Source for Choppy {
         &mut self,
         until: &Positions,
         limit: PollLimit,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<(), SourceError> {
         let records_max = self.dice.between(1, 30) as usize;
         let limit = PollLimit {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::record::RawBatch;
 
 const ALL: PollLimit = PollLimit {
     records_max: 1_000_000,

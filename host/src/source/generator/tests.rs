@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::record::RawBatch;
 
 const CONFIG: config::GeneratorSource = config::GeneratorSource::DEFAULT;
 

@@ -39,7 +39,7 @@ use self::reading::{Reading, Verdict};
 use super::budget::Budget;
 use super::{PartitionRange, PollLimit, Source, SourceError, Survey, ahead_of, check_positions};
 use crate::config;
-use crate::record::{HeaderBuffer, Origin, Partition, Positions, RawBatch, RawRecord};
+use crate::record::{HeaderBuffer, Origin, Partition, Positions, RawRecord, TakeRecords};
 
 /// Bytes that may be held back beyond bounds, all partitions together; what librdkafka has handed
 /// over in one batch comes on top.
@@ -160,7 +160,11 @@ impl KafkaSource {
     }
 
     /// Takes what was received, until the poll has had enough.
-    fn drain(&mut self, budget: &mut Budget, into: &mut RawBatch) -> Result<Stop, SourceError> {
+    fn drain(
+        &mut self,
+        budget: &mut Budget,
+        into: &mut dyn TakeRecords,
+    ) -> Result<Stop, SourceError> {
         while let Some(event) = self.consumer.peek() {
             match event {
                 Event::Record {
@@ -306,7 +310,7 @@ impl KafkaSource {
         &mut self,
         deadline: Instant,
         budget: &mut Budget,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<(), SourceError> {
         for reading in self.readings.iter_mut().flatten() {
             if !reading.deliver_held(budget, into) {
@@ -469,7 +473,7 @@ impl Source for KafkaSource {
         &mut self,
         until: &Positions,
         limit: PollLimit,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<(), SourceError> {
         if self.is_astray {
             self.recover()?;

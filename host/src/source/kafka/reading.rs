@@ -11,7 +11,7 @@
 //! 1. `position` ≤ the offset of the first held record ≤ `received`.
 //! 2. Nothing exists from `position` to the first held record, or to `received` if none is held.
 
-use crate::record::{RawBatch, RawRecord};
+use crate::record::{RawBatch, RawRecord, TakeRecords};
 use crate::source::budget::Budget;
 
 /// One assigned partition.
@@ -101,7 +101,7 @@ impl Reading {
     }
 
     /// Delivers held records up to the bound. Returns `false` when the budget did not allow all.
-    pub(super) fn deliver_held(&mut self, budget: &mut Budget, into: &mut RawBatch) -> bool {
+    pub(super) fn deliver_held(&mut self, budget: &mut Budget, into: &mut dyn TakeRecords) -> bool {
         while self.held_next < self.held.len() {
             let record = self.held.get(self.held_next);
             let offset = record.origin.offset;

@@ -3,6 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use wasmill::record::{Partition, RawBatch};
 use wasmill::source::{PollLimit, SourceError};
 
@@ -193,6 +196,58 @@ fn every_compression_is_read() {
         topic.write(records(&["one", "two"]));
         let read = read_all(topic.source().as_mut());
         assert_eq!(values(&read[&0]), text(&["one", "two"]), "{compression}");
+    }
+}
+
+#[test]
+fn headers_come_with_their_records() {
+    for compression in ["none", "lz4"] {
+        let topic = Topic::create("source_kafka", 1);
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", support::kafka())
+            .set("compression.type", compression)
+            .set("linger.ms", "100")
+            .create()
+            .expect("a producer");
+        // Every kind of record before and behind every other, with headers and without.
+        let value = |record: usize| [None, Some(""), Some("v"), Some("\u{0}\u{0}")][record % 4];
+        let key = |record: usize| [None, Some("k"), Some("")][record / 4 % 3];
+        let header =
+            |record: usize| [None, None, Some((Some("h"), "1")), Some((None, ""))][record / 12 % 4];
+        let records: Vec<usize> = (0..48 * 48)
+            .map(|n| n / 48 * (n % 2) + n % 48 * (1 - n % 2))
+            .collect();
+        for &record in &records {
+            let mut message = BaseRecord::<str, str>::to(topic.name()).partition(0);
+            message.payload = value(record);
+            message.key = key(record);
+            message.headers = header(record)
+                .map(|(value, key)| OwnedHeaders::new().insert(Header { key, value }));
+            producer
+                .send(message)
+                .map_err(|(error, _)| error)
+                .expect("queued");
+        }
+        producer.flush(PATIENCE).expect("written");
+        let mut source = topic.source();
+        let ends = ends(source.as_mut());
+        let start = ends.iter().map(|(partition, _)| (partition, 0)).collect();
+        source.seek(&start).expect("in range");
+        let mut batch = RawBatch::default();
+        while !source.positions().reached(&ends) {
+            source.poll(&ends, LIMIT, &mut batch).expect("read");
+        }
+        assert_eq!(batch.len(), records.len());
+        for (read, &record) in batch.iter().zip(&records) {
+            let written =
+                header(record).map(|(value, key)| (key.as_bytes(), value.map(str::as_bytes)));
+            assert_eq!(
+                read.value,
+                value(record).map(str::as_bytes),
+                "{compression} {record}"
+            );
+            assert!(read.headers.iter().eq(written), "{compression} {record}");
+        }
     }
 }
 

@@ -39,8 +39,9 @@ use self::callbacks::Heard;
 pub(super) use self::group::GroupOffsets;
 use self::headers::Headers;
 
-/// Messages taken in one call.
-const BATCH_MAX: usize = 4096;
+/// Messages taken in one call: what librdkafka has touched of them is then still in the nearer caches
+/// when they are copied and let go of.
+const BATCH_MAX: usize = 256;
 
 /// A consumer whose messages are taken in batches. Its group is never joined: partitions are
 /// assigned by hand.
@@ -224,8 +225,9 @@ impl BatchConsumer {
     /// The next message, if one is left.
     pub(super) fn peek(&self) -> Option<Event<'_>> {
         let &message = self.messages.get(self.next)?;
+        let next = self.messages.get(self.next + 1);
         // SAFETY: invariant 1; what we return borrows `self`, and destroying takes `&mut self`.
-        Some(unsafe { event(message) })
+        Some(unsafe { event(message, next.map(|&next| next.cast_const())) })
     }
 
     /// Leaves the next message behind.
@@ -299,12 +301,15 @@ impl Drop for BatchConsumer {
     }
 }
 
-/// Reads a message.
+/// Reads a message; `next` is the one after it.
 ///
 /// # Safety
 ///
-/// `message` must be a message of a consumer, and stay alive for `'a`.
-unsafe fn event<'a>(message: *const sys::rd_kafka_message_t) -> Event<'a> {
+/// Both must be messages of a consumer, and stay alive for `'a`.
+unsafe fn event<'a>(
+    message: *const sys::rd_kafka_message_t,
+    next: Option<*const sys::rd_kafka_message_t>,
+) -> Event<'a> {
     // SAFETY: the caller's promise. `err` is read as the C `int` that it is: a broker may send a
     // code that the crate's enum does not have. A non-null key or payload points to as many bytes
     // as the message says.
@@ -319,7 +324,7 @@ unsafe fn event<'a>(message: *const sys::rd_kafka_message_t) -> Event<'a> {
                 timestamp_ms: timestamp(message),
                 key: bytes((*message).key.cast(), (*message).key_len),
                 value: bytes((*message).payload.cast(), (*message).len),
-                headers: Headers::of(message),
+                headers: Headers::of(message, next),
             },
             RDKafkaErrorCode::PartitionEOF => Event::End { partition, offset },
             code => Event::Error {
