@@ -66,8 +66,10 @@ impl Touched {
     #[must_use]
     pub fn by(partials: &[Partial]) -> Self {
         let mut numbering = Numbering::default();
-        for key in partials.iter().flat_map(|partial| partial.keys.iter()) {
-            numbering.number(|out| out.extend_from_slice(key));
+        for keys in partials.iter().map(|partial| &partial.keys) {
+            for index in 0..keys.len() {
+                numbering.number_of(keys, index);
+            }
         }
         Self(numbering.into_keys())
     }
@@ -207,8 +209,8 @@ impl StateTable {
         let mut numbering = Numbering::default();
         let mut groups: Vec<u32> = pieces
             .iter()
-            .flat_map(|(partial, rows)| rows.clone().map(|row| partial.keys.get(row)))
-            .map(|key| numbering.number(|out| out.extend_from_slice(key)))
+            .flat_map(|(partial, rows)| rows.clone().map(|row| (&partial.keys, row)))
+            .map(|(keys, row)| numbering.number_of(keys, row))
             .collect();
         if groups.is_empty() {
             return Ok(());
