@@ -93,6 +93,14 @@ pub(crate) struct Numbering {
 }
 
 impl Numbering {
+    /// For so many different strings.
+    pub(crate) fn with_capacity(keys: usize) -> Self {
+        Self {
+            table: HashTable::with_capacity(keys),
+            keys: GroupKeys::with_capacity(keys),
+        }
+    }
+
     /// The number of the string that `write` appends to what it is given.
     pub(crate) fn number(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
         let start = self.keys.bytes.len();

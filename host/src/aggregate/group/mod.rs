@@ -17,6 +17,7 @@ use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 
+pub(super) use self::keys::hash_of;
 pub(crate) use self::keys::{GroupKeys, Numbering};
 
 use self::codes::Codes;
