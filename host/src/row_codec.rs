@@ -8,16 +8,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    BinaryBuilder, BooleanBuilder, Date32Builder, Decimal64Builder, Float64Builder, Int64Builder,
-    StringBuilder, TimestampMicrosecondBuilder,
-};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Decimal64Type, Float64Type, Int64Type, TimestampMicrosecondType,
+    ArrowPrimitiveType, Date32Type, Decimal64Type, Float64Type, Int64Type, TimestampMicrosecondType,
 };
-use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, StringArray};
-use arrow_buffer::NullBuffer;
+use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
+use arrow_buffer::{Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer};
 use thiserror::Error;
 
 use crate::schema::{DataType, Field};
@@ -122,31 +118,114 @@ pub(crate) fn read_rows<'a>(
     fields: &[Field],
     rows: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Vec<ArrayRef>, CorruptRow> {
-    let mut builders: Vec<Builder> = fields.iter().map(|field| Builder::new(field.ty)).collect();
-    for mut row in rows {
-        for (field, builder) in fields.iter().zip(&mut builders) {
-            let corrupt = || CorruptRow {
-                column: field.name.clone(),
-            };
-            let present = !field.nullable
-                || match take::<1>(&mut row) {
-                    Some([0]) => false,
-                    Some([1]) => true,
-                    _ => return Err(corrupt()),
-                };
-            if present {
-                builder.read(&mut row).ok_or_else(corrupt)?;
-            } else {
-                builder.append_null();
-            }
-        }
-        if !row.is_empty() {
-            return Err(CorruptRow {
-                column: "(bytes are left over)".into(),
-            });
-        }
+    let mut rows: Vec<&[u8]> = rows.collect();
+    let mut columns = Vec::with_capacity(fields.len());
+    for field in fields {
+        let column = read_column(field, &mut rows).ok_or_else(|| CorruptRow {
+            column: field.name.clone(),
+        });
+        columns.push(column?);
     }
-    Ok(builders.into_iter().map(Builder::finish).collect())
+    if rows.iter().all(|rest| rest.is_empty()) {
+        Ok(columns)
+    } else {
+        Err(CorruptRow {
+            column: "(bytes are left over)".into(),
+        })
+    }
+}
+
+/// Takes one column off the front of all rows.
+fn read_column(field: &Field, rows: &mut [&[u8]]) -> Option<ArrayRef> {
+    let nullable = field.nullable;
+    Some(match field.ty {
+        DataType::Boolean => {
+            let flag = |row: &mut &[u8]| match take(row)? {
+                [0] => Some(false),
+                [1] => Some(true),
+                _ => None,
+            };
+            let (flags, nulls) = read_values(nullable, rows, flag)?;
+            Arc::new(BooleanArray::new(flags.into(), nulls))
+        }
+        DataType::Int64 => Arc::new(read_numbers::<Int64Type>(field, rows, word64)?),
+        DataType::Decimal(_) => Arc::new(read_numbers::<Decimal64Type>(field, rows, word64)?),
+        DataType::Timestamp => Arc::new(read_numbers::<TimestampMicrosecondType>(
+            field, rows, word64,
+        )?),
+        DataType::Date => {
+            let day = |row: &mut &[u8]| take(row).map(i32::from_le_bytes);
+            Arc::new(read_numbers::<Date32Type>(field, rows, day)?)
+        }
+        DataType::Float64 => {
+            let float = |row: &mut &[u8]| take(row).map(f64::from_le_bytes);
+            Arc::new(read_numbers::<Float64Type>(field, rows, float)?)
+        }
+        DataType::Utf8 => {
+            let (offsets, bytes, nulls) = read_bytes(nullable, rows)?;
+            Arc::new(StringArray::try_new(offsets, bytes, nulls).ok()?)
+        }
+        DataType::Binary => {
+            let (offsets, bytes, nulls) = read_bytes(nullable, rows)?;
+            Arc::new(BinaryArray::try_new(offsets, bytes, nulls).ok()?)
+        }
+    })
+}
+
+fn read_numbers<T: ArrowPrimitiveType>(
+    field: &Field,
+    rows: &mut [&[u8]],
+    read: impl Fn(&mut &[u8]) -> Option<T::Native>,
+) -> Option<PrimitiveArray<T>> {
+    let (values, nulls) = read_values(field.nullable, rows, read)?;
+    let array = PrimitiveArray::<T>::new(values.into(), nulls);
+    Some(array.with_data_type(field.ty.to_arrow()))
+}
+
+/// A value of each row, which is the default where it is null.
+fn read_values<'a, T: Default>(
+    nullable: bool,
+    rows: &mut [&'a [u8]],
+    read: impl Fn(&mut &'a [u8]) -> Option<T>,
+) -> Option<(Vec<T>, Option<NullBuffer>)> {
+    let mut values = Vec::with_capacity(rows.len());
+    if !nullable {
+        for row in rows {
+            values.push(read(row)?);
+        }
+        return Some((values, None));
+    }
+    let mut nulls = NullBufferBuilder::new(rows.len());
+    for row in rows {
+        let present = match take::<1>(row)? {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        };
+        values.push(if present { read(row)? } else { T::default() });
+        nulls.append(present);
+    }
+    Some((values, nulls.finish()))
+}
+
+fn read_bytes(
+    nullable: bool,
+    rows: &mut [&[u8]],
+) -> Option<(OffsetBuffer<i32>, Buffer, Option<NullBuffer>)> {
+    let (values, nulls) = read_values(nullable, rows, take_bytes)?;
+    let length: usize = values.iter().map(|value| value.len()).sum();
+    // Arrow's offsets have 32 bits, and no more was ever written.
+    i32::try_from(length).ok()?;
+    let mut bytes = Vec::with_capacity(length);
+    values
+        .iter()
+        .for_each(|value| bytes.extend_from_slice(value));
+    let offsets = OffsetBuffer::from_lengths(values.iter().map(|value| value.len()));
+    Some((offsets, bytes.into(), nulls))
+}
+
+fn word64(row: &mut &[u8]) -> Option<i64> {
+    take(row).map(i64::from_le_bytes)
 }
 
 fn take<const N: usize>(row: &mut &[u8]) -> Option<[u8; N]> {
@@ -160,80 +239,6 @@ fn take_bytes<'a>(row: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (head, rest) = row.split_at_checked(length)?;
     *row = rest;
     Some(head)
-}
-
-enum Builder {
-    Bool(BooleanBuilder),
-    Int(Int64Builder),
-    Float(Float64Builder),
-    Decimal(Decimal64Builder),
-    Text(StringBuilder),
-    Bytes(BinaryBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
-    Date(Date32Builder),
-}
-
-impl Builder {
-    fn new(ty: DataType) -> Self {
-        match ty {
-            DataType::Boolean => Self::Bool(BooleanBuilder::new()),
-            DataType::Int64 => Self::Int(Int64Builder::new()),
-            DataType::Float64 => Self::Float(Float64Builder::new()),
-            DataType::Decimal(_) => {
-                Self::Decimal(Decimal64Builder::new().with_data_type(ty.to_arrow()))
-            }
-            DataType::Utf8 => Self::Text(StringBuilder::new()),
-            DataType::Binary => Self::Bytes(BinaryBuilder::new()),
-            DataType::Timestamp => {
-                Self::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(ty.to_arrow()))
-            }
-            DataType::Date => Self::Date(Date32Builder::new()),
-        }
-    }
-
-    fn read(&mut self, row: &mut &[u8]) -> Option<()> {
-        match self {
-            Self::Bool(builder) => match take(row)? {
-                [0] => builder.append_value(false),
-                [1] => builder.append_value(true),
-                _ => return None,
-            },
-            Self::Int(builder) => builder.append_value(i64::from_le_bytes(take(row)?)),
-            Self::Float(builder) => builder.append_value(f64::from_le_bytes(take(row)?)),
-            Self::Decimal(builder) => builder.append_value(i64::from_le_bytes(take(row)?)),
-            Self::Text(builder) => builder.append_value(str::from_utf8(take_bytes(row)?).ok()?),
-            Self::Bytes(builder) => builder.append_value(take_bytes(row)?),
-            Self::Timestamp(builder) => builder.append_value(i64::from_le_bytes(take(row)?)),
-            Self::Date(builder) => builder.append_value(i32::from_le_bytes(take(row)?)),
-        }
-        Some(())
-    }
-
-    fn append_null(&mut self) {
-        match self {
-            Self::Bool(builder) => builder.append_null(),
-            Self::Int(builder) => builder.append_null(),
-            Self::Float(builder) => builder.append_null(),
-            Self::Decimal(builder) => builder.append_null(),
-            Self::Text(builder) => builder.append_null(),
-            Self::Bytes(builder) => builder.append_null(),
-            Self::Timestamp(builder) => builder.append_null(),
-            Self::Date(builder) => builder.append_null(),
-        }
-    }
-
-    fn finish(self) -> ArrayRef {
-        match self {
-            Self::Bool(mut builder) => Arc::new(builder.finish()),
-            Self::Int(mut builder) => Arc::new(builder.finish()),
-            Self::Float(mut builder) => Arc::new(builder.finish()),
-            Self::Decimal(mut builder) => Arc::new(builder.finish()),
-            Self::Text(mut builder) => Arc::new(builder.finish()),
-            Self::Bytes(mut builder) => Arc::new(builder.finish()),
-            Self::Timestamp(mut builder) => Arc::new(builder.finish()),
-            Self::Date(mut builder) => Arc::new(builder.finish()),
-        }
-    }
 }
 
 #[cfg(test)]

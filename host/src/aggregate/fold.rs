@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::group::{GroupKeys, Grouping};
+use super::group::{GroupKeys, Grouped, Grouping, Groupings};
 use super::{AggregateLogic, Layout};
 use crate::guest::{CallError, Fault, Folded, call_ranges, isolate};
 use crate::record::{Cause, Rejection, Rows};
@@ -19,7 +19,7 @@ const SEARCHES_MAX: usize = 2;
 /// What a part of a batch adds to an aggregate: one state a group.
 #[derive(Debug, Clone)]
 pub struct Partial {
-    pub(super) keys: GroupKeys,
+    pub(super) keys: Arc<GroupKeys>,
     pub(super) states: RecordBatch,
 }
 
@@ -86,8 +86,26 @@ impl AggregateStage {
     ///
     /// When `rows` has other columns than the guest was configured for.
     pub fn fold(&mut self, rows: &Rows) -> Result<FoldedRows, CallError> {
+        self.fold_beside(rows, &mut Groupings::default())
+    }
+
+    /// [`fold`](Self::fold) with what other aggregates have found out about the groups of the same
+    /// rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`fold`](Self::fold).
+    ///
+    /// # Panics
+    ///
+    /// As [`fold`](Self::fold).
+    pub fn fold_beside(
+        &mut self,
+        rows: &Rows,
+        shared: &mut Groupings,
+    ) -> Result<FoldedRows, CallError> {
         let folded = if self.rejections < REJECTIONS_MAX + SEARCHES_MAX {
-            self.fold_once(rows)?
+            self.fold_once(rows, shared)?
         } else {
             give_up_on(rows)
         };
@@ -98,7 +116,11 @@ impl AggregateStage {
         Ok(folded)
     }
 
-    fn fold_once(&mut self, rows: &Rows) -> Result<FoldedRows, CallError> {
+    fn fold_once(&mut self, rows: &Rows, shared: &mut Groupings) -> Result<FoldedRows, CallError> {
+        let grouped = match self.grouping.group(rows, shared) {
+            Ok(grouped) => grouped,
+            Err(rejections) => return Ok(FoldedRows::Rejected(rejections)),
+        };
         let input = rows
             .columns
             .project(&self.needs)
@@ -108,7 +130,7 @@ impl AggregateStage {
         for call in call_ranges(&input, self.call_bytes_max) {
             let of_call = |part: &Range<usize>| call.start + part.start..call.start + part.end;
             let isolated = isolate(call.len(), |part| {
-                self.fold_range(rows, &input, of_call(&part))
+                self.fold_range((rows, &grouped), &input, of_call(&part))
             })?;
             for (_, outcome) in isolated.done {
                 match outcome {
@@ -135,24 +157,22 @@ impl AggregateStage {
 
     fn fold_range(
         &mut self,
-        rows: &Rows,
+        (rows, grouped): (&Rows, &Arc<Grouped>),
         input: &RecordBatch,
         range: Range<usize>,
     ) -> Result<FoldedRows, Fault<CallError>> {
-        let part = Rows {
-            columns: rows.columns.slice(range.start, range.len()),
-            records: rows.records[range.clone()].to_vec(),
-        };
-        let grouped = match self.grouping.group(&part) {
-            Ok(grouped) => grouped,
-            Err(rejections) => return Ok(FoldedRows::Rejected(rejections)),
+        let records = &rows.records[range.clone()];
+        let grouped = if range.len() == rows.records.len() {
+            Arc::clone(grouped)
+        } else {
+            Arc::new(grouped.part(range.clone()))
         };
         let input = input.slice(range.start, range.len());
         let count = grouped.keys.len() as u32;
-        let folded = self.logic.fold(&grouped.groups, count, &input);
+        let folded = self.logic.fold(grouped.groups(), count, &input);
         Ok(match folded.map_err(CallError::fault)? {
             Folded::States(states) => FoldedRows::Partials(vec![Partial {
-                keys: grouped.keys,
+                keys: Arc::clone(&grouped.keys),
                 states,
             }]),
             Folded::Rejected(rejections) if self.rejections >= REJECTIONS_MAX => {
@@ -161,7 +181,7 @@ impl AggregateStage {
             }
             Folded::Rejected(rejections) => {
                 let rejections = rejections.into_iter().map(|rejection| Rejection {
-                    record: part.records[rejection.row as usize],
+                    record: records[rejection.row as usize],
                     cause: Cause::Rejected,
                     reason: rejection.reason,
                     column: None,

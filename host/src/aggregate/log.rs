@@ -15,12 +15,12 @@
 //!    contents: whoever reads sealed segments back needs nothing else.
 //! 2. A sealed segment never changes.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+
+use super::group::hash_of;
 
 /// A segment is sealed early at this size, so that it can be stored and cleaned in pieces.
 const SEGMENT_BYTES_MAX: usize = 8 << 20;
@@ -39,7 +39,7 @@ pub(super) fn next_number() -> u64 {
 
 /// Where an entry begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     /// the upper half of the key's hash, so that the index grows without looking at the keys
     hash: u32,
     slot: u32,
@@ -112,7 +112,6 @@ struct Cleaning {
 /// The newest state of each key.
 pub(super) struct StateLog {
     index: HashTable<Place>,
-    hasher: RandomState,
     /// slots are used again, so that places stay valid
     slots: Vec<Option<Slot>>,
     /// the slot that is appended to
@@ -121,6 +120,8 @@ pub(super) struct StateLog {
     stored: usize,
     /// bytes of keys and states that are alive
     alive: usize,
+    /// bytes of the longest state that there was
+    longest: usize,
     cleaning: Option<Cleaning>,
     /// bytes appended since cleaning last went on
     appended: usize,
@@ -130,11 +131,11 @@ impl Default for StateLog {
     fn default() -> Self {
         Self {
             index: HashTable::new(),
-            hasher: RandomState::default(),
             slots: vec![Some(Slot::empty())],
             open: 0,
             stored: 0,
             alive: 0,
+            longest: 0,
             cleaning: None,
             appended: 0,
         }
@@ -152,24 +153,49 @@ impl StateLog {
         self.alive
     }
 
+    /// Bytes of the longest state that there was.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// The state of a key.
     pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        let place = self.find(key, self.hash(key))?;
-        Some(entry(self.slot(place.slot as usize), place.offset as usize).1)
+        Some(self.state_at(self.find(key, hash_of(key))?))
+    }
+
+    /// Where the entry of a key is that has this hash, until something is cleaned.
+    pub(super) fn find(&self, key: &[u8], hash: u64) -> Option<Place> {
+        let hash = upper(hash);
+        let is = |place: &Place| {
+            place.hash == hash
+                && entry(self.slot(place.slot as usize), place.offset as usize).0 == key
+        };
+        self.index.find(spread(hash), is).copied()
+    }
+
+    /// The state in the entry there.
+    pub(super) fn state_at(&self, place: Place) -> &[u8] {
+        entry(self.slot(place.slot as usize), place.offset as usize).1
     }
 
     /// Replaces the state of a key.
     pub(super) fn put(&mut self, key: &[u8], state: &[u8]) {
-        let hash = self.hash(key);
-        let Some(place) = self.find(key, hash) else {
+        let hash = hash_of(key);
+        self.put_at(self.find(key, hash), (key, hash), state);
+    }
+
+    /// Replaces the state of a key with its hash, whose entry was found at `place`, or nowhere.
+    pub(super) fn put_at(&mut self, place: Option<Place>, (key, hash): (&[u8], u64), state: &[u8]) {
+        let Some(place) = place else {
             self.alive += key.len() + state.len();
-            let place = self.append(key, state, hash);
+            let place = self.append(key, state, upper(hash));
             let spread = |place: &Place| spread(place.hash);
-            self.index.insert_unique(self::spread(hash), place, spread);
+            self.index
+                .insert_unique(self::spread(place.hash), place, spread);
             return;
         };
         let slot = place.slot as usize;
-        let length = entry(self.slot(slot), place.offset as usize).1.len();
+        let length = self.state_at(place).len();
         self.alive = self.alive + state.len() - length;
         let offset = place.offset as usize;
         if slot == self.open && length == state.len() {
@@ -182,9 +208,7 @@ impl StateLog {
 
     /// Appends a newer entry for a key and points its place there.
     fn replace(&mut self, old: Place, key: &[u8], state: &[u8]) {
-        let length = entry(self.slot(old.slot as usize), old.offset as usize)
-            .1
-            .len();
+        let length = self.state_at(old).len();
         let slot = self.slots[old.slot as usize].as_mut();
         slot.expect("places point into slots in use").dead += HEADER + key.len() + length;
         let new = self.append(key, state, old.hash);
@@ -213,6 +237,7 @@ impl StateLog {
         bytes.extend_from_slice(state);
         self.stored += size;
         self.appended += size;
+        self.longest = self.longest.max(state.len());
         Place { hash, slot, offset }
     }
 
@@ -278,7 +303,7 @@ impl StateLog {
         };
         for (offset, key, state) in &mut entries {
             let place = Place {
-                hash: self.hash(key),
+                hash: upper(hash_of(key)),
                 slot: from.slot as u32,
                 offset: offset as u32,
             };
@@ -330,18 +355,6 @@ impl StateLog {
         self.slots.len() - 1
     }
 
-    fn find(&self, key: &[u8], hash: u32) -> Option<Place> {
-        let is = |place: &Place| {
-            place.hash == hash
-                && entry(self.slot(place.slot as usize), place.offset as usize).0 == key
-        };
-        self.index.find(spread(hash), is).copied()
-    }
-
-    fn hash(&self, key: &[u8]) -> u32 {
-        (self.hasher.hash_one(key) >> 32) as u32
-    }
-
     fn slot(&self, slot: usize) -> &[u8] {
         let slot = self.slots[slot].as_ref();
         &slot.expect("places point into slots in use").segment.bytes
@@ -381,6 +394,10 @@ fn entry(bytes: &[u8], offset: usize) -> (&[u8], &[u8]) {
     let start = offset + HEADER;
     let (key, rest) = bytes[start..].split_at(key);
     (key, &rest[..state])
+}
+
+fn upper(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 /// A hash of 64 bits of one of 32: the index looks at the lowest and the highest bits.

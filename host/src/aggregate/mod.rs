@@ -29,6 +29,7 @@ mod takeover;
 mod tests;
 
 pub use fold::{AggregateStage, FoldedRows, Partial};
+pub use group::Groupings;
 pub use log::Segment;
 pub use snapshot::{StateColumns, TableSnapshot};
 pub use state::{AggregateError, StateTable, Touched};

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::fold::Partial;
 use super::group::{GroupKeys, Numbering};
 use super::join::Joining;
-use super::log::{StateLog, next_number};
+use super::log::{Place, StateLog, next_number};
 use super::snapshot::{StateColumns, TableSnapshot};
 use super::takeover::BroughtIn;
 use super::{AggregateLogic, Layout};
@@ -66,8 +66,10 @@ impl Touched {
     #[must_use]
     pub fn by(partials: &[Partial]) -> Self {
         let mut numbering = Numbering::default();
-        for key in partials.iter().flat_map(|partial| partial.keys.iter()) {
-            numbering.number(|out| out.extend_from_slice(key));
+        for keys in partials.iter().map(|partial| &partial.keys) {
+            for index in 0..keys.len() {
+                numbering.number_of(keys, index);
+            }
         }
         Self(numbering.into_keys())
     }
@@ -179,6 +181,48 @@ impl StateTable {
     ///
     /// [`AggregateError`]; some groups may be merged then, so the table must not be used further.
     pub fn merge(&mut self, partials: &[Partial]) -> Result<(), AggregateError> {
+        self.merge_all(partials)?;
+        self.states.clean();
+        Ok(())
+    }
+
+    /// Merges an epoch's partials into the states; the current row of each group that they are about.
+    ///
+    /// # Errors
+    ///
+    /// As [`merge`](Self::merge).
+    ///
+    /// # Panics
+    ///
+    /// As [`rows`](Self::rows).
+    pub fn merge_and_show(
+        &mut self,
+        partials: &[Partial],
+    ) -> Result<Vec<RecordBatch>, AggregateError> {
+        let rows = match self.merge_all(partials)? {
+            Some((keys, states)) if 2 * lowered_bytes(&states) <= self.call_bytes_max => {
+                let columns = self.group_columns(keys.iter())?;
+                vec![self.finish(columns, &states)?]
+            }
+            // Not all in one call.
+            Some((keys, _)) => self.rows(&Touched(keys))?,
+            None => self.rows(&Touched::by(partials))?,
+        };
+        self.states.clean();
+        Ok(rows)
+    }
+
+    /// Merges partials; groups and their states, if they took one call.
+    fn merge_all(
+        &mut self,
+        partials: &[Partial],
+    ) -> Result<Option<(GroupKeys, RecordBatch)>, AggregateError> {
+        if self.take_one_call(partials) {
+            let pieces = partials
+                .iter()
+                .map(|partial| (partial, 0..partial.keys.len()));
+            return self.merge_pieces(&pieces.collect::<Vec<_>>());
+        }
         let mut pieces = Vec::new();
         let mut bytes = 0;
         for partial in partials {
@@ -198,30 +242,44 @@ impl StateTable {
             pieces.push((partial, start..rows));
         }
         self.merge_pieces(&pieces)?;
-        self.states.clean();
-        Ok(())
+        Ok(None)
     }
 
-    /// Merges as many groups of partials as one call takes, beside the states that these have.
-    fn merge_pieces(&mut self, pieces: &[(&Partial, Range<usize>)]) -> Result<(), AggregateError> {
-        let mut numbering = Numbering::default();
+    /// Whether one call takes all of them with the states that they are merged with, these being as
+    /// long as the longest one.
+    fn take_one_call(&self, partials: &[Partial]) -> bool {
+        let groups: usize = partials.iter().map(|partial| partial.keys.len()).sum();
+        let bytes = partials
+            .iter()
+            .map(|partial| lowered_bytes(&partial.states));
+        let known = groups.saturating_mul(self.states.longest());
+        bytes.sum::<usize>().saturating_add(known) <= self.call_bytes_max / 2
+    }
+
+    /// Merges as many groups of partials as one call takes, beside the states that these have. The
+    /// groups, each once, and their states; nothing where there are no groups.
+    fn merge_pieces(
+        &mut self,
+        pieces: &[(&Partial, Range<usize>)],
+    ) -> Result<Option<(GroupKeys, RecordBatch)>, AggregateError> {
+        let most = pieces.iter().map(|(_, rows)| rows.len()).max();
+        let mut numbering = Numbering::with_capacity(most.unwrap_or_default());
         let mut groups: Vec<u32> = pieces
             .iter()
-            .flat_map(|(partial, rows)| rows.clone().map(|row| partial.keys.get(row)))
-            .map(|key| numbering.number(|out| out.extend_from_slice(key)))
+            .flat_map(|(partial, rows)| rows.clone().map(|row| (&partial.keys, row)))
+            .map(|(keys, row)| numbering.number_of(keys, row))
             .collect();
         if groups.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let keys = numbering.into_keys();
-        let mut known = Vec::new();
-        for (number, key) in keys.iter().enumerate() {
-            if let Some(state) = self.states.get(key) {
-                groups.push(number as u32);
-                known.push(state);
-            }
-        }
-        let known = self.read_states(known.into_iter())?;
+        let place = |number| self.states.find(keys.get(number), keys.hash(number));
+        let places: Vec<Option<Place>> = (0..keys.len()).map(place).collect();
+        let known = (0..).zip(&places);
+        let known = known.filter_map(|(number, place)| place.map(|_| number));
+        groups.extend(known);
+        let known = places.iter().flatten();
+        let known = self.read_states(known.map(|&place| self.states.state_at(place)))?;
         let pieces: Vec<RecordBatch> = pieces
             .iter()
             .map(|(partial, rows)| partial.states.slice(rows.start, rows.len()))
@@ -235,12 +293,13 @@ impl StateTable {
             .map_err(|source| guest_error(&self.name, "merge", source))?;
         let writer = RowWriter::new(self.layout.state.columns.fields(), merged.columns());
         let mut bytes = Vec::new();
-        for (row, key) in keys.iter().enumerate() {
+        for (number, place) in places.into_iter().enumerate() {
             bytes.clear();
-            writer.write(row, &mut bytes);
-            self.states.put(key, &bytes);
+            writer.write(number, &mut bytes);
+            let key = (keys.get(number), keys.hash(number));
+            self.states.put_at(place, key, &bytes);
         }
-        Ok(())
+        Ok(Some((keys, merged)))
     }
 
     /// The current row of each of these groups, in the aggregate's output columns. Groups without
@@ -263,16 +322,23 @@ impl StateTable {
             let states = self.read_states(groups.iter().map(|(_, state)| *state))?;
             inputs.push((columns, states));
         }
-        let finish = |(mut columns, states): (Vec<ArrayRef>, RecordBatch)| {
-            let finished = self.logic.finish(&states);
-            let finished = finished.map_err(|source| guest_error(&self.name, "finish", source))?;
-            columns.extend(finished.columns().iter().cloned());
-            Ok(
-                RecordBatch::try_new(Arc::clone(self.layout.output.arrow()), columns)
-                    .expect("key, window and output columns make up the layout's output"),
-            )
-        };
+        let finish = |(columns, states)| self.finish(columns, &states);
         inputs.into_iter().map(finish).collect()
+    }
+
+    /// The rows of groups with these columns and states.
+    fn finish(
+        &mut self,
+        mut columns: Vec<ArrayRef>,
+        states: &RecordBatch,
+    ) -> Result<RecordBatch, AggregateError> {
+        let finished = self.logic.finish(states);
+        let finished = finished.map_err(|source| guest_error(&self.name, "finish", source))?;
+        columns.extend(finished.columns().iter().cloned());
+        Ok(
+            RecordBatch::try_new(Arc::clone(self.layout.output.arrow()), columns)
+                .expect("key, window and output columns make up the layout's output"),
+        )
     }
 
     /// The current row of every group.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::barrier::{EpochPart, Mode};
 use super::{EpochOutput, Incoming, OutputBatch, Swap};
-use crate::aggregate::{AggregateError, Partial, StateTable, TableSnapshot, Touched};
+use crate::aggregate::{AggregateError, Partial, StateTable, TableSnapshot};
 use crate::checkpoint::Snapshot;
 use crate::deduplicate::Seen;
 
@@ -120,20 +120,22 @@ impl Coordinator {
         }
         let shown = matches!(barrier.mode, Mode::Live | Mode::Replay { shown: true });
         for (table, partials) in self.tables.iter_mut().zip(&partials) {
-            table.states.merge(partials)?;
-            if table.shown && shown {
-                let batches = if joined.contains(table.states.name()) {
-                    table.states.all_rows()?
-                } else {
-                    table.states.rows(&Touched::by(partials))?
-                };
-                let batches = batches.into_iter().map(|columns| OutputBatch {
-                    columns,
-                    origins: Vec::new(),
-                });
-                let name = Arc::clone(table.states.name());
-                output.streams.insert(name, batches.collect());
+            if !(table.shown && shown) {
+                table.states.merge(partials)?;
+                continue;
             }
+            let batches = if joined.contains(table.states.name()) {
+                table.states.merge(partials)?;
+                table.states.all_rows()?
+            } else {
+                table.states.merge_and_show(partials)?
+            };
+            let batches = batches.into_iter().map(|columns| OutputBatch {
+                columns,
+                origins: Vec::new(),
+            });
+            let name = Arc::clone(table.states.name());
+            output.streams.insert(name, batches.collect());
         }
         Ok(Completed {
             output,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::PipelineError;
 use super::monitor::{Monitor, Stage};
-use crate::aggregate::{AggregateStage, FoldedRows};
+use crate::aggregate::{AggregateStage, FoldedRows, Groupings};
 use crate::decode::Decoder;
 use crate::deduplicate::Deduplicator;
 use crate::deployment::Backfills;
@@ -85,14 +85,16 @@ pub(super) struct StageNames {
 }
 
 impl Aggregate {
-    /// Folds rows; `index` is its place.
+    /// Folds rows, beside what others know of their groups; `index` is its place.
     pub(super) fn fold(
         &mut self,
         rows: &Rows,
+        shared: &mut Groupings,
         (index, monitor): (usize, &Monitor),
     ) -> Result<FoldedRows, PipelineError> {
         let count = rows.columns.num_rows();
-        let folded = monitor.time(Stage::Fold(index), count, || self.stage.fold(rows));
+        let fold = || self.stage.fold_beside(rows, shared);
+        let folded = monitor.time(Stage::Fold(index), count, fold);
         folded.map_err(|source| PipelineError::Fold {
             aggregate: Arc::clone(&self.names.stage),
             source,

@@ -19,7 +19,7 @@ use super::PipelineError;
 use super::chain::{Chain, Screening, StageNames};
 use super::monitor::{Monitor, Stage};
 use super::sample::Sample;
-use crate::aggregate::{FoldedRows, Partial};
+use crate::aggregate::{FoldedRows, Groupings, Partial};
 use crate::deduplicate::Seen;
 use crate::epoch::{Barrier, EpochPart, Mode, OutputBatch, by_stage};
 use crate::record::{Cause, DeadLetter, Origin, RawBatch, Rejection, Rows};
@@ -336,14 +336,19 @@ impl Worker {
     ) -> Result<Vec<Vec<Partial>>, PipelineError> {
         loop {
             let mut partials = Vec::with_capacity(self.chain.aggregates.len());
+            // One for each stream: as long as its rows are the same, so are their groups.
+            let mut shared: Vec<Groupings> = Vec::new();
+            shared.resize_with(streams.len(), Groupings::default);
             for (index, aggregate) in self.chain.aggregates.iter_mut().enumerate() {
                 let rows = &streams[aggregate.from];
-                let mut folded = aggregate.fold(rows, (index, &self.monitor))?;
+                let shared = &mut shared[aggregate.from];
+                let mut folded = aggregate.fold(rows, shared, (index, &self.monitor))?;
                 // Which of them it rejects is asked of all.
                 if let FoldedRows::Partials(_) = folded
                     && let Some(own) = aggregate.own(rows, raw, mode)
                 {
-                    folded = aggregate.fold(&own, (index, &self.monitor))?;
+                    let of_own = &mut Groupings::default();
+                    folded = aggregate.fold(&own, of_own, (index, &self.monitor))?;
                 }
                 match folded {
                     FoldedRows::Partials(some) => partials.push(some),

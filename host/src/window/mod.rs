@@ -37,6 +37,20 @@ impl Tumbling {
         Self { every, last: None }
     }
 
+    /// Their length.
+    pub(crate) fn every(&self) -> Every {
+        self.every
+    }
+
+    /// µs of the units that every window is made of, the first of which begins where it starts: days
+    /// where the calendar decides.
+    pub(crate) fn unit(&self) -> i64 {
+        match self.every {
+            Every::Micros(length) => length,
+            Every::Days(_) | Every::Weeks(_) | Every::Months(_) | Every::Years(_) => DAY_MICROS,
+        }
+    }
+
     /// The start of the window that `instant` lies in, both in µs since 1970 UTC; `None` for
     /// instants outside of the years 1 to 9999.
     pub fn start_of(&mut self, instant: i64) -> Option<i64> {
