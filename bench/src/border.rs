@@ -1,7 +1,8 @@
 //! What the border costs: a column into a guest and back, by its type and the rows of a call.
 //!
 //! Guest `passthrough` hands back what it gets, so next to nothing is computed. `currency` is the case that has a
-//! mark: one utf8 and one decimal in, one decimal out, its own arithmetic included.
+//! mark: one utf8 and one decimal in, one decimal out, its own arithmetic included. The same compiled natively says
+//! how much of it that is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use arrow_array::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use wasmill::config::Limits;
-use wasmill::guest::{GuestEngine, TransformGuest};
+use wasmill::guest::GuestEngine;
 use wasmill::schema::{DataType, Field, Schema};
+use wasmill::transform::TransformLogic;
 
-use crate::chain::thread_cpu;
+use crate::chain::{Logic, NativeTransform, thread_cpu};
 
 /// Rows of a call.
 const SIZES: [usize; 6] = [64, 256, 1_024, 4_096, 16_384, 65_536];
@@ -44,6 +46,7 @@ pub(crate) struct Cost {
 struct Case {
     name: &'static str,
     component: &'static str,
+    logic: Logic,
     config: Value,
     fields: Vec<Field>,
 }
@@ -58,7 +61,11 @@ pub(crate) fn measure(folder: &Path, rounds: usize) -> anyhow::Result<Vec<Cost>>
             .load(case.component, &path)
             .with_context(|| format!("failed to load {}", path.display()))?;
         let schema = Schema::new(case.fields.clone())?;
-        let mut guest = component.transform("border", &schema, &case.config, &LIMITS)?;
+        let guest = component.transform("border", &schema, &case.config, &LIMITS)?;
+        let mut guest: Box<dyn TransformLogic> = match case.logic {
+            Logic::Wasm => guest.into(),
+            Logic::Native => Box::new(NativeTransform::new(&guest, &schema, &case.config)?),
+        };
         let mut of_case = Vec::new();
         for rows in SIZES {
             let batch = batch(&schema, rows)?;
@@ -68,7 +75,7 @@ pub(crate) fn measure(folder: &Path, rounds: usize) -> anyhow::Result<Vec<Cost>>
         // The first round is to get warm.
         for round in 0..=rounds {
             for (batch, runs) in &mut of_case {
-                let took = calls(&mut guest, batch)?;
+                let took = calls(&mut *guest, batch)?;
                 if round > 0 {
                     runs.push(took);
                 }
@@ -84,7 +91,7 @@ pub(crate) fn measure(folder: &Path, rounds: usize) -> anyhow::Result<Vec<Cost>>
 }
 
 /// A round of calls, in ns a row.
-fn calls(guest: &mut TransformGuest, batch: &RecordBatch) -> anyhow::Result<f64> {
+fn calls(guest: &mut dyn TransformLogic, batch: &RecordBatch) -> anyhow::Result<f64> {
     let calls = ROUND_ROWS / batch.num_rows();
     let begin = thread_cpu();
     for _ in 0..calls {
@@ -98,6 +105,7 @@ fn cases() -> Vec<Case> {
     let passthrough = |name, ty, nullable| Case {
         name,
         component: "passthrough",
+        logic: Logic::Wasm,
         config: json!({"columns": ["value"]}),
         fields: vec![Field::new("value", ty, nullable)],
     };
@@ -105,6 +113,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "no column",
             component: "passthrough",
+            logic: Logic::Wasm,
             config: json!({}),
             fields: vec![Field::new("value", DataType::Int64, false)],
         },
@@ -117,16 +126,22 @@ fn cases() -> Vec<Case> {
         passthrough("timestamp", DataType::Timestamp, false),
         passthrough("utf8 of 10 bytes", DataType::Utf8, false),
         passthrough("binary of 10 bytes", DataType::Binary, false),
-        Case {
-            name: "currency: utf8 and decimal in, decimal out",
-            component: "currency",
-            config: json!({"base": "USD", "rates": {"EUR": "1.08", "GBP": "1.27"}}),
-            fields: vec![
-                Field::new("total_amount", DataType::Decimal(2), false),
-                Field::new("currency", DataType::Utf8, false),
-            ],
-        },
+        currency("currency: utf8 and decimal in, decimal out", Logic::Wasm),
+        currency("currency, compiled natively", Logic::Native),
     ]
+}
+
+fn currency(name: &'static str, logic: Logic) -> Case {
+    Case {
+        name,
+        component: "currency",
+        logic,
+        config: json!({"base": "USD", "rates": {"EUR": "1.08", "GBP": "1.27"}}),
+        fields: vec![
+            Field::new("total_amount", DataType::Decimal(2), false),
+            Field::new("currency", DataType::Utf8, false),
+        ],
+    }
 }
 
 fn batch(schema: &Schema, rows: usize) -> anyhow::Result<RecordBatch> {

@@ -20,7 +20,7 @@ pub(crate) struct Measured {
     start_cpu: f64,
     /// the most resident memory, bytes
     memory_peak: u64,
-    /// time in each stage, all threads together, waiting included, s
+    /// processor time in each stage, but for reading and writing, all threads together, s
     stages: BTreeMap<String, f64>,
     /// CPU time inside of calls of the chain, where a clock was put around them, s
     calls: Option<f64>,

@@ -28,7 +28,8 @@ use wasmill::transform::TransformLogic;
 
 use self::clock::Clocked;
 pub(crate) use self::clock::{Clock, thread_cpu};
-use self::native::{NativeAggregate, NativeTransform};
+use self::native::NativeAggregate;
+pub(crate) use self::native::NativeTransform;
 
 /// What answers the calls of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

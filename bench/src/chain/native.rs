@@ -17,7 +17,7 @@ use wasmill_guest::{AggregateRows, ColumnAggregate, ColumnTransform, TransformRo
 use super::columns::{fields, lift, lift_batch, lower};
 
 /// `currency`.
-pub(super) struct NativeTransform {
+pub(crate) struct NativeTransform {
     rows: TransformRows<Currency>,
     contract: TransformContract,
     input_bytes_max: usize,
@@ -32,7 +32,7 @@ pub(super) struct NativeAggregate {
 
 impl NativeTransform {
     /// In the place of `guest`.
-    pub(super) fn new(
+    pub(crate) fn new(
         guest: &TransformGuest,
         input: &Schema,
         config: &Value,

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use super::batch::FULL_BATCH_ROWS;
 use super::meter::GuestMeter;
 use super::ticker::TICK;
+use crate::telemetry::process::thread_cpu;
 
 /// Core instances of one guest at most.
 const INSTANCES_MAX: usize = 256;
@@ -140,13 +140,13 @@ impl Deadline {
 
     /// Begins a call that may take `allowed`. Returns the ticks until it is worth a look.
     pub(super) fn begin_call(&mut self, allowed: Duration) -> u64 {
-        self.end = thread_time().saturating_add(allowed);
+        self.end = thread_cpu().saturating_add(allowed);
         ticks(allowed)
     }
 
     /// What becomes of a call whose ticks are over.
     pub(super) fn check(&self) -> wasmtime::Result<UpdateDeadline> {
-        match self.end.checked_sub(thread_time()) {
+        match self.end.checked_sub(thread_cpu()) {
             None | Some(Duration::ZERO) => Err(OutOfTime.into()),
             Some(left) => Ok(UpdateDeadline::Continue(ticks(left))),
         }
@@ -163,13 +163,6 @@ fn ticks(time: Duration) -> u64 {
 pub(super) fn time_for(limit: Duration, rows: usize) -> Duration {
     let share = (rows as f64 / FULL_BATCH_ROWS as f64).max(TIME_FLOOR);
     Duration::try_from_secs_f64(limit.as_secs_f64() * share).unwrap_or(Duration::MAX)
-}
-
-/// Processor time that the current thread has used.
-fn thread_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .expect("every thread has a processor clock")
-        .into()
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub struct StageSummary {
     pub name: String,
     /// rows that it got
     pub rows: u64,
-    /// time spent in it, summed over threads; for `read` and `write` waiting is included
+    /// processor time spent in it, summed over threads; for `read` and `write` time on the clock, waiting included
     pub time: Duration,
 }
 

@@ -112,7 +112,7 @@ families! {
     STAGE_ROWS: Counter "wasmill_stage_rows_total" ["stage"]
         "Rows that a stage took in"
     STAGE_SECONDS: Counter "wasmill_stage_seconds_total" ["stage"]
-        "Time spent in a stage, all threads together; waiting is included where it reads or writes"
+        "Processor time spent in a stage, all threads together; where it reads or writes, time on the clock, waiting included"
     QUEUE_DEPTH: Gauge "wasmill_queue_depth" ["queue"]
         "Batches or epochs in a queue, or waiting to get into it"
     QUEUE_CAPACITY: Gauge "wasmill_queue_capacity" ["queue"]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 
 /// Ticks a second in `/proc`: the same on every Linux, whatever the kernel's own clock is.
 const TICKS: f64 = 100.0;
@@ -14,6 +15,13 @@ pub(crate) fn cpu() -> Option<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Some(Duration::from_micros(micros.unsigned_abs()))
+}
+
+/// User and system time of the current thread so far.
+pub(crate) fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("every thread has a processor clock")
+        .into()
 }
 
 /// The most memory that was ever resident, bytes.

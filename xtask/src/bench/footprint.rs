@@ -25,6 +25,9 @@ pub(super) const MEMORY_DEDUPLICATING: &str = "memory, 10,000,000 records, dedup
 pub(super) const WARM: &str = "first row, compiled code cached";
 pub(super) const COLD: &str = "first row, nothing cached";
 
+/// Makes a variant of the job.
+type Variant = fn(Sales) -> Sales;
+
 /// Records that the marks of memory are about.
 const LONG: u64 = 10_000_000;
 /// Keys of each partition that deduplication remembers.
@@ -60,7 +63,7 @@ pub(super) fn measure(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
 fn memory(bench: &Bench<'_>, results: &mut Results) -> Result<()> {
     let records = if bench.is_quick { bench.records } else { LONG };
     let name = format!("memory, {} records", number(records as f64));
-    let variants: [(String, fn(Sales) -> Sales); 2] = [
+    let variants: [(String, Variant); 2] = [
         (name.clone(), |sales| sales),
         (format!("{name}, deduplication"), |sales| {
             let key = Value::Array(vec!["transaction_id".into()]);

@@ -57,6 +57,10 @@ impl Sales {
     }
 
     /// Reads the same records from files.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "it says where records come from"
+    )]
     pub(super) fn from_files(mut self, paths: &[PathBuf]) -> Self {
         let paths = paths.iter().map(|path| path.to_string_lossy().into_owned());
         let paths: Vec<String> = paths.collect();
