@@ -283,15 +283,13 @@ impl Column {
                 // They begin at 0 and never fall: every push appends the end of what it appended.
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
                 let bytes = Buffer::from_vec(std::mem::take(bytes));
-                match self.ty {
-                    DataType::Binary => Arc::new(BinaryArray::new(offsets, bytes, nulls)),
-                    _ => {
-                        debug_assert!(str::from_utf8(&bytes).is_ok(), "every text is UTF-8");
-                        // SAFETY: each value is UTF-8 by itself (the column's second invariant), the
-                        // last offset is where they end, and there is one bit for each value.
-                        Arc::new(unsafe { StringArray::new_unchecked(offsets, bytes, nulls) })
-                    }
+                if self.ty == DataType::Binary {
+                    return Arc::new(BinaryArray::new(offsets, bytes, nulls));
                 }
+                debug_assert!(str::from_utf8(&bytes).is_ok(), "every text is UTF-8");
+                // SAFETY: each value is UTF-8 by itself (the column's second invariant), the last offset
+                // is where they end, and there is one bit for each value.
+                Arc::new(unsafe { StringArray::new_unchecked(offsets, bytes, nulls) })
             }
         }
     }
