@@ -200,7 +200,7 @@ impl RawBatch {
     /// # Panics
     ///
     /// When `index` is not below [`len`](Self::len).
-    pub(crate) fn from_value(&self, index: usize) -> &[u8] {
+    pub(crate) fn value_onward(&self, index: usize) -> &[u8] {
         let value = self.entries[index].value.as_ref();
         value.map_or(&[], |range| &self.bytes[range.start as usize..])
     }

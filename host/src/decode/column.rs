@@ -36,8 +36,10 @@ pub(super) struct Column {
 /// Values in their Arrow layout; a null has a default value.
 enum Values {
     Boolean(BooleanBufferBuilder),
-    /// int64, decimal, timestamp
-    Long(Vec<i64>),
+    Int64(Vec<i64>),
+    /// with its scale
+    Decimal(Vec<i64>, u8),
+    Timestamp(Vec<i64>),
     Date(Vec<i32>),
     Float(Vec<f64>),
     /// utf8, binary
@@ -52,9 +54,9 @@ impl Column {
     pub(super) fn new(field: &Field) -> Self {
         let values = match field.ty {
             DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
-            DataType::Int64 | DataType::Decimal(_) | DataType::Timestamp => {
-                Values::Long(Vec::new())
-            }
+            DataType::Int64 => Values::Int64(Vec::new()),
+            DataType::Decimal(scale) => Values::Decimal(Vec::new(), scale),
+            DataType::Timestamp => Values::Timestamp(Vec::new()),
             DataType::Date => Values::Date(Vec::new()),
             DataType::Float64 => Values::Float(Vec::new()),
             DataType::Utf8 | DataType::Binary => Values::Bytes {
@@ -84,7 +86,9 @@ impl Column {
     pub(super) fn reserve(&mut self, additional: usize, text_bytes: usize) {
         match &mut self.values {
             Values::Boolean(values) => values.reserve(additional),
-            Values::Long(values) => values.reserve(additional),
+            Values::Int64(values) | Values::Decimal(values, _) | Values::Timestamp(values) => {
+                values.reserve(additional);
+            }
             Values::Date(values) => values.reserve(additional),
             Values::Float(values) => values.reserve(additional),
             Values::Bytes { bytes, offsets } => {
@@ -102,7 +106,9 @@ impl Column {
         }
         match &mut self.values {
             Values::Boolean(values) => values.truncate(len),
-            Values::Long(values) => values.truncate(len),
+            Values::Int64(values) | Values::Decimal(values, _) | Values::Timestamp(values) => {
+                values.truncate(len);
+            }
             Values::Date(values) => values.truncate(len),
             Values::Float(values) => values.truncate(len),
             Values::Bytes { bytes, offsets } => {
@@ -118,31 +124,29 @@ impl Column {
     /// are; where it ends, which is before `end`. Otherwise the column stays as it was.
     #[inline]
     pub(super) fn read_common(&mut self, text: &[u8], at: usize, end: usize) -> Option<usize> {
-        let behind = match (self.ty, &mut self.values) {
-            (DataType::Utf8 | DataType::Binary, Values::Bytes { bytes, offsets }) => {
-                copy_plain(text, at, end, (bytes, offsets))?
-            }
-            (DataType::Decimal(scale), Values::Long(values)) => {
+        let behind = match &mut self.values {
+            Values::Bytes { bytes, offsets } => copy_plain(text, at, end, (bytes, offsets))?,
+            Values::Decimal(values, scale) => {
                 let number = Short::before(text, at, end)?;
-                values.push(number.decimal(scale)?);
+                values.push(number.decimal(*scale)?);
                 at + number.length
             }
-            (DataType::Int64, Values::Long(values)) => {
+            Values::Int64(values) => {
                 let number = Short::before(text, at, end)?;
                 values.push(number.integer()?);
                 at + number.length
             }
-            (DataType::Float64, Values::Float(values)) => {
+            Values::Float(values) => {
                 let number = Short::before(text, at, end)?;
                 values.push(number.float());
                 at + number.length
             }
-            (DataType::Timestamp, Values::Long(values)) => {
+            Values::Timestamp(values) => {
                 let text = plain_text(text, at, end)?;
                 values.push(time::timestamp(text).ok()?);
                 at + text.len() + 2
             }
-            _ => return None,
+            Values::Boolean(_) | Values::Date(_) => return None,
         };
         self.pushed();
         Some(behind)
@@ -164,20 +168,16 @@ impl Column {
     pub(super) fn push_number(&mut self, number: &Number<'_>) -> Result<(), String> {
         let ty = self.ty;
         let unfit = |error| unfit(ty, number.text, error);
-        match (ty, &mut self.values) {
-            (DataType::Int64, Values::Long(values)) => {
-                values.push(number.integer().map_err(unfit)?);
+        match &mut self.values {
+            Values::Int64(values) => values.push(number.integer().map_err(unfit)?),
+            Values::Decimal(values, scale) => {
+                values.push(number.decimal(*scale).map_err(unfit)?);
             }
-            (DataType::Decimal(scale), Values::Long(values)) => {
-                values.push(number.decimal(scale).map_err(unfit)?);
-            }
-            (DataType::Timestamp, Values::Long(values)) => {
+            Values::Timestamp(values) => {
                 let micros = time::from_millis(number.integer().map_err(unfit)?);
                 values.push(micros.map_err(|error| quoted(number.text, error))?);
             }
-            (DataType::Float64, Values::Float(values)) => {
-                values.push(number.float().map_err(unfit)?);
-            }
+            Values::Float(values) => values.push(number.float().map_err(unfit)?),
             _ => return Err(self.wrong_type("a number")),
         }
         self.pushed();
@@ -188,18 +188,16 @@ impl Column {
     #[inline]
     pub(super) fn push_text(&mut self, text: &[u8]) -> Result<(), String> {
         let ty = self.ty;
-        match (ty, &mut self.values) {
-            (DataType::Utf8 | DataType::Binary, Values::Bytes { .. }) => {
-                return self.push_bytes(text);
-            }
-            (DataType::Decimal(scale), Values::Long(values)) => {
-                let unscaled = Number::whole_text(text).and_then(|number| number.decimal(scale));
+        match &mut self.values {
+            Values::Bytes { .. } => return self.push_bytes(text),
+            Values::Decimal(values, scale) => {
+                let unscaled = Number::whole_text(text).and_then(|number| number.decimal(*scale));
                 values.push(unscaled.map_err(|error| unfit(ty, text, error))?);
             }
-            (DataType::Timestamp, Values::Long(values)) => {
+            Values::Timestamp(values) => {
                 values.push(time::timestamp(text).map_err(|error| quoted(text, error))?);
             }
-            (DataType::Date, Values::Date(values)) => {
+            Values::Date(values) => {
                 values.push(time::date(text).map_err(|error| quoted(text, error))?);
             }
             _ => return Err(self.wrong_type("a string")),
@@ -226,7 +224,7 @@ impl Column {
     #[inline]
     pub(super) fn push_long(&mut self, value: i64) -> Result<(), String> {
         match &mut self.values {
-            Values::Long(values) => values.push(value),
+            Values::Int64(values) | Values::Timestamp(values) => values.push(value),
             _ => return Err(self.wrong_type("an integer")),
         }
         self.pushed();
@@ -240,7 +238,9 @@ impl Column {
         }
         match &mut self.values {
             Values::Boolean(values) => values.append(false),
-            Values::Long(values) => values.push(0),
+            Values::Int64(values) | Values::Decimal(values, _) | Values::Timestamp(values) => {
+                values.push(0);
+            }
             Values::Date(values) => values.push(0),
             Values::Float(values) => values.push(0.0),
             Values::Bytes { bytes, offsets } => offsets.push(bytes.len() as i32),
@@ -264,33 +264,32 @@ impl Column {
                 let values = ScalarBuffer::from(std::mem::take(values));
                 Arc::new(Float64Array::new(values, nulls))
             }
-            Values::Long(values) => {
+            Values::Int64(values) => {
                 let values = ScalarBuffer::from(std::mem::take(values));
-                match self.ty {
-                    DataType::Decimal(_) => Arc::new(
-                        Decimal64Array::new(values, nulls).with_data_type(self.ty.to_arrow()),
-                    ),
-                    DataType::Timestamp => Arc::new(
-                        TimestampMicrosecondArray::new(values, nulls)
-                            .with_data_type(self.ty.to_arrow()),
-                    ),
-                    _ => Arc::new(Int64Array::new(values, nulls)),
-                }
+                Arc::new(Int64Array::new(values, nulls))
+            }
+            Values::Decimal(values, _) => {
+                let values = ScalarBuffer::from(std::mem::take(values));
+                let array = Decimal64Array::new(values, nulls);
+                Arc::new(array.with_data_type(self.ty.to_arrow()))
+            }
+            Values::Timestamp(values) => {
+                let values = ScalarBuffer::from(std::mem::take(values));
+                let array = TimestampMicrosecondArray::new(values, nulls);
+                Arc::new(array.with_data_type(self.ty.to_arrow()))
             }
             Values::Bytes { bytes, offsets } => {
                 let offsets = std::mem::replace(offsets, vec![0]);
                 // They begin at 0 and never fall: every push appends the end of what it appended.
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
                 let bytes = Buffer::from_vec(std::mem::take(bytes));
-                match self.ty {
-                    DataType::Binary => Arc::new(BinaryArray::new(offsets, bytes, nulls)),
-                    _ => {
-                        debug_assert!(str::from_utf8(&bytes).is_ok(), "every text is UTF-8");
-                        // SAFETY: each value is UTF-8 by itself (the column's second invariant), the
-                        // last offset is where they end, and there is one bit for each value.
-                        Arc::new(unsafe { StringArray::new_unchecked(offsets, bytes, nulls) })
-                    }
+                if self.ty == DataType::Binary {
+                    return Arc::new(BinaryArray::new(offsets, bytes, nulls));
                 }
+                debug_assert!(str::from_utf8(&bytes).is_ok(), "every text is UTF-8");
+                // SAFETY: each value is UTF-8 by itself (the column's second invariant), the last offset
+                // is where they end, and there is one bit for each value.
+                Arc::new(unsafe { StringArray::new_unchecked(offsets, bytes, nulls) })
             }
         }
     }

@@ -135,7 +135,7 @@ impl Decoder {
             if !skip.is_empty() && skip.contains(&record.origin) {
                 continue;
             }
-            match self.decode_record(record, raw.from_value(index), records.len()) {
+            match self.decode_record(record, raw.value_onward(index), records.len()) {
                 Ok(()) => records.push(index as u32),
                 Err(reason) => {
                     for column in &mut self.columns {

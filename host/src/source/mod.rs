@@ -132,7 +132,7 @@ pub trait Source: Send {
     /// As for [`seek`](Self::seek). Nothing has changed then.
     fn adjust(&mut self, positions: &Positions) -> Result<(), SourceError>;
 
-    /// Appends records to `into`: in order within each partition, none twice, none at or beyond
+    /// Hands records to `into`: in order within each partition, none twice, none at or beyond
     /// `until` in its partition (a partition that is absent from `until` has no bound).
     ///
     /// Returns early as soon as it has something and nothing more is at hand, and when every

@@ -6,9 +6,9 @@
 //! there.
 //!
 //! ```text
-//! librdkafka's queue ─► BatchConsumer (thousands a call) ─► RawBatch
+//! librdkafka's queue ─► BatchConsumer (hundreds a call) ─► TakeRecords
 //!                            │ beyond the bound of its partition
-//!                            └─► held in its Reading ─► RawBatch of a later poll
+//!                            └─► held in its Reading ─► TakeRecords of a later poll
 //! ```
 //!
 //! # Invariants

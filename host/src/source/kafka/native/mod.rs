@@ -1,7 +1,7 @@
 //! A consumer over librdkafka's C functions: the one place that calls them.
 //!
 //! `BaseConsumer::poll` hands over one message a call, each wrapped in an event of its own: 203 to
-//! 259 ns a message. `rd_kafka_consume_batch_queue` fills an array with thousands in one call: 82 to
+//! 259 ns a message. `rd_kafka_consume_batch_queue` fills an array with many in one call: 82 to
 //! 96 ns. A batch call reports errors to callbacks that the crate's consumers leave empty. So the
 //! crate makes the client, and this module makes a consumer of it.
 //!
