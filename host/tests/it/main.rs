@@ -11,6 +11,7 @@ mod swaps;
 
 mod source_contract;
 
+mod allocations;
 mod guests;
 mod hostile;
 mod sandbox;
