@@ -14,13 +14,22 @@ const FIRST_DAY: u64 = 1_577_836_800_000;
 /// ms
 const DAY: u64 = 86_400_000;
 
-/// When the last key had come for the first time, and what the process had used of the processors by then.
+/// When the last key had come for the first time. Clones are the same one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turn(Arc<OnceLock<(Instant, Duration)>>);
+pub(super) struct Turn(Arc<Moments>);
+
+#[derive(Debug, Default)]
+struct Moments {
+    first_poll: OnceLock<Instant>,
+    /// and what the process had used of the processors by then
+    all_keys: OnceLock<(Instant, Duration)>,
+}
 
 impl Turn {
-    pub(super) fn get(&self) -> Option<(Instant, Duration)> {
-        self.0.get().copied()
+    /// How long after the first poll it was, and what the process had used of the processors by then.
+    pub(super) fn get(&self) -> Option<(Duration, Duration)> {
+        let (moment, used) = self.0.all_keys.get()?;
+        Some((moment.duration_since(*self.0.first_poll.get()?), *used))
     }
 }
 
@@ -127,6 +136,7 @@ impl Source for Records {
         limit: PollLimit,
         into: &mut RawBatch,
     ) -> Result<(), SourceError> {
+        self.turn.0.first_poll.get_or_init(Instant::now);
         let ends: Vec<i64> = self.shape.ranges().iter().map(|range| range.end).collect();
         let (mut records, mut bytes, mut passed) = (0, 0, 0);
         while records < limit.records_max && bytes < limit.bytes_max && passed < ends.len() {
@@ -156,6 +166,7 @@ impl Source for Records {
         if before < self.shape.keys && self.polled >= self.shape.keys {
             self.turn
                 .0
+                .all_keys
                 .get_or_init(|| (Instant::now(), ProcessUsage::so_far().cpu));
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! The one engine: how guests are compiled, and the clock of their time limits.
 
+use std::env;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
-use wasmtime::{Config, Engine};
+use wasmtime::{Config, Engine, ProfilingStrategy};
 
 use super::cache::Cache;
 use super::component::Component;
@@ -17,6 +18,8 @@ use super::ticker::Ticker;
 /// Address space of a linear memory: the whole of what 32 bits can name, so that no access needs a
 /// check in the code.
 const MEMORY_RESERVATION: u64 = 4 << 30;
+/// When this is set, `/tmp/perf-PID.map` tells `perf` the names of the guests' functions.
+const PERF_MAP: &str = "WASMILL_PERF_MAP";
 /// Functions that a trap's backtrace holds at most.
 const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not 0");
 
@@ -119,5 +122,8 @@ fn settings() -> Config {
         .epoch_interruption(true)
         .memory_reservation(MEMORY_RESERVATION)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX));
+    if env::var_os(PERF_MAP).is_some() {
+        config.profiler(ProfilingStrategy::PerfMap);
+    }
     config
 }

@@ -47,7 +47,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How long what is running may take to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// How long its first row may take.
-const FIRST_ROW_MAX: Duration = Duration::from_secs(60);
+const FIRST_ROW_MAX: Duration = Duration::from_mins(1);
 /// Between two looks for that row.
 const LOOK: Duration = Duration::from_millis(100);
 /// Comes back once rows of the second version are committed; fails after a minute.

@@ -226,7 +226,7 @@ fn render(counts: &[Count]) -> String {
         instructions,
     } in counts
     {
-        text += &format!("{stage} = {instructions:.0}\n");
+        writeln!(text, "{stage} = {instructions:.0}").expect("a string takes every write");
     }
     text
 }

@@ -112,34 +112,7 @@ impl Checks<'_> {
             })?;
         }
         if self.wants(Kind::It) {
-            self.step("guests", "cargo xtask guests", |_| guests::build())?;
-            if !self.options.rust_only {
-                let repeat = "cargo xtask guests --all";
-                self.step("guests in other languages", repeat, |_| {
-                    guests::build_other_languages(false)
-                })?;
-            }
-            let mut session = None;
-            self.step("servers", "cargo xtask services up", |_| {
-                session = Some(Session::open(services_dir)?);
-                Ok(())
-            })?;
-            let session = session.context("the servers are not there")?;
-            self.step(
-                "integration tests",
-                "cargo xtask test --only it",
-                |checks| {
-                    let mut test = cargo(["test", "--workspace", "--test", "it"]);
-                    for address in session.addresses() {
-                        test.env(address.variable, &address.value);
-                    }
-                    for (variable, path) in session.programs() {
-                        test.env(variable, path);
-                    }
-                    checks.test(test)
-                },
-            )?;
-            session.close()?;
+            self.integrate(services_dir)?;
         }
         if self.wants(Kind::Guides) {
             let repeat = "cargo xtask test --only guides";
@@ -156,6 +129,38 @@ impl Checks<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// The tests that need guests and servers.
+    fn integrate(&mut self, services_dir: &Path) -> Result<()> {
+        self.step("guests", "cargo xtask guests", |_| guests::build())?;
+        if !self.options.rust_only {
+            let repeat = "cargo xtask guests --all";
+            self.step("guests in other languages", repeat, |_| {
+                guests::build_other_languages(false)
+            })?;
+        }
+        let mut session = None;
+        self.step("servers", "cargo xtask services up", |_| {
+            session = Some(Session::open(services_dir)?);
+            Ok(())
+        })?;
+        let session = session.context("the servers are not there")?;
+        self.step(
+            "integration tests",
+            "cargo xtask test --only it",
+            |checks| {
+                let mut test = cargo(["test", "--workspace", "--test", "it"]);
+                for address in session.addresses() {
+                    test.env(address.variable, &address.value);
+                }
+                for (variable, path) in session.programs() {
+                    test.env(variable, path);
+                }
+                checks.test(test)
+            },
+        )?;
+        session.close()
     }
 
     fn wants(&self, kind: Kind) -> bool {
