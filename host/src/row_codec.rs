@@ -217,9 +217,9 @@ fn read_bytes(
     // Arrow's offsets have 32 bits, and no more was ever written.
     i32::try_from(length).ok()?;
     let mut bytes = Vec::with_capacity(length);
-    values
-        .iter()
-        .for_each(|value| bytes.extend_from_slice(value));
+    for value in &values {
+        bytes.extend_from_slice(value);
+    }
     let offsets = OffsetBuffer::from_lengths(values.iter().map(|value| value.len()));
     Some((offsets, bytes.into(), nulls))
 }

@@ -72,9 +72,10 @@ impl Codes {
         let enter = |table: &mut [u32], row: usize, number| {
             let start = start_of(windows, times[row]);
             let end = windows.end_of(start);
-            let until = match end <= last {
-                true => unit_of(end) as usize,
-                false => table.len(),
+            let until = if end <= last {
+                unit_of(end) as usize
+            } else {
+                table.len()
             };
             table[unit_of(start) as usize..until].fill(number);
         };
@@ -163,13 +164,12 @@ impl Codes {
             let first = |number: u32| codes.firsts[number as usize] as usize;
             let is_it =
                 |&(other, number): &(u64, u32)| other == hash && value(first(number)) == own;
-            let number = match table.find(hash, is_it) {
-                Some(&(_, number)) => number,
-                None => {
-                    let next = codes.firsts.len() as u32;
-                    table.insert_unique(hash, (hash, next), |&(hash, _)| hash);
-                    next
-                }
+            let number = if let Some(&(_, number)) = table.find(hash, is_it) {
+                number
+            } else {
+                let next = codes.firsts.len() as u32;
+                table.insert_unique(hash, (hash, next), |&(hash, _)| hash);
+                next
             };
             codes.push(row, number);
         }

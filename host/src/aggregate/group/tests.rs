@@ -23,7 +23,7 @@ fn row() -> impl Strategy<Value = Row> {
             1 => Just(PRINTABLE.start),
             1 => Just(PRINTABLE.end - 1),
         ],
-        "[ab]{0,2}",
+        prop_oneof![9 => "[ab]{0,2}", 3 => "[ab\0]{13,15}", 1 => "a{14,17}"],
         prop_oneof![3 => -5..5_i64, 1 => any::<i64>(), 1 => Just(i64::MIN), 1 => Just(i64::MAX)],
         prop::option::of(0..3_i64),
         prop_oneof![Just(0.0), Just(-0.0), Just(f64::NAN), Just(1.5)],
@@ -171,6 +171,30 @@ fn a_time_in_no_window_is_rejected_with_its_column() {
         .map(|rejection| (rejection.record, rejection.column.as_deref()))
         .collect();
     assert_eq!(found, [(1, Some("time")), (2, Some("time"))]);
+}
+
+#[test]
+fn texts_of_different_lengths_differ_and_zero_bytes_count() {
+    let texts = [
+        "",
+        "\0",
+        "\0\0",
+        "a",
+        "a\0",
+        "\0a",
+        "abcdefghijklmno",
+        "a",
+        "abcdefghijklmn\0",
+        "",
+    ];
+    let sale = |text: &&str| (0, (*text).to_owned(), 0, None, 0.0);
+    for longer in [None, Some("abcdefghijklmnop")] {
+        let texts: Vec<&str> = texts.into_iter().chain(longer).collect();
+        let rows = rows(&texts.iter().map(sale).collect::<Vec<_>>());
+        let grouped = grouping(None, &[1]).group(&rows, &mut Groupings::default());
+        let grouped = grouped.expect("all have groups");
+        assert_eq!(grouped.groups()[..10], [0, 1, 2, 3, 4, 5, 6, 3, 7, 0]);
+    }
 }
 
 #[test]
