@@ -28,7 +28,7 @@ const EPOCHS_BEFORE: u64 = 2;
 /// Counted.
 const EPOCHS: u64 = 2;
 /// An instruction takes fifty times as long under callgrind, and so do the guests.
-const GUEST_TIME: Duration = Duration::from_secs(600);
+const GUEST_TIME: Duration = Duration::from_mins(10);
 
 /// Records of one epoch, in batches.
 type Epoch = Vec<RawBatch>;

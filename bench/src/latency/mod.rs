@@ -21,7 +21,7 @@ use visible::Journal;
 /// Before counting at each rate.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// How long what was written may take to become visible.
-const DRAIN_MAX: Duration = Duration::from_secs(120);
+const DRAIN_MAX: Duration = Duration::from_mins(2);
 /// Between two looks whether all of it is.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 

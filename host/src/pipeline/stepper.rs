@@ -69,6 +69,10 @@ impl Stepper {
     /// # Errors
     ///
     /// When states cannot be merged or shown.
+    ///
+    /// # Panics
+    ///
+    /// When the host breaks its own rule: a barrier makes the only worker hand over all that the epoch has.
     pub fn end_epoch(&mut self) -> Result<EpochOutput, PipelineError> {
         self.epoch = self.epoch.next();
         self.monitor.worker_queue(0).entered();
