@@ -155,7 +155,11 @@ fn column(field: &Field, rows: usize) -> anyhow::Result<ArrayRef> {
     let numbers = || (0..rows as i64).map(|row| (row * 7_919) % 1_000_003);
     let is_present = |number: &i64| !field.nullable || number % 10 != 0;
     Ok(match field.ty {
-        DataType::Boolean => Arc::new(BooleanArray::from_iter(numbers().map(|n| Some(n % 2 == 0)))),
+        DataType::Boolean => Arc::new(
+            numbers()
+                .map(|n| Some(n % 2 == 0))
+                .collect::<BooleanArray>(),
+        ),
         DataType::Date => Arc::new(Date32Array::from_iter_values(numbers().map(|n| n as i32))),
         DataType::Int64 => {
             let values = numbers().map(|number| is_present(&number).then_some(number));

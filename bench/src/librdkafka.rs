@@ -44,9 +44,9 @@ pub(crate) fn consume(pipeline: &Pipeline, began: Instant) -> anyhow::Result<Mea
     let mut list = TopicPartitionList::new();
     let mut due = 0;
     for partition in topic.partitions() {
-        let (begin, end) = client.fetch_watermarks(&source.topic, partition.id(), TIMEOUT)?;
-        due += (end - begin) as u64;
-        list.add_partition_offset(&source.topic, partition.id(), Offset::Offset(begin))?;
+        let (first, behind) = client.fetch_watermarks(&source.topic, partition.id(), TIMEOUT)?;
+        due += (behind - first) as u64;
+        list.add_partition_offset(&source.topic, partition.id(), Offset::Offset(first))?;
     }
     let started = Instant::now();
     let taken = take(&client, &list, due)?;
@@ -68,7 +68,7 @@ fn take(
     };
     ensure!(!queue.is_null(), "the consumer has no queue");
     let mut messages = vec![ptr::null_mut(); BATCH];
-    let (mut taken, mut last) = (0, Instant::now());
+    let (mut taken, mut moved) = (0, Instant::now());
     while taken < due {
         // SAFETY: the queue is alive, and there is room for `BATCH` pointers.
         let count = unsafe {
@@ -84,9 +84,9 @@ fn take(
             }
         }
         if count > 0 {
-            last = Instant::now();
+            moved = Instant::now();
         }
-        ensure!(last.elapsed() < TIMEOUT, "no message came for {TIMEOUT:?}");
+        ensure!(moved.elapsed() < TIMEOUT, "no message came for {TIMEOUT:?}");
     }
     // SAFETY: the queue is ours, not used after this, and no message is left.
     unsafe { sys::rd_kafka_queue_destroy(queue) };

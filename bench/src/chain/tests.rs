@@ -20,7 +20,7 @@ use super::native::{NativeAggregate, NativeTransform};
 
 const LIMITS: Limits = Limits {
     memory: 64 << 20,
-    time: Duration::from_secs(60),
+    time: Duration::from_mins(1),
     output: 8 << 20,
 };
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use wasmill::pipeline::ProcessUsage;
-use wasmill::record::{Origin, Partition, Positions, RawBatch, RawHeaders, RawRecord};
+use wasmill::record::{Origin, Partition, Positions, RawHeaders, RawRecord, TakeRecords};
 use wasmill::source::{PartitionRange, PollLimit, Source, SourceError, Survey};
 
 use super::Shape;
@@ -134,7 +134,7 @@ impl Source for Records {
         &mut self,
         until: &Positions,
         limit: PollLimit,
-        into: &mut RawBatch,
+        into: &mut dyn TakeRecords,
     ) -> Result<(), SourceError> {
         self.turn.0.first_poll.get_or_init(Instant::now);
         let ends: Vec<i64> = self.shape.ranges().iter().map(|range| range.end).collect();
@@ -195,7 +195,7 @@ mod tests {
         let begins = ranges.iter().map(|r| (r.partition, r.begin)).collect();
         let ends: Positions = ranges.iter().map(|r| (r.partition, r.end)).collect();
         source.seek(&begins).unwrap();
-        let mut batch = RawBatch::default();
+        let mut batch = wasmill::record::RawBatch::default();
         let limit = PollLimit {
             records_max: limit,
             bytes_max: usize::MAX,
