@@ -35,7 +35,8 @@ enum Way {
     IntegerToFlag,
     /// between scales; an `int64` has scale 0
     Exact(u8, u8),
-    ExactToDouble(u8),
+    /// from this scale; `None`: from an integer
+    ExactToDouble(Option<u8>),
     /// `int64`, or a decimal of this scale
     DoubleToExact(Option<u8>),
     TimeToDay,
@@ -65,8 +66,8 @@ impl Cast {
             (Int64, Decimal(to)) => Way::Exact(0, to),
             (Decimal(from), Int64) => Way::Exact(from, 0),
             (Decimal(from), Decimal(to)) => Way::Exact(from, to),
-            (Int64, Float64) => Way::ExactToDouble(0),
-            (Decimal(from), Float64) => Way::ExactToDouble(from),
+            (Int64, Float64) => Way::ExactToDouble(None),
+            (Decimal(from), Float64) => Way::ExactToDouble(Some(from)),
             (Float64, Int64) => Way::DoubleToExact(None),
             (Float64, Decimal(to)) => Way::DoubleToExact(Some(to)),
             (Timestamp, Date) => Way::TimeToDay,
@@ -163,7 +164,8 @@ impl Cast {
     }
 
     /// The nearest double.
-    fn to_double(self, value: i64, scale: u8, scratch: &mut String) -> Result<f64, String> {
+    fn to_double(self, value: i64, from: Option<u8>, scratch: &mut String) -> Result<f64, String> {
+        let scale = from.unwrap_or(0);
         if value.unsigned_abs() <= DOUBLE_DIGITS {
             // Both are doubles exactly, so one rounding makes the nearest one.
             return Ok(value as f64 / 10_f64.powi(scale.into()));
@@ -172,10 +174,10 @@ impl Cast {
         let double: f64 = scratch
             .parse()
             .map_err(|_| format!("{scratch} is no number"))?;
-        let back = if scale == 0 {
-            double as i128 == i128::from(value)
-        } else {
-            self.to_decimal(double, scale, scratch) == Ok(value)
+        // Nothing is lost where the cast back gives it again.
+        let back = match from {
+            None => double as i128 == i128::from(value),
+            Some(scale) => self.to_decimal(double, scale, scratch) == Ok(value),
         };
         if back || self.round {
             Ok(double)

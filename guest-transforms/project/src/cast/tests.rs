@@ -141,6 +141,18 @@ fn a_number_keeps_its_value_or_has_none() {
     );
 }
 
+/// It is a double, but the digits by which a double becomes a decimal are those of 400710125460863700.
+#[test]
+fn a_decimal_that_a_double_would_not_give_back_does_not_become_one() {
+    let value = integer(400_710_125_460_863_680);
+    assert_eq!(
+        one(value.clone(), Decimal(0), Float64, false),
+        Err("400710125460863680 would have to be rounded to be of type float64".into())
+    );
+    assert!(one(value.clone(), Decimal(0), Float64, true).is_ok());
+    assert!(one(value, Int64, Float64, false).is_ok());
+}
+
 #[test]
 fn where_it_may_it_rounds_half_to_even() {
     for (cents, tenths) in [(1_245, 124), (1_255, 126), (-1_245, -124), (1_246, 125)] {
