@@ -140,6 +140,13 @@ impl Checks<'_> {
                 guests::build_other_languages(false)
             })?;
         }
+        // They are not among the integration tests, as the bench is a program and no library.
+        if self.options.filters.is_empty() {
+            let line = "cargo test --workspace --bin wasmill-bench -- --ignored";
+            self.step("components of the bench", line, |checks| {
+                checks.test(cargo_line(line))
+            })?;
+        }
         let mut session = None;
         self.step("servers", "cargo xtask services up", |_| {
             session = Some(Session::open(services_dir)?);
