@@ -47,17 +47,15 @@ fn read(
     let started = Instant::now();
     let mut records = 0;
     let mut batch = RawBatch::default();
-    let mut polled = RawBatch::default();
     while !source.positions().reached(&ends) {
-        source.poll(&ends, LIMIT, &mut polled)?;
-        records += polled.len() as u64;
-        polled.iter().for_each(|record| batch.push(record));
-        polled.clear();
+        source.poll(&ends, LIMIT, &mut batch)?;
         if batch.len() >= LIMIT.records_max {
+            records += batch.len() as u64;
             each(&batch);
             batch.clear();
         }
     }
+    records += batch.len() as u64;
     each(&batch);
     Ok(ready.measured(records, started.elapsed(), BTreeMap::new()))
 }
